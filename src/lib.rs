@@ -1,0 +1,2 @@
+//! hither
+pub mod sip;

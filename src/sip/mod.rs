@@ -1,0 +1,26 @@
+//! The language: framing, lexing, typed views, validation and writing of SIP messages (RFC 3261 7, 19, 20, 25).
+//!
+//! A message is its bytes plus an index of header positions; nothing is copied or typed until somebody asks.
+//! Pure: no clock, no I/O, no randomness. The only user of `rsip`.
+
+pub mod digest;
+pub mod error;
+pub mod forward;
+pub mod framer;
+pub mod header;
+pub mod message;
+pub mod name_addr;
+pub mod status;
+pub mod uri;
+pub mod validate;
+pub mod via;
+pub mod writer;
+
+pub use error::{Limits, ParseError};
+pub use header::{Header, HeaderName};
+pub use message::{CSeq, Contacts, Event, Headers, Message, Method, Request, Response};
+pub use name_addr::NameAddr;
+pub use status::StatusCode;
+pub use uri::{Host, HostPort, Params, Scheme, Uri};
+pub use via::Via;
+pub use writer::Writer;
