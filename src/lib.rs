@@ -1,2 +1,3 @@
 //! hither
+pub mod model;
 pub mod sip;

@@ -1,0 +1,94 @@
+//! Addresses of record.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::sip::{Host, Uri};
+
+/// A canonical address of record: decoded user part, lower-case domain, no port, no parameters (RFC 3261 10.3 step 5).
+///
+/// Equal AoRs are one home. Held as `user@domain`; shared, so cloning is cheap.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Aor(Arc<str>);
+
+impl Aor {
+    /// From a decoded user part and a domain. `None` if either is empty, too long (256 bytes) or has control characters.
+    pub fn new(user: &str, domain: &str) -> Option<Aor> {
+        let bad = |text: &str| text.is_empty() || text.len() > MAX_PART || text.chars().any(char::is_control);
+        if bad(user) || bad(domain) {
+            return None;
+        }
+        Some(Aor(format!("{user}@{}", domain.to_ascii_lowercase()).into()))
+    }
+    /// From stored text (`user@domain`).
+    pub fn from_stored(text: &str) -> Option<Aor> {
+        let (user, domain) = text.rsplit_once('@')?;
+        Aor::new(user, domain)
+    }
+    /// From a `sip:`, `sips:`, `im:` or `pres:` URI as it stands: escapes decoded, port and parameters dropped. Whether the domain is
+    /// ours is the caller's question.
+    pub fn from_uri(uri: &Uri<'_>) -> Option<Aor> {
+        let user = uri.user_decoded()?;
+        match uri.host_port.host {
+            Host::Name(name) => Aor::new(&user, name.trim_end_matches('.')),
+            Host::V4(ip) => Aor::new(&user, &ip.to_string()),
+            Host::V6(ip) => Aor::new(&user, &format!("[{ip}]")),
+        }
+    }
+    /// The decoded user part.
+    pub fn user(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(user, _)| user)
+    }
+    /// The domain in lower case.
+    pub fn domain(&self) -> &str {
+        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+    }
+    /// `user@domain`, as stored.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+    /// `sip:user@domain` with the user part escaped (RFC 3261 25.1).
+    pub fn uri(&self) -> String {
+        let mut uri = String::with_capacity(self.0.len() + 8);
+        uri.push_str("sip:");
+        for byte in self.user().bytes() {
+            if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+                uri.push(char::from(byte));
+            } else {
+                uri.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        uri.push('@');
+        uri.push_str(self.domain());
+        uri
+    }
+}
+
+impl fmt::Display for Aor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Aor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+const MAX_PART: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_keeps_its_case_and_domain_does_not_rfc3261_10_3() {
+        let aor = Aor::new("Alice", "Example.ORG").unwrap();
+        assert_eq!(aor.as_str(), "Alice@example.org");
+        assert_ne!(aor, Aor::new("alice", "example.org").unwrap());
+        assert_eq!(Aor::new("a@b c", "example.org").unwrap().uri(), "sip:a%40b%20c@example.org");
+        assert_eq!(Aor::from_stored("a@b c@example.org").unwrap().user(), "a@b c");
+        assert!(Aor::new("a\nb", "example.org").is_none());
+    }
+}

@@ -1,0 +1,81 @@
+//! Everything about one address of record, as one snapshot.
+
+use std::sync::Arc;
+
+use crate::model::{Aor, Binding, Publication, Row, Subscription, Timestamp};
+
+/// One AoR's bindings, publications and watchers. Replaced as a whole, never changed while somebody reads it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HomeState {
+    /// Whose.
+    pub aor: Aor,
+    /// In order of registration. May hold expired ones until they are swept: ask [`HomeState::live_bindings`].
+    pub bindings: Vec<Arc<Binding>>,
+    /// In order of publication.
+    pub publications: Vec<Arc<Publication>>,
+    /// Sorted by id.
+    pub subscriptions: Vec<Arc<Subscription>>,
+    /// Grows with every applied plan that moved presence or watchers; a NOTIFY is owed while what was notified is older.
+    pub version: u64,
+}
+
+impl HomeState {
+    /// An AoR about which nothing is known.
+    pub fn empty(aor: Aor) -> HomeState {
+        HomeState {
+            aor,
+            bindings: Vec::new(),
+            publications: Vec::new(),
+            subscriptions: Vec::new(),
+            version: 0,
+        }
+    }
+    /// Nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.bindings.is_empty() && self.publications.is_empty() && self.subscriptions.is_empty()
+    }
+    /// Bindings that may be used now.
+    pub fn live_bindings(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.iter().filter(move |b| !b.is_expired(now))
+    }
+    /// Publications that count now.
+    pub fn live_publications(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Publication>> {
+        self.publications.iter().filter(move |p| p.expires_at > now)
+    }
+    /// Does this watcher have a live subscription here (pending ones count)?
+    pub fn is_watched_by(&self, watcher: &Aor, now: Timestamp) -> bool {
+        self.subscriptions.iter().any(|s| s.watcher == *watcher && s.expires_at > now)
+    }
+    /// The earliest expiry of anything in it.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let bindings = self.bindings.iter().map(|b| b.expires_at);
+        let publications = self.publications.iter().map(|p| p.expires_at);
+        let subscriptions = self.subscriptions.iter().map(|s| s.expires_at);
+        bindings.chain(publications).chain(subscriptions).min()
+    }
+    /// Applies one row; the store means the same by it.
+    pub fn apply(&mut self, row: &Row) {
+        match row {
+            Row::PutBinding(new) => put(&mut self.bindings, new, |b| b.key == new.key),
+            Row::DropBinding(_, key) => self.bindings.retain(|b| b.key != *key),
+            Row::PutPublication(new) => put(&mut self.publications, new, |p| p.id == new.id),
+            Row::DropPublication(_, id) => self.publications.retain(|p| p.id != *id),
+            Row::PutSubscription(new) => match self.subscriptions.binary_search_by_key(&new.id, |s| s.id) {
+                Ok(at) => self.subscriptions[at] = Arc::new(new.clone()),
+                Err(at) => self.subscriptions.insert(at, Arc::new(new.clone())),
+            },
+            Row::DropSubscription(_, id) => {
+                if let Ok(at) = self.subscriptions.binary_search_by_key(id, |s| s.id) {
+                    self.subscriptions.remove(at);
+                }
+            }
+        }
+    }
+}
+
+fn put<T: Clone>(all: &mut Vec<Arc<T>>, new: &T, same: impl Fn(&T) -> bool) {
+    match all.iter_mut().find(|old| same(old)) {
+        Some(old) => *old = Arc::new(new.clone()),
+        None => all.push(Arc::new(new.clone())),
+    }
+}
