@@ -1,3 +1,7 @@
 //! hither
+pub mod availability;
 pub mod model;
 pub mod sip;
+pub mod store;
+pub mod transaction;
+pub mod transport;
