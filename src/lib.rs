@@ -1,5 +1,6 @@
 //! hither
 pub mod availability;
+pub mod endpoint;
 pub mod home;
 pub mod model;
 pub mod sip;

@@ -33,6 +33,16 @@ impl Writer {
         let _ = (request, status, to_tag);
         todo!()
     }
+    /// As [`Writer::respond`], with a phrase of its own.
+    pub fn respond_with_reason(request: &Request, status: StatusCode, reason: &str, to_tag: &str) -> Writer {
+        let _ = (request, status, reason, to_tag);
+        todo!()
+    }
+    /// Copies all rows of a name from a request.
+    pub fn copy(&mut self, request: &Request, name: HeaderName) -> &mut Writer {
+        let _ = (request, name);
+        todo!()
+    }
     /// Adds a row. CR, LF and NUL in the value become spaces.
     pub fn header(&mut self, name: HeaderName, value: impl AsRef<[u8]>) -> &mut Writer {
         let _ = (name, value.as_ref());

@@ -22,6 +22,10 @@ impl ServerKey {
     pub fn shard_hash(&self) -> u64 {
         todo!()
     }
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Client side: branch of our Via + CSeq method.
