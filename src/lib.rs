@@ -1,4 +1,5 @@
 //! hither
+pub mod auth;
 pub mod availability;
 pub mod endpoint;
 pub mod home;
