@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::endpoint::server_side::Matched;
 use crate::endpoint::{Endpoint, ServerTransaction, count};
-use crate::model::{Flow, Transport};
+use crate::model::{Flow, Reject, Transport};
 use crate::sip::{Method, ParseError, Request, StatusCode, Writer, forward, message, validate};
 use crate::transaction::ServerKey;
 
@@ -42,6 +42,10 @@ impl Incoming {
         if *self.request.method() != Method::Ack {
             self.endpoint.reply(response, &reply_to(&self.request, &self.flow));
         }
+    }
+    /// Refuses without keeping anything.
+    pub fn reject(&self, reject: &Reject) {
+        self.reply(&self.endpoint.rejection(&self.request, reject, &self.stateless_tag()).finish());
     }
     /// Takes the request on. `None`: it is a retransmission that another worker is already handling, or the table is full; both are counted and dropped.
     pub fn accept(self) -> Option<(Request, Flow, ServerTransaction)> {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::endpoint::table::Table;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
-use crate::model::Flow;
+use crate::model::{Flow, Reject};
 use crate::sip::{HeaderName, Method, Request, StatusCode, Writer};
 use crate::transaction::{AckDisposition, Server, ServerKey, ServerOutput};
 
@@ -62,6 +62,16 @@ impl ServerTransaction {
     /// Sends a response. After the first final one only 2xx to an INVITE still go out.
     pub fn respond(&self, status: StatusCode, response: Bytes) {
         self.endpoint.server_respond(&self.key, status, response);
+    }
+    /// Answers with a refusal.
+    pub fn reject(&self, request: &Request, reject: &Reject) {
+        let writer = self.endpoint.rejection(request, reject, &self.to_tag);
+        self.respond(reject.status, writer.finish());
+    }
+    /// Answers that we could not (a store or a queue of ours): never a challenge, never 404 (a phone that is challenged again asks for a password).
+    pub fn fault(&self, request: &Request) {
+        let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, RETRY_AFTER_S);
+        self.reject(request, &reject);
     }
     /// Who is told of CANCEL.
     pub fn set_user(&self, user: Arc<dyn TransactionUser>) {
@@ -260,6 +270,19 @@ impl Endpoint {
     }
 }
 
+impl Endpoint {
+    /// A refusal as a response.
+    pub(super) fn rejection(&self, request: &Request, reject: &Reject, to_tag: &str) -> Writer {
+        let reason = reject.reason.unwrap_or_else(|| reject.status.reason());
+        let mut writer =
+            self.with_server_header(Writer::respond_with_reason(request, reject.status, reason, to_tag));
+        for (name, value) in &reject.headers {
+            writer.header(*name, value);
+        }
+        writer
+    }
+}
+
 fn came_from(entry: &Entry, flow: &Flow) -> bool {
     entry.reply_to.transport == flow.transport
         && entry.reply_to.remote.ip() == flow.remote.ip()
@@ -268,3 +291,5 @@ fn came_from(entry: &Entry, flow: &Flow) -> bool {
 
 /// Server transactions held at once: at 700 B each about 350 MB. Beyond it new requests are dropped and counted.
 const MAX_SERVER_TRANSACTIONS: usize = 500_000;
+/// What a client is told to wait after a fault of ours.
+const RETRY_AFTER_S: &str = "5";
