@@ -279,11 +279,12 @@ const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 mod tests {
     use std::net::SocketAddr;
 
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::model::{Flow, Transport};
+    use crate::sip::Limits;
     use crate::transport::testing::{Running, Told, read, read_to_end, request, within, write};
     use crate::transport::{ConnectionLimits, SendError};
 
@@ -484,7 +485,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_trickle_of_bytes_does_not_move_the_header_deadline_a22() {
-        let limits = ConnectionLimits { header_deadline: SOON, ..ConnectionLimits::default() };
+        // No cap but the deadline ends it.
+        let message = Limits { message: usize::MAX, start_line: 2_048, header: usize::MAX, headers: 128 };
+        let limits = ConnectionLimits { header_deadline: SOON, message, ..ConnectionLimits::default() };
         let mut running = Running::with(limits).await;
         let mut stream = running.connect().await;
         write(&mut stream, b"REGISTER sip:example.org SIP/2.0\r\nX-Slow: ").await;
@@ -494,13 +497,63 @@ mod tests {
             }
         };
         within(trickle).await;
-        running.counted(|c| c.closed(Closed::HeaderDeadline) + c.closed(Closed::Malformed) == 1).await;
-        assert!(matches!(running.told().await, Told::Closed(_) | Told::Malformed(..)));
+        running.closed().await;
+        assert_eq!(running.sockets.counters().closed(Closed::HeaderDeadline), 1);
+    }
+
+    #[tokio::test]
+    async fn keep_alives_alone_do_not_keep_a_stranger_a22() {
+        let limits = ConnectionLimits { idle_unauthenticated: SOON, ..ConnectionLimits::default() };
+        let mut running = Running::with(limits).await;
+        let mut stream = running.connect().await;
+        write(&mut stream, &request(0)).await;
+        running.received().await;
+        let pings = async {
+            while stream.write_all(b"\r\n\r\n").await.is_ok() {
+                let mut pong = [0; 2];
+                if stream.read_exact(&mut pong).await.is_err() {
+                    break;
+                }
+            }
+        };
+        within(pings).await;
+        running.closed().await;
+        assert_eq!(running.sockets.counters().closed(Closed::Idle), 1);
+    }
+
+    #[tokio::test]
+    async fn five_hundred_slow_connections_are_cut_while_others_are_served_a22() {
+        let limits =
+            ConnectionLimits { header_deadline: Duration::from_secs(1), ..ConnectionLimits::default() };
+        let mut running = Running::with(limits).await;
+        let mut slow = Vec::new();
+        for _ in 0..500 {
+            let mut stream = running.connect().await;
+            write(&mut stream, b"REGISTER sip:example.org SIP/2.0\r\n").await;
+            slow.push(stream);
+        }
+        let mut honest = running.connect().await;
+        write(&mut honest, &request(0)).await;
+        loop {
+            match running.told().await {
+                Told::Received(_, flow) => {
+                    assert!(running.sockets.is_alive(&flow));
+                    break;
+                }
+                Told::Closed(_) => {}
+                Told::Malformed(..) => panic!("well formed"),
+            }
+        }
+        for stream in &mut slow {
+            assert_eq!(read_to_end(stream).await, b"");
+        }
+        running.counted(|c| c.closed(Closed::HeaderDeadline) == 500 && c.connections == 1).await;
     }
 
     #[tokio::test]
     async fn an_authenticated_connection_outlives_the_short_idle_time() {
-        let limits = ConnectionLimits { idle_unauthenticated: SOON, ..ConnectionLimits::default() };
+        let idle_unauthenticated = Duration::from_millis(500);
+        let limits = ConnectionLimits { idle_unauthenticated, ..ConnectionLimits::default() };
         let mut running = Running::with(limits).await;
         let mut known = running.connect().await;
         write(&mut known, &request(0)).await;

@@ -44,7 +44,7 @@ struct Index {
     /// Made by us.
     made: usize,
     by_remote: HashMap<SocketAddr, Arc<Connection>>,
-    /// Ids of accepted connections on which nobody authenticated, oldest first; with their address.
+    /// Ids of accepted connections on which nobody authenticated, oldest first; every one is in its shard.
     unauthenticated: BTreeSet<u64>,
     per_address: HashMap<IpAddr, usize>,
 }
@@ -68,7 +68,7 @@ impl Table {
     }
 
     /// The connection with this id, if it lives.
-    pub(super) fn find(&self, id: u64) -> Option<Arc<Connection>> {
+    fn find(&self, id: u64) -> Option<Arc<Connection>> {
         lock(self.shard(id)).get(&id).cloned()
     }
 
@@ -76,7 +76,7 @@ impl Table {
     pub(super) fn of(&self, flow: &Flow) -> Option<Arc<Connection>> {
         let connection = match flow.connection {
             0 => lock(&self.index).by_remote.get(&flow.remote).cloned(),
-            id => self.find(id),
+            id => self.find(id).filter(|connection| connection.flow().remote == flow.remote),
         };
         connection.filter(|connection| connection.is_open())
     }
@@ -119,19 +119,7 @@ impl Table {
 
     /// Takes a connection out. Harmless if it is out already.
     pub(super) fn remove(&self, connection: &Connection) {
-        let flow = connection.flow();
-        if lock(self.shard(flow.connection)).remove(&flow.connection).is_none() {
-            return;
-        }
-        let mut index = lock(&self.index);
-        index.total = index.total.saturating_sub(1);
-        if connection.made() {
-            index.made = index.made.saturating_sub(1);
-        }
-        index.forget_unauthenticated(&flow);
-        if index.by_remote.get(&flow.remote).is_some_and(|c| c.flow() == flow) {
-            index.by_remote.remove(&flow.remote);
-        }
+        self.take_out(&mut lock(&self.index), connection.flow().connection);
     }
 
     /// Closes the oldest unauthenticated connection; false if there is none.
@@ -154,23 +142,25 @@ impl Table {
     }
 
     fn evict(&self, index: &mut Index) -> bool {
-        while let Some(id) = index.unauthenticated.first().copied() {
-            let evicted = lock(self.shard(id)).remove(&id);
-            let Some(evicted) = evicted else {
-                // Its own task is taking it out at this moment.
-                index.unauthenticated.remove(&id);
-                continue;
-            };
-            let flow = evicted.flow();
-            index.forget_unauthenticated(&flow);
-            index.total = index.total.saturating_sub(1);
-            if index.by_remote.get(&flow.remote).is_some_and(|c| c.flow() == flow) {
-                index.by_remote.remove(&flow.remote);
-            }
-            evicted.close(Closed::Evicted);
-            return true;
+        let oldest = index.unauthenticated.first().copied();
+        let Some(evicted) = oldest.and_then(|id| self.take_out(index, id)) else { return false };
+        evicted.close(Closed::Evicted);
+        true
+    }
+
+    /// Index and shard change together, under the lock of the index.
+    fn take_out(&self, index: &mut Index, id: u64) -> Option<Arc<Connection>> {
+        let connection = lock(self.shard(id)).remove(&id)?;
+        let flow = connection.flow();
+        index.total = index.total.saturating_sub(1);
+        if connection.made() {
+            index.made = index.made.saturating_sub(1);
         }
-        false
+        index.forget_unauthenticated(&flow);
+        if index.by_remote.get(&flow.remote).is_some_and(|c| c.flow() == flow) {
+            index.by_remote.remove(&flow.remote);
+        }
+        Some(connection)
     }
 
     fn enter(&self, index: &mut Index, local: SocketAddr, remote: SocketAddr, made: bool) -> Arc<Connection> {
@@ -185,9 +175,8 @@ impl Table {
     }
 
     fn shard(&self, id: u64) -> &Mutex<HashMap<u64, Arc<Connection>>> {
-        // The remainder is below SHARDS.
-        #[expect(clippy::cast_possible_truncation, reason = "below SHARDS")]
-        &self.shards[(id % SHARDS as u64) as usize]
+        // The remainder is below SHARDS, and fits.
+        &self.shards[usize::try_from(id % SHARDS as u64).unwrap_or(0)]
     }
 }
 
