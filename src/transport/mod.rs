@@ -4,6 +4,7 @@
 
 mod connection;
 mod counters;
+mod deny;
 mod listener;
 mod resolve;
 mod shared;
@@ -36,7 +37,8 @@ use crate::transport::table::{Caps, Found, Table};
 use crate::transport::udp::UdpListener;
 
 pub use counters::{Closed, Dropped, Snapshot};
-pub use resolve::{Resolver, may_contact};
+pub use deny::may_contact;
+pub use resolve::Resolver;
 
 /// One listener as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
