@@ -366,6 +366,18 @@ fn nothing_but_a_silent_user_times_out_where_nothing_is_lost() {
 }
 
 #[test]
+fn little_loss_costs_nobody_an_answer_rfc3261_17() {
+    for seed in 0..SEEDS {
+        for invite in [false, true] {
+            let seen = check(seed, udp(invite, 10, seed));
+            assert_eq!(seen.requests_at_user, 1);
+            assert_eq!(seen.timeouts, u32::from(seen.answer.is_none()), "seed {seed}: {seen:?}");
+            assert_eq!(seen.ack_timeouts, 0, "the ACK comes through: seed {seed}: {seen:?}");
+        }
+    }
+}
+
+#[test]
 fn all_lost_is_a_timeout_and_no_more_rfc3261_17_1() {
     for invite in [false, true] {
         let seen = check(1, udp(invite, 100, 1));
@@ -394,7 +406,7 @@ fn nothing_is_sent_twice_over_a_reliable_transport_rfc3261_17() {
 }
 
 #[test]
-fn virtual_time_is_enough_for_timer_l() {
+fn delays_are_shorter_than_what_timers_j_and_l_leave() {
     // The bound on delays in `Weather` follows from these two being equal (RFC 6026 8.7: L matches B).
     assert_eq!(T1_64, T1 * 64);
     assert!(udp(true, 0, 15).max_delay_ms < T1.as_millis() as u64);
