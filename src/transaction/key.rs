@@ -2,8 +2,11 @@
 //!
 //! A key is the compared values, each closed by its length or its position, so that two different sets of values never give the same
 //! bytes. Branches and tags are compared as they were sent: a retransmission, an ACK and a response repeat them byte for byte.
+//! A key that would be long is its SHA-256 instead, so what a table holds per transaction has a bound that no peer can move.
 //! No key holds a network address. The source is not part of the match in 17.2.3; the endpoint compares it on its own where a forged
 //! message would do harm (a CANCEL must come from where its INVITE came from, a response on the flow its request was sent on).
+
+use aws_lc_rs::digest::{SHA256, digest};
 
 use crate::sip::{Host, HostPort, Method, ParseError, Request, Response, StatusCode, Via};
 
@@ -26,6 +29,9 @@ impl ServerKey {
     }
 
     /// For a CANCEL: the key of the request it cancels (an INVITE or other; 9.2 says same branch, sent-by, method ignored: INVITE here).
+    ///
+    /// A CANCEL cannot be challenged (9.2), and branch and sent-by can be overheard: the endpoint also checks that it came from the source
+    /// address, or on the flow, of the request it cancels.
     ///
     /// # Errors
     /// As [`ServerKey::of`].
@@ -81,9 +87,13 @@ impl ClientKey {
     }
 }
 
-/// The first byte of a server key: which rules of 17.2.3 made it.
+/// The first byte of a server key: which rules of 17.2.3 made it, or that the rest is a digest of such a key.
 const BY_BRANCH: u8 = 1;
 const BY_RFC2543: u8 = 2;
+const DIGEST: u8 = 3;
+
+/// In bytes. Longer than the keys of known clients; a Via may have 8 KiB.
+const LONGEST_KEY: usize = 192;
 
 fn server_key(request: &Request, method: &Method) -> Result<ServerKey, ParseError> {
     let via = request.top_via()?;
@@ -108,6 +118,9 @@ fn server_key(request: &Request, method: &Method) -> Result<ServerKey, ParseErro
             push_tag(&mut key, request.to()?.tag());
         }
         push_via(&mut key, &via);
+    }
+    if key.len() > LONGEST_KEY {
+        key = [&[DIGEST], digest(&SHA256, &key).as_ref()].concat();
     }
     Ok(ServerKey(key.into_boxed_slice()))
 }
@@ -361,6 +374,18 @@ mod tests {
         assert_eq!(key(bare), key(bare));
         assert_ne!(key(bare), key(Parts { call_id: "badbranch.other", ..bare }), "not one for all");
         assert_ne!(key(bare), key(Parts { number: 8, ..bare }));
+    }
+
+    #[test]
+    fn long_keys_are_held_as_digests_and_still_differ() {
+        let (long, other) = ("x".repeat(1_000), format!("{}y", "x".repeat(999)));
+        let of = |branch: &str| {
+            let via = format!("SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK{branch}");
+            key(Parts { via: &via, ..INVITE })
+        };
+        assert_eq!(of(&long).0.len(), 33);
+        assert_eq!(of(&long), of(&long));
+        assert_ne!(of(&long), of(&other));
     }
 
     #[test]

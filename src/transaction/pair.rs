@@ -405,6 +405,21 @@ fn nothing_is_sent_twice_over_a_reliable_transport_rfc3261_17() {
     }
 }
 
+// 6026-8.7
+#[test]
+fn invite_that_comes_after_timer_l_is_new_rfc6026_8_7() {
+    let mut accepted = 0;
+    for seed in 0..50 {
+        let mut pair = Pair::new(seed, udp(true, 0, seed));
+        // The user thinks for 5 s at most, so that Timers L and H have fired by then.
+        pair.at(pair.now + secs(38), Event::Request);
+        let seen = pair.run();
+        assert_eq!(seen.requests_at_user, 2, "seed {seed}: {seen:?}");
+        accepted += u32::from(seen.finals_at_user.contains(&StatusCode::OK));
+    }
+    assert!(accepted > 0, "some were accepted");
+}
+
 #[test]
 fn delays_are_shorter_than_what_timers_j_and_l_leave() {
     // The bound on delays in `Weather` follows from these two being equal (RFC 6026 8.7: L matches B).
