@@ -138,7 +138,9 @@ mod tests {
         assert_eq!(wrong.to_string(), "[2001:db8::c000:201]");
         assert_eq!(Host::parse("[2001:db8:::1]"), None);
         assert_eq!(Host::parse("2001:db8::1"), None);
-        assert!(Host::parse("[2001:db8::9:1]").unwrap().equals(&Host::parse("[2001:DB8:0:0:0:0:9:1]").unwrap()));
+        assert!(
+            Host::parse("[2001:db8::9:1]").unwrap().equals(&Host::parse("[2001:DB8:0:0:0:0:9:1]").unwrap())
+        );
     }
 
     #[test]

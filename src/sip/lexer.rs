@@ -223,9 +223,9 @@ pub(super) fn clamped_u32(digits: &[u8]) -> Option<u32> {
         return None;
     }
     digits.iter().try_fold(0u32, |number, &digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number.checked_mul(10).and_then(|n| n.checked_add(u32::from(digit - b'0'))).unwrap_or(u32::MAX))
+        digit.is_ascii_digit().then(|| {
+            number.checked_mul(10).and_then(|n| n.checked_add(u32::from(digit - b'0'))).unwrap_or(u32::MAX)
+        })
     })
 }
 
@@ -349,10 +349,10 @@ mod tests {
     #[test]
     fn commas_split_outside_quotes_and_angles_only_rfc3261_7_3_1() {
         assert_eq!(elements("a, b ,c"), ["a", "b", "c"]);
-        assert_eq!(elements("\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\", <sip:c>"), [
-            "\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\"",
-            "<sip:c>"
-        ]);
+        assert_eq!(
+            elements("\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\", <sip:c>"),
+            ["\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\"", "<sip:c>"]
+        );
         assert_eq!(elements(" ,, a,"), ["a"]);
         assert_eq!(elements("\"open, b"), ["\"open, b"]);
     }

@@ -44,9 +44,7 @@ impl<'a> NameAddr<'a> {
 /// The display name and the position of the `<`; no position means a bare `addr-spec`.
 fn display(text: &str) -> Result<(Option<&str>, Option<usize>), ParseError> {
     let bytes = text.as_bytes();
-    let skip = |from: usize| {
-        from + bytes.iter().skip(from).take_while(|&&b| lexer::is_blank(b)).count()
-    };
+    let skip = |from: usize| from + bytes.iter().skip(from).take_while(|&&b| lexer::is_blank(b)).count();
     if bytes.first() == Some(&b'"') {
         let end = lexer::quoted_end(bytes, 0).ok_or_else(|| ParseError::bad("Unbalanced quotes", 0))?;
         let open = skip(end);
@@ -110,7 +108,10 @@ mod tests {
     fn display_names_quoted_and_not() {
         assert_eq!(parse("\"J \\\"R\\\\\" <sip:a@b>  ;\ttag = x").display, Some("J \\\"R\\\\"));
         assert_eq!(parse("caller<sip:a@b>").display, Some("caller"));
-        assert_eq!(parse("token1~` token2'+_ token3*%!.- <sip:a@b>").display, Some("token1~` token2'+_ token3*%!.-"));
+        assert_eq!(
+            parse("token1~` token2'+_ token3*%!.- <sip:a@b>").display,
+            Some("token1~` token2'+_ token3*%!.-")
+        );
         assert_eq!(parse("<sip:a@b>").display, None);
         assert_eq!(parse("\"\" <sip:a@b>").display, Some(""));
         assert_eq!(parse("Jörg <sip:a@b>").display, Some("Jörg"));

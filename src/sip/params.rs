@@ -112,6 +112,9 @@ impl<'a> Cursor<'a> {
             if self.at >= self.text.len() {
                 return Ok(None);
             }
+            if start > 0 && self.text.as_bytes().get(start) != Some(&b',') {
+                return Err(ParseError::bad("Malformed parameter", start));
+            }
         } else {
             if self.peek() != Some(b';') {
                 return Err(ParseError::bad("Malformed parameter", self.at));

@@ -80,7 +80,8 @@ pub struct Uri<'a> {
 impl<'a> Uri<'a> {
     /// Reads a URI. Unknown schemes are read as far as scheme and text.
     pub fn parse(text: &'a [u8]) -> Result<Uri<'a>, ParseError> {
-        let text = std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed URI", e.valid_up_to()))?;
+        let text =
+            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed URI", e.valid_up_to()))?;
         Uri::read(text)
     }
 
@@ -220,7 +221,10 @@ mod tests {
         let odd = "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com";
         assert_eq!(uri(odd).user, Some("1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"));
         assert_eq!(uri("sip:user;par=u%40example.net@example.com").user, Some("user;par=u%40example.net"));
-        assert_eq!(uri("sip:sips%3Auser%40example.com@example.net").host_port.host, Host::Name("example.net"));
+        assert_eq!(
+            uri("sip:sips%3Auser%40example.com@example.net").host_port.host,
+            Host::Name("example.net")
+        );
     }
 
     #[test]

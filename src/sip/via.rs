@@ -23,7 +23,8 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads one element.
     pub fn parse(text: &'a [u8]) -> Result<Via<'a>, ParseError> {
-        let text = std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed Via", e.valid_up_to()))?;
+        let text =
+            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed Via", e.valid_up_to()))?;
         let text = text.trim_matches(BLANK);
         let offset = |rest: &str| text.len() - rest.len();
         let bad = |rest: &str| ParseError::bad("Malformed Via", offset(rest));
@@ -145,7 +146,8 @@ mod tests {
 
     fn stamped(text: &str, source: &str) -> String {
         let mut out = Vec::new();
-        Stamp::new(Via::parse(text.as_bytes()).ok().as_ref(), source.parse().unwrap()).write(text.as_bytes(), &mut out);
+        Stamp::new(Via::parse(text.as_bytes()).ok().as_ref(), source.parse().unwrap())
+            .write(text.as_bytes(), &mut out);
         String::from_utf8(out).unwrap()
     }
 
