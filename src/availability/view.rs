@@ -1,7 +1,11 @@
 //! The only door through which presence leaves the server.
+//!
+//! [`grant`] says who may see how much, [`render`] makes that document, [`view`] is both. A notifier with many watchers of one presentity
+//! renders once per grant.
 
 use bytes::Bytes;
 
+use crate::availability::composition::{compose, compose_basic};
 use crate::model::{Aor, HomeState, Timestamp};
 
 /// What holds between users of the domain where the owner has no rules of their own.
@@ -15,6 +19,19 @@ pub enum DomainDefault {
     /// Everybody of the domain sees open or closed.
     Basic,
     /// Everybody of the domain sees everything.
+    Full,
+}
+
+/// How much of a presentity a watcher may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Grant {
+    /// Not decided by the owner: nothing.
+    Pending,
+    /// Refused: nothing.
+    Rejected,
+    /// Open or closed, per tuple.
+    Basic,
+    /// The whole composed document.
     Full,
 }
 
@@ -40,6 +57,43 @@ pub fn view(
     default: DomainDefault,
     now: Timestamp,
 ) -> View {
-    let _ = (presentity, watcher, watched, default, now);
-    todo!()
+    render(presentity, grant(&presentity.aor, watcher, watched, default, now), now)
+}
+
+/// Who may see how much. Everybody sees themselves; within the domain its default decides; watchers from elsewhere wait for the owner, and
+/// those without a name are refused (RFC 3323 4.1.1.3).
+pub fn grant(
+    presentity: &Aor,
+    watcher: &Aor,
+    watched: &HomeState,
+    default: DomainDefault,
+    now: Timestamp,
+) -> Grant {
+    if watcher == presentity {
+        return Grant::Full;
+    }
+    if watcher.domain() == "anonymous.invalid" {
+        return Grant::Rejected;
+    }
+    if watcher.domain() != presentity.domain() {
+        return Grant::Pending;
+    }
+    match default {
+        DomainDefault::Reciprocal if watched.aor == *watcher && watched.is_watched_by(presentity, now) => {
+            Grant::Full
+        }
+        DomainDefault::Reciprocal | DomainDefault::Confirm => Grant::Pending,
+        DomainDefault::Basic => Grant::Basic,
+        DomainDefault::Full => Grant::Full,
+    }
+}
+
+/// What a grant gives: the same for everybody who has it.
+pub fn render(presentity: &HomeState, grant: Grant, now: Timestamp) -> View {
+    match grant {
+        Grant::Pending => View::Pending,
+        Grant::Rejected => View::Rejected,
+        Grant::Basic => View::Active(compose_basic(presentity, now).pidf),
+        Grant::Full => View::Active(compose(presentity, now).pidf),
+    }
 }

@@ -1,21 +1,369 @@
 //! PIDF with the data model and RPID (RFC 3863, 4479, 4480).
+//!
+//! Reading is strict where safety asks for it (well-formedness, caps, root and entity) and lenient where a usable part can be
+//! taken out of a document that is not quite valid (RFC 4479 5): order does not matter, a missing or unusable id is made up
+//! from the place in the document, an unknown `basic`, priority or timestamp is as if absent. RPID and everything unknown is
+//! kept as [`Fragment`]s, in whatever namespace (RFC 3863 4.2.3). Not kept: what the schemas allow nowhere (elements of no namespace
+//! or unknown ones of PIDF itself directly under PIDF's elements, foreign attributes of PIDF's own elements) and comments.
 
+use std::collections::HashSet;
+
+use aws_lc_rs::digest;
+
+use crate::availability::document::xml::{Document, Fragment, Limits, Node, XmlError, is_ncname};
 use crate::model::Reject;
+use crate::sip::StatusCode;
+
+/// The namespace of PIDF.
+pub const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
+/// The namespace of the data model.
+pub const DATA_MODEL: &str = "urn:ietf:params:xml:ns:pidf:data-model";
 
 /// A checked presence document: its entity and its top-level components, each with its own bytes so that unknown XML survives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pidf {
     /// `entity` attribute.
     pub entity: String,
+    /// Services (RFC 4479 3.3), in order.
+    pub tuples: Vec<Tuple>,
+    /// Notes on the presentity (RFC 3863 4.1.6).
+    pub notes: Vec<Note>,
+    /// Persons (RFC 4479 3.2).
+    pub persons: Vec<Person>,
+    /// Devices (RFC 4479 3.4); those without deviceID are left out.
+    pub devices: Vec<Device>,
+    /// Unknown elements of other namespaces.
+    pub extensions: Vec<Fragment>,
+}
+
+/// `basic` (RFC 3863 4.1.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basic {
+    /// Available.
+    Open,
+    /// Not available.
+    Closed,
+}
+
+/// A `tuple` (RFC 3863 4.1.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuple {
+    /// Unique in its document, an NCName.
+    pub id: String,
+    /// Open or closed; `None` if it does not say.
+    pub basic: Option<Basic>,
+    /// Other children of `status`, understood or not.
+    pub status: Vec<Fragment>,
+    /// Attributes of the service: RPID, capabilities, deviceID, anything.
+    pub extensions: Vec<Fragment>,
+    /// Where to reach it.
+    pub contact: Option<Contact>,
+    /// Notes on the service.
+    pub notes: Vec<Note>,
+    /// RFC 3339, with capital `T` and `Z`.
+    pub timestamp: Option<String>,
+}
+
+/// A `contact` (RFC 3863 4.1.5).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contact {
+    /// The URI.
+    pub uri: String,
+    /// 0 to 1 with at most three decimals, as written.
+    pub priority: Option<String>,
+}
+
+/// A `note` and its language.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Note {
+    /// `xml:lang`, own or inherited.
+    pub lang: Option<String>,
+    /// For people to read.
+    pub text: String,
+}
+
+/// A `person` (RFC 4479 3.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// Unique in its document, an NCName.
+    pub id: String,
+    /// RPID and anything else.
+    pub extensions: Vec<Fragment>,
+    /// Notes of the person.
+    pub notes: Vec<Note>,
+    /// RFC 3339.
+    pub timestamp: Option<String>,
+}
+
+/// A `device` (RFC 4479 3.4).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Unique in its document, an NCName.
+    pub id: String,
+    /// The URN that names the device over all documents.
+    pub device_id: String,
+    /// Anything.
+    pub extensions: Vec<Fragment>,
+    /// Notes on the device.
+    pub notes: Vec<Note>,
+    /// RFC 3339.
+    pub timestamp: Option<String>,
 }
 
 impl Pidf {
     /// Reads a document within the caps of `A07`.
     ///
     /// # Errors
-    /// 400 for what is not well-formed or not PIDF, 415 for DOCTYPE, 413 for too large.
+    /// 400 for what is not well-formed or not PIDF, 415 for DOCTYPE and encodings other than UTF-8, 413 for too large.
     pub fn parse(bytes: &[u8]) -> Result<Pidf, Reject> {
-        let _ = bytes;
-        todo!()
+        Pidf::parse_within(bytes, &Limits::PUBLISHED)
+    }
+
+    /// Reads a document within other caps.
+    ///
+    /// # Errors
+    /// As [`Pidf::parse`].
+    pub fn parse_within(bytes: &[u8], limits: &Limits) -> Result<Pidf, Reject> {
+        let document = Document::read(bytes, limits).map_err(refusal)?;
+        let root = document.root();
+        let not_pidf = || Reject::because(StatusCode::BAD_REQUEST, "Not a PIDF document");
+        let entity = root.attribute("entity").map(str::trim).filter(|entity| !entity.is_empty());
+        let entity = entity.filter(|_| root.is(PIDF, "presence")).ok_or_else(not_pidf)?;
+        let mut pidf = Pidf::empty(entity.to_owned());
+        let mut ids = Ids::default();
+        for child in root.children() {
+            match (child.namespace(), child.local()) {
+                (Some(PIDF), "tuple") => pidf.tuples.push(tuple(child, ids.of(child))),
+                (Some(PIDF), "note") => pidf.notes.push(note(child)),
+                (Some(DATA_MODEL), "person") => pidf.persons.push(person(child, ids.of(child))),
+                (Some(DATA_MODEL), "device") => pidf.devices.extend(device(child, ids.of(child))),
+                (Some(PIDF), _) | (None, _) => {}
+                (Some(_), _) => pidf.extensions.push(child.fragment()),
+            }
+        }
+        Ok(pidf)
+    }
+
+    /// A document that says nothing yet.
+    pub fn empty(entity: String) -> Pidf {
+        let (tuples, notes, persons, devices, extensions) = Default::default();
+        Pidf { entity, tuples, notes, persons, devices, extensions }
+    }
+
+    /// Is any tuple open?
+    pub fn is_open(&self) -> bool {
+        self.tuples.iter().any(|t| t.basic == Some(Basic::Open))
     }
 }
+
+impl Tuple {
+    /// A tuple with nothing but its status.
+    pub fn new(id: String, basic: Basic) -> Tuple {
+        let (status, extensions, notes) = Default::default();
+        Tuple { id, basic: Some(basic), status, extensions, contact: None, notes, timestamp: None }
+    }
+}
+
+fn refusal(error: XmlError) -> Reject {
+    match error {
+        XmlError::Malformed(_) => Reject::because(StatusCode::BAD_REQUEST, "Malformed XML"),
+        XmlError::TooComplex => Reject::because(StatusCode::BAD_REQUEST, "XML too complex"),
+        XmlError::Doctype | XmlError::Encoding => Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        XmlError::TooLarge => Reject::new(StatusCode::REQUEST_ENTITY_TOO_LARGE),
+    }
+}
+
+/// Makes the ids of one document unique and valid (`xs:ID`): kept where they are, made of a hash of place and text where not.
+#[derive(Default)]
+struct Ids {
+    used: HashSet<String>,
+    seen: usize,
+}
+
+impl Ids {
+    fn of(&mut self, component: Node<'_>) -> String {
+        let wanted = component.attribute("id").map(str::trim).unwrap_or_default();
+        self.seen = self.seen.saturating_add(1);
+        let usable = wanted.len() <= MAX_ID && is_ncname(wanted);
+        if usable && self.used.insert(wanted.to_owned()) {
+            return wanted.to_owned();
+        }
+        // A missing or repeated id depends on the place too; one that is merely no NCName does not, so it stays when others move.
+        let mut place = if wanted.is_empty() || usable { self.seen } else { 0 };
+        loop {
+            let id = format!("t{}", hash(&[component.local(), wanted, &place.to_string()]));
+            if self.used.insert(id.clone()) {
+                return id;
+            }
+            place = place.saturating_add(self.seen).saturating_add(1);
+        }
+    }
+}
+
+/// 64 bits of SHA-256 in lower-case hex, over parts that cannot run into one another.
+pub(crate) fn hash(parts: &[&str]) -> String {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in parts {
+        context.update(&part.len().to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    context.finish().as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn tuple(node: Node<'_>, id: String) -> Tuple {
+    let mut tuple = Tuple { basic: None, ..Tuple::new(id, Basic::Closed) };
+    let mut status_seen = false;
+    for child in node.children() {
+        match (child.namespace(), child.local()) {
+            (Some(PIDF), "status") if !status_seen => {
+                status_seen = true;
+                status(&mut tuple, child);
+            }
+            (Some(PIDF), "contact") if tuple.contact.is_none() => tuple.contact = contact(child),
+            (Some(PIDF), "note") => tuple.notes.push(note(child)),
+            (Some(PIDF), "timestamp") if tuple.timestamp.is_none() => tuple.timestamp = timestamp(child),
+            (Some(PIDF), _) | (None, _) => {}
+            (Some(_), _) => tuple.extensions.push(child.fragment()),
+        }
+    }
+    tuple
+}
+
+/// `mustUnderstand` on a child asks that its meaning be left alone, which it is (RFC 3863 4.2.3).
+fn status(tuple: &mut Tuple, node: Node<'_>) {
+    for child in node.children() {
+        match (child.namespace(), child.local()) {
+            (Some(PIDF), "basic") if tuple.basic.is_none() => {
+                tuple.basic = match child.text().trim() {
+                    "open" => Some(Basic::Open),
+                    "closed" => Some(Basic::Closed),
+                    _ => None,
+                }
+            }
+            (Some(PIDF), _) | (None, _) => {}
+            (Some(_), _) => tuple.status.push(child.fragment()),
+        }
+    }
+}
+
+fn person(node: Node<'_>, id: String) -> Person {
+    let Parts { extensions, notes, timestamp, .. } = parts(node);
+    Person { id, extensions, notes, timestamp }
+}
+
+fn device(node: Node<'_>, id: String) -> Option<Device> {
+    let Parts { extensions, notes, timestamp, device_id } = parts(node);
+    Some(Device { id, device_id: device_id?, extensions, notes, timestamp })
+}
+
+#[derive(Default)]
+struct Parts {
+    extensions: Vec<Fragment>,
+    device_id: Option<String>,
+    notes: Vec<Note>,
+    timestamp: Option<String>,
+}
+
+/// What person and device have in common (RFC 4479 5.1.2).
+fn parts(node: Node<'_>) -> Parts {
+    let mut parts = Parts::default();
+    for child in node.children() {
+        match (child.namespace(), child.local()) {
+            (Some(DATA_MODEL), "note") => parts.notes.push(note(child)),
+            (Some(DATA_MODEL), "timestamp") if parts.timestamp.is_none() => {
+                parts.timestamp = timestamp(child)
+            }
+            (Some(DATA_MODEL), "deviceID") if parts.device_id.is_none() => parts.device_id = uri(child),
+            (Some(DATA_MODEL), _) | (None, _) => {}
+            (Some(_), _) => parts.extensions.push(child.fragment()),
+        }
+    }
+    parts
+}
+
+fn note(node: Node<'_>) -> Note {
+    let lang = node.language().map(str::trim).filter(|lang| is_language(lang));
+    Note { lang: lang.map(str::to_owned), text: node.text().to_owned() }
+}
+
+fn contact(node: Node<'_>) -> Option<Contact> {
+    let priority = node.attribute("priority").map(str::trim).filter(|p| is_priority(p));
+    Some(Contact { uri: uri(node)?, priority: priority.map(str::to_owned) })
+}
+
+/// The text as a URI: a scheme, and none of the characters that no URI has (RFC 3986 2).
+fn uri(node: Node<'_>) -> Option<String> {
+    let text = node.text().trim();
+    let (scheme, rest) = text.split_once(':')?;
+    let scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    let rest = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"{}|\\^`".contains(&b));
+    (scheme && rest).then(|| text.to_owned())
+}
+
+fn timestamp(node: Node<'_>) -> Option<String> {
+    let text = node.text().trim().to_ascii_uppercase();
+    is_date_time(&text).then_some(text)
+}
+
+/// `date-time` of RFC 3339 5.6 with capital letters (RFC 3863 4.1.7), which is an `xs:dateTime` too.
+fn is_date_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let shape = |bytes: &[u8], shape: &[u8]| {
+        bytes.len() == shape.len()
+            && bytes.iter().zip(shape).all(|(b, s)| if *s == b'0' { b.is_ascii_digit() } else { b == s })
+    };
+    let number =
+        |at: usize| text.get(at..at.saturating_add(2)).and_then(|n| n.parse::<u32>().ok()).unwrap_or(99);
+    let Some((main, rest)) = bytes.split_at_checked(19) else { return false };
+    let year: u32 = text.get(..4).and_then(|y| y.parse().ok()).unwrap_or(0);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match number(5) {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    let zone = match rest {
+        [b'.', fraction @ ..] => {
+            let digits = fraction.iter().take_while(|b| b.is_ascii_digit()).count();
+            if digits == 0 || digits > 9 {
+                return false;
+            }
+            fraction.get(digits..).unwrap_or_default()
+        }
+        _ => rest,
+    };
+    let zone_at = text.len().saturating_sub(zone.len());
+    let zone_ok = match zone {
+        [b'Z'] => true,
+        [b'+' | b'-', offset @ ..] => {
+            shape(offset, b"00:00") && number(zone_at + 1) <= 13 && number(zone_at + 4) <= 59
+        }
+        _ => false,
+    };
+    shape(main, b"0000-00-00T00:00:00")
+        && year >= 1
+        && (1..=days).contains(&number(8))
+        && number(11) <= 23
+        && number(14) <= 59
+        && number(17) <= 59
+        && zone_ok
+}
+
+/// 0 to 1 with at most three decimals (RFC 3863 4.1.5).
+fn is_priority(text: &str) -> bool {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = !decimals.is_empty() && decimals.len() <= 3 && decimals.bytes().all(|b| b.is_ascii_digit());
+    digits && (whole == "0" || whole == "1" && decimals.bytes().all(|b| b == b'0'))
+}
+
+/// `xs:language`.
+fn is_language(text: &str) -> bool {
+    let part = |part: &str| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric());
+    text.split('-').all(part)
+        && text.split('-').next().is_some_and(|p| p.bytes().all(|b| b.is_ascii_alphabetic()))
+}
+
+/// Longer ids are replaced by a hash of themselves.
+const MAX_ID: usize = 128;
