@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use hither::cli::{Cli, Start};
-use hither::config::{Config, LogFormat};
+use hither::config::LogFormat;
 
 fn main() -> ExitCode {
     let start = match Cli::parse().start(std::env::vars_os()) {
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
             return ExitCode::from(error.exit_code());
         }
     };
-    trace(&start.config);
+    trace(&start);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&error),
@@ -49,10 +49,12 @@ async fn run(start: Start) -> Result<(), Box<dyn Error>> {
 }
 
 /// Log lines go to standard error: standard output is for what is asked and for `listening` and `ready`.
-fn trace(config: &Config) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(&config.log.filter));
+/// A command says what it did by itself: only what went wrong is logged.
+fn trace(start: &Start) {
+    let configured = if start.command.is_none() { start.config.log.filter.as_str() } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(configured));
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format {
+    match start.config.log.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),
     }

@@ -164,11 +164,11 @@ impl Control {
         loop {
             while connections.try_join_next().is_some() {}
             tokio::select! {
-                // Cancel-safe: accept, join_next and wait_for lose nothing.
-                () = async { drop(stop.wait_for(|stop| *stop).await) } => break,
+                // Cancel-safe: stopped, join_next and accept lose nothing.
+                () = stopped(&mut stop) => break,
                 _ = connections.join_next(), if connections.len() >= MAX_CONNECTIONS => {}
                 accepted = self.listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
-                    Ok((stream, _)) => { connections.spawn(converse(stream, turn.clone())); }
+                    Ok((stream, _)) => { connections.spawn(converse(stream, turn.clone(), stop.clone())); }
                     Err(error) => {
                         warn!(%error, "control socket cannot accept");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -176,8 +176,9 @@ impl Control {
                 },
             }
         }
-        // What is in hand is finished: a change that the store has taken is answered.
-        let _ = timeout(HANDLER_DEADLINE, async { drop(turn.lock().await) }).await;
+        // A change that the store has taken is answered; whoever only holds a connection open is not waited for.
+        let ended = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(HANDLER_DEADLINE, ended).await;
         connections.shutdown().await;
         let _ = std::fs::remove_file(&self.path);
     }
@@ -236,10 +237,15 @@ fn private_listener(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// One connection, line by line, until it ends, is silent for too long, or says something that is no request.
-async fn converse(stream: UnixStream, turn: Arc<Mutex<Handler>>) {
+async fn converse(stream: UnixStream, turn: Arc<Mutex<Handler>>, mut stop: watch::Receiver<bool>) {
     let mut stream = BufReader::new(stream);
     loop {
-        let line = match timeout(LINE_DEADLINE, read_line(&mut stream, MAX_REQUEST)).await {
+        // Half a line may be lost to the stop: it was not a request yet.
+        let read = tokio::select! {
+            read = timeout(LINE_DEADLINE, read_line(&mut stream, MAX_REQUEST)) => read,
+            () = stopped(&mut stop) => return,
+        };
+        let line = match read {
             Ok(Ok(Some(line))) => line,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => {
@@ -270,6 +276,11 @@ async fn converse(stream: UnixStream, turn: Arc<Mutex<Handler>>) {
             return;
         }
     }
+}
+
+/// Until `stop` is true or nobody can say so any more.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 fn invalid(text: &str) -> Response {

@@ -215,7 +215,11 @@ const MARKS: &str = "-_.!~*'()+";
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
+    use crate::model::Redacted;
+    use crate::store::Target;
 
     #[test]
     fn names_need_no_escape_in_a_uri_rfc3261_25_1() {
@@ -240,5 +244,96 @@ mod tests {
         for bad in ["", "a\nb", "a\0b", &"x".repeat(257)] {
             assert_eq!(build("alice", "example.org", bad, Timestamp(0)), Err(UsersError::Password));
         }
+    }
+    /// A store of its own, and what the observer was told.
+    struct Bench {
+        _dir: tempfile::TempDir,
+        store: Store,
+        told: Mutex<Vec<AccountChange>>,
+    }
+
+    impl Bench {
+        async fn open() -> Bench {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Store::open(&Target::Sqlite(dir.path().join("users.sqlite"))).await.unwrap();
+            Bench { _dir: dir, store, told: Mutex::new(Vec::new()) }
+        }
+        async fn ask(&self, request: Request, now: i64) -> Response {
+            let observer = |change| self.told.lock().unwrap().push(change);
+            perform(&self.store, "example.org", &request, Timestamp(now), &observer).await
+        }
+        async fn add(&self, user: &str) -> Response {
+            self.ask(Request::UserAdd { user: user.into(), password: Redacted("pw".into()) }, 0).await
+        }
+    }
+
+    fn reason(response: Response) -> Option<Reason> {
+        match response {
+            Response::Error { reason, .. } => Some(reason),
+            Response::Done { .. } | Response::Users { .. } | Response::Status { .. } => None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_user_is_made_once() {
+        let bench = Bench::open().await;
+        assert_eq!(reason(bench.add("alice").await), None);
+        assert_eq!(reason(bench.add("alice").await), Some(Reason::Exists));
+        assert_eq!(reason(bench.add("al ice").await), Some(Reason::Invalid));
+        let accounts = bench.store.accounts().await.unwrap();
+        assert_eq!(accounts, [build("alice", "example.org", "pw", Timestamp(0)).unwrap()]);
+        assert_eq!(*bench.told.lock().unwrap(), [AccountChange::Put(accounts[0].clone())]);
+        bench.store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_new_password_keeps_the_user() {
+        let bench = Bench::open().await;
+        let passwd = Request::UserPasswd { user: "alice".into(), password: Redacted("new".into()) };
+        assert_eq!(reason(bench.ask(passwd.clone(), 5_000).await), Some(Reason::NotFound));
+        bench.add("alice").await;
+        assert_eq!(reason(bench.ask(passwd, 5_000).await), None);
+        let expected = build("alice", "example.org", "new", Timestamp(0)).unwrap();
+        assert_eq!(bench.store.accounts().await.unwrap(), std::slice::from_ref(&expected));
+        assert_eq!(bench.told.lock().unwrap().last(), Some(&AccountChange::Put(expected)));
+        bench.store.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_removed_user_is_gone() {
+        let bench = Bench::open().await;
+        bench.add("alice").await;
+        let remove = Request::UserRemove { user: "alice".into() };
+        assert_eq!(reason(bench.ask(remove.clone(), 0).await), None);
+        assert_eq!(reason(bench.ask(remove, 0).await), Some(Reason::NotFound));
+        assert!(bench.store.accounts().await.unwrap().is_empty());
+        let gone = Aor::new("alice", "example.org").unwrap();
+        assert_eq!(bench.told.lock().unwrap().last(), Some(&AccountChange::Removed(gone)));
+        bench.store.close().await;
+    }
+
+    #[tokio::test]
+    async fn users_are_listed_in_order() {
+        let bench = Bench::open().await;
+        for user in ["carol", "alice", "bob"] {
+            bench.add(user).await;
+        }
+        let Response::Users { users } = bench.ask(Request::UserList {}, 0).await else { panic!("no list") };
+        let aors: Vec<_> = users.iter().map(|user| user.aor.as_str()).collect();
+        assert_eq!(aors, ["alice@example.org", "bob@example.org", "carol@example.org"]);
+        assert_eq!(users[0].created_at, "1970-01-01T00:00:00Z");
+        bench.store.close().await;
+    }
+
+    #[tokio::test]
+    async fn ensured_accounts_are_made_once_and_follow_the_password() {
+        let bench = Bench::open().await;
+        let first = ensure(&bench.store, "example.org", "alice", "pw", Timestamp(1_000)).await.unwrap();
+        let again = ensure(&bench.store, "example.org", "alice", "pw", Timestamp(2_000)).await.unwrap();
+        assert_eq!((&first, first.created_at), (&again, Timestamp(1_000)));
+        let other = ensure(&bench.store, "example.org", "alice", "new", Timestamp(3_000)).await.unwrap();
+        assert_ne!(other.ha1, first.ha1);
+        assert_eq!(bench.store.accounts().await.unwrap(), [other]);
+        bench.store.close().await;
     }
 }

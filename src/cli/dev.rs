@@ -20,7 +20,7 @@ pub enum Fault {
     /// Somebody has the port.
     #[error(
         "port {} ({}) is taken by another program.\n  choose another one:   hither --dev --port {}",
-        .0.port(), .1.param(), if .0.port() == 5060 { 5070 } else { 5060 }
+        .0.port(), .1.param(), if .0.port() == DEFAULT_PORT { 5070 } else { DEFAULT_PORT }
     )]
     PortTaken(SocketAddr, Transport),
     /// Directory or accounts file.
@@ -107,7 +107,7 @@ impl Dev {
 /// What a person types into two softphones, and what to try. `port`: where the server listens.
 pub fn greeting(dev: &Dev, port: u16) -> String {
     let Dev { dir, domain, accounts } = dev;
-    let address = if port == 5060 { domain.clone() } else { format!("{domain}:{port}") };
+    let address = if port == DEFAULT_PORT { domain.clone() } else { format!("{domain}:{port}") };
     let mut text = String::from("\nhither is ready. Set up two softphones on this network:\n\n");
     for DevAccount { user, password } in accounts {
         let _ = writeln!(text, "  user name       {user}");
@@ -133,7 +133,7 @@ Stop:        Ctrl-C
 ",
         dir = dir.display(),
         dir_option =
-            if dir == Path::new("hither-dev") { String::new() } else { format!(" --dir {}", dir.display()) },
+            if dir == Path::new(DEFAULT_DIR) { String::new() } else { format!(" --dir {}", dir.display()) },
     );
     if domain.starts_with("127.") {
         text.push_str("This machine has no network address: only phones on this machine can register.\n");
@@ -202,6 +202,11 @@ fn read(text: &str) -> Option<Vec<DevAccount>> {
     };
     lines.map(account).collect::<Option<Vec<_>>>().filter(|accounts| !accounts.is_empty())
 }
+
+/// Where `--dev` keeps its files unless told otherwise.
+pub(super) const DEFAULT_DIR: &str = "hither-dev";
+/// The port of SIP (RFC 3261 19.1.2).
+pub(super) const DEFAULT_PORT: u16 = 5060;
 
 #[cfg(test)]
 mod tests {

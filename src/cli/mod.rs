@@ -27,12 +27,12 @@ pub struct Cli {
     /// Complete server to try out: embedded store, two accounts, no configuration
     #[arg(long, global = true)]
     dev: bool,
-    /// Where --dev keeps its files
-    #[arg(long, value_name = "DIR", default_value = "hither-dev", global = true)]
-    dir: PathBuf,
-    /// Port of --dev
-    #[arg(long, value_name = "N", default_value_t = 5060, global = true)]
-    port: u16,
+    /// Where --dev keeps its files; without it ./hither-dev
+    #[arg(long, value_name = "DIR", global = true)]
+    dir: Option<PathBuf>,
+    /// Port of --dev; without it 5060
+    #[arg(long, value_name = "N", global = true)]
+    port: Option<u16>,
     /// Domain of --dev; without it this machine's address
     #[arg(long, value_name = "DOMAIN", global = true)]
     domain: Option<String>,
@@ -59,6 +59,7 @@ pub enum UserCommand {
     Add {
         /// User name (alice)
         name: String,
+        /// Where the password comes from
         #[command(flatten)]
         password: PasswordFrom,
     },
@@ -68,6 +69,7 @@ pub enum UserCommand {
     Passwd {
         /// User name (alice)
         name: String,
+        /// Where the password comes from
         #[command(flatten)]
         password: PasswordFrom,
     },
@@ -141,10 +143,8 @@ impl Cli {
             .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
             .collect();
         if !self.dev {
-            if self.domain.is_some() {
-                return Err(StartError::Usage(
-                    "--domain belongs to --dev; a configuration has the key `domain`",
-                ));
+            if self.domain.is_some() || self.dir.is_some() || self.port.is_some() {
+                return Err(StartError::Usage(ONLY_DEV));
             }
             let config = self.configured(Path::new(DEFAULT_FILE), environment)?;
             return Ok(Start { command: self.command, config, dev: None });
@@ -153,9 +153,11 @@ impl Cli {
             return Err(StartError::Usage("--dev needs no configuration: leave out --config, or --dev"));
         }
         let domain = self.domain.unwrap_or_else(dev::own_address);
-        let config = Config::dev(&self.dir, &domain, self.port, environment.into_iter())?;
+        let dir = self.dir.unwrap_or_else(|| dev::DEFAULT_DIR.into());
+        let port = self.port.unwrap_or(dev::DEFAULT_PORT);
+        let config = Config::dev(&dir, &domain, port, environment.into_iter())?;
         let dev = match self.command {
-            None => Some(dev::Dev::prepare(&self.dir, &config)?),
+            None => Some(dev::Dev::prepare(&dir, &config)?),
             Some(_) => None,
         };
         Ok(Start { command: self.command, config, dev })
@@ -194,6 +196,8 @@ impl Command {
 }
 
 const DEFAULT_FILE: &str = "hither.toml";
+const ONLY_DEV: &str =
+    "--domain, --dir and --port belong to --dev; a configuration has `domain`, `database` and `listen`";
 
 #[cfg(test)]
 mod tests {
@@ -239,6 +243,7 @@ mod tests {
         }
         assert_eq!(start("hither --dev --config x", &[]).unwrap_err().exit_code(), 2);
         assert_eq!(start("hither --domain example.org", &[]).unwrap_err().exit_code(), 2);
+        assert_eq!(start("hither --port 5070", &[]).unwrap_err().to_string(), ONLY_DEV);
         assert_eq!(start("hither --config /nowhere/x.toml", &[]).unwrap_err().exit_code(), 2);
     }
 

@@ -228,15 +228,18 @@ pub(super) mod algorithms {
 /// A database URL with the password, and whatever stands after `?`, left out.
 pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.into() };
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?redacted"));
-    // The last `@`: a password may hold one that nobody escaped.
+    let shown = |text: &str| match text.split_once('?') {
+        Some((before, _)) => format!("{before}?redacted"),
+        None => text.into(),
+    };
+    // The last `@`: a password may hold one, or a `?`, that nobody escaped. Rather too much is left out than too little.
     match rest.rsplit_once('@') {
         Some((login, place)) => {
-            let login =
-                login.split_once(':').map_or_else(|| login.into(), |(user, _)| format!("{user}:redacted"));
-            format!("{scheme}://{login}@{place}{query}")
+            let user = login.split([':', '?']).next().unwrap_or_default();
+            let password = if user.len() < login.len() { ":redacted" } else { "" };
+            format!("{scheme}://{user}{password}@{}", shown(place))
         }
-        None => format!("{scheme}://{rest}{query}"),
+        None => format!("{scheme}://{}", shown(rest)),
     }
 }
 
@@ -286,6 +289,9 @@ mod tests {
     fn passwords_leave_the_database_url() {
         assert_eq!(without_password("postgres://u:p@h/d"), "postgres://u:redacted@h/d");
         assert_eq!(without_password("postgres://u:p@q@h/d"), "postgres://u:redacted@h/d");
+        assert_eq!(without_password("postgres://u:p?q@h/d"), "postgres://u:redacted@h/d");
+        assert_eq!(without_password("postgres://u@h/d?password=p@q"), "postgres://u@h/d:redacted@q");
+        assert_eq!(without_password("postgres://h/d?password=p"), "postgres://h/d?redacted");
         assert_eq!(without_password("postgres://u@h/d?sslmode=require"), "postgres://u@h/d?redacted");
         assert_eq!(without_password("sqlite:hither.sqlite"), "sqlite:hither.sqlite");
     }
