@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::endpoint::server_side::Matched;
 use crate::endpoint::{Endpoint, ServerTransaction, count};
 use crate::model::{Flow, Reject, Transport};
-use crate::sip::{Method, ParseError, Request, StatusCode, Writer, forward, message, validate};
+use crate::sip::{Method, ParseError, Request, StatusCode, Writer, forward, salvage, validate};
 use crate::transaction::ServerKey;
 
 /// A request that nobody has taken on yet. No state is held for it.
@@ -92,7 +92,7 @@ pub(super) fn request(endpoint: &Arc<Endpoint>, request: Request, flow: Flow) {
 
 /// Something arrived that is no message: answered with what is owed if it can be, else dropped; counted either way.
 pub(super) fn malformed(endpoint: &Endpoint, error: ParseError, bytes: &Bytes, flow: &Flow) {
-    match message::salvage(bytes) {
+    match salvage(bytes) {
         Some(request) if *request.method() != Method::Ack => {
             count(&endpoint.counters.malformed_answered);
             let request = forward::stamp(request, flow.remote);
