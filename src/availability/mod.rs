@@ -5,4 +5,6 @@
 pub mod composition;
 pub mod contact;
 pub mod document;
+#[cfg(test)]
+mod fixtures;
 pub mod view;

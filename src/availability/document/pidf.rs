@@ -367,3 +367,188 @@ fn is_language(text: &str) -> bool {
 
 /// Longer ids are replaced by a hash of themselves.
 const MAX_ID: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::availability::fixtures::pidf;
+
+    fn parse(inner: &str) -> Pidf {
+        Pidf::parse(pidf(inner).as_bytes()).unwrap()
+    }
+
+    fn status_of(bytes: &[u8]) -> StatusCode {
+        Pidf::parse(bytes).unwrap_err().status
+    }
+
+    #[test]
+    fn root_is_presence_with_an_entity_rfc3863_4_1_1() {
+        let ok = "<p:presence xmlns:p='urn:ietf:params:xml:ns:pidf' entity='pres:a@b'/>";
+        assert_eq!(Pidf::parse(ok.as_bytes()).unwrap().entity, "pres:a@b");
+        for text in [
+            "<presence entity='pres:a@b'/>",
+            "<presence xmlns='urn:ietf:params:xml:ns:pidf:' entity='pres:a@b'/>",
+            "<presence xmlns='urn:ietf:params:xml:ns:pidf'/>",
+            "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity=' '/>",
+            "<tuple xmlns='urn:ietf:params:xml:ns:pidf' entity='pres:a@b'/>",
+            "hello",
+            "",
+        ] {
+            assert_eq!(status_of(text.as_bytes()), StatusCode::BAD_REQUEST, "{text}");
+        }
+    }
+
+    #[test]
+    fn refusals_have_the_status_that_is_owed_a07() {
+        let doctype = "<!DOCTYPE presence SYSTEM 'file:///etc/passwd'><presence/>";
+        assert_eq!(status_of(doctype.as_bytes()), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        let latin = "<?xml version='1.0' encoding='latin1'?><presence/>";
+        assert_eq!(status_of(latin.as_bytes()), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(status_of(&vec![b' '; 32 * 1024 + 1]), StatusCode::REQUEST_ENTITY_TOO_LARGE);
+        assert_eq!(status_of(pidf(&"<a>".repeat(40)).as_bytes()), StatusCode::BAD_REQUEST);
+        assert_eq!(status_of(format!("{}<x/>", pidf("")).as_bytes()), StatusCode::BAD_REQUEST);
+        assert_eq!(status_of(pidf("<undeclared:x/>").as_bytes()), StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn linphone_document_with_foreign_elements_inside_status_is_read() {
+        let read = parse(
+            "<tuple id=\"kqdnj6\"><status><basic>open</basic>\
+             <pp:service xmlns:pp=\"urn:ietf:params:xml:ns:pidf:person\" xmlns=\"urn:x\"><id>org.x</id></pp:service></status>\
+             <contact priority=\"0.8\">sip:alice@example.org;gr=urn:uuid:1</contact>\
+             <timestamp>2026-11-20T23:29:15Z</timestamp></tuple>",
+        );
+        let [tuple] = read.tuples.as_slice() else { panic!() };
+        assert_eq!((tuple.id.as_str(), tuple.basic), ("kqdnj6", Some(Basic::Open)));
+        assert_eq!(tuple.status.len(), 1);
+        let contact = tuple.contact.clone().unwrap();
+        assert_eq!(contact.uri, "sip:alice@example.org;gr=urn:uuid:1");
+        assert_eq!(contact.priority.as_deref(), Some("0.8"));
+        assert_eq!(tuple.timestamp.as_deref(), Some("2026-11-20T23:29:15Z"));
+    }
+
+    #[test]
+    fn baresip_document_with_the_person_first_and_empty_activities_is_read() {
+        let read = parse(
+            "<dm:person id=\"p4159\"><rpid:activities/></dm:person>\r\n<tuple id=\"t4109\">\r\n  <status>\r\n    <basic> open </basic>\
+             \r\n  </status>\r\n  <contact>sip:alice@192.0.2.7</contact>\r\n</tuple>",
+        );
+        assert_eq!(read.tuples.first().unwrap().basic, Some(Basic::Open));
+        assert_eq!(read.persons.first().unwrap().extensions.first().unwrap().raw(), "<rpid:activities/>");
+    }
+
+    #[test]
+    fn pjsip_document_with_activity_and_note_is_read() {
+        let read = parse(
+            "<tuple id=\"pj1\"><status><basic>open</basic></status></tuple><dm:person id=\"pj2\"><rpid:activities>\
+             <rpid:busy/></rpid:activities><dm:note xml:lang=\"en\">Busy</dm:note></dm:person><note>On the phone &amp; busy</note>",
+        );
+        let person = read.persons.first().unwrap();
+        assert_eq!(person.notes, [Note { lang: Some("en".into()), text: "Busy".into() }]);
+        assert_eq!(read.notes, [Note { lang: None, text: "On the phone & busy".into() }]);
+    }
+
+    #[test]
+    fn usable_parts_of_invalid_documents_are_kept_rfc4479_5() {
+        let read = parse(
+            "<tuple><status><basic>maybe</basic></status><timestamp>yesterday</timestamp></tuple><tuple id='a'/>\
+             <tuple id='a'><note>n</note><contact priority='2'>sip:alice@example.org</contact><contact>tel:1</contact>\
+             <status><basic>closed</basic></status><status><basic>open</basic></status></tuple><tuple id='4711'/>\
+             <dm:device id='x'/>text<nonsense/>",
+        );
+        let [missing, first, repeated, number] = read.tuples.as_slice() else { panic!() };
+        assert!(is_ncname(&missing.id) && missing.basic.is_none() && missing.timestamp.is_none());
+        assert_eq!(first.id, "a");
+        assert_ne!(repeated.id, "a");
+        assert_eq!(repeated.basic, Some(Basic::Closed));
+        let contact = Contact { uri: "sip:alice@example.org".into(), priority: None };
+        assert_eq!(repeated.contact, Some(contact));
+        assert!(
+            is_ncname(&number.id) && number.id == parse("<tuple id='b'/><tuple id='4711'/>").tuples[1].id
+        );
+        assert!(read.devices.is_empty());
+    }
+
+    #[test]
+    fn not_understood_does_not_change_basic_rfc3863_4_2_3() {
+        let inner = "<tuple id='a'><status><basic>open</basic><x:s xmlns:x='urn:x' xmlns:p='urn:ietf:params:xml:ns:pidf' \
+                     p:mustUnderstand='1'><p:basic>closed</p:basic></x:s></status></tuple>";
+        let tuple = parse(inner).tuples.remove(0);
+        assert_eq!(tuple.basic, Some(Basic::Open));
+        assert!(
+            inner.contains(tuple.status[0].raw()) && tuple.status[0].raw().contains("mustUnderstand='1'")
+        );
+    }
+
+    #[test]
+    fn notes_keep_their_language_own_or_inherited_rfc3863_4_1_6() {
+        let read =
+            parse("<note xml:lang='de'>hallo</note><note xml:lang='not a language'>x</note><note>y</note>");
+        let langs: Vec<_> = read.notes.iter().map(|n| n.lang.as_deref()).collect();
+        assert_eq!(langs, [Some("de"), None, None]);
+        let inherited = parse("<tuple id='a' xml:lang='fr'><note>z</note></tuple>");
+        assert_eq!(inherited.tuples[0].notes[0].lang.as_deref(), Some("fr"));
+    }
+
+    #[test]
+    fn priorities_have_at_most_three_decimals_rfc3863_4_1_5() {
+        for good in ["0", "0.021", "0.5", "1.00", "1"] {
+            assert!(is_priority(good), "{good}");
+        }
+        for bad in ["", "2", "0.1234", "1.1", "-0", ".5", "0.", "1e0", "0,5"] {
+            assert!(!is_priority(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn timestamps_are_rfc3339_in_capitals_rfc3863_4_1_7() {
+        for good in ["2026-11-20T23:29:15Z", "2024-02-29T00:00:00.123+05:30", "2026-11-20t23:29:15z"] {
+            assert!(is_date_time(&good.to_ascii_uppercase()), "{good}");
+        }
+        for bad in [
+            "",
+            "2026-11-20",
+            "2026-11-20T23:29:15",
+            "2026-13-20T23:29:15Z",
+            "2025-02-29T00:00:00Z",
+            "2026-11-20T24:29:15Z",
+            "2026-11-20T23:29:15.Z",
+            "2026-11-20T23:29:15+25:00",
+            "0000-01-01T00:00:00Z",
+            "2026-11-20T23:29:15Zé",
+            "2026-11-2é",
+        ] {
+            assert!(!is_date_time(bad), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_on_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = Pidf::parse(&bytes);
+        }
+
+        #[test]
+        fn parsing_never_panics_on_mutated_documents(at in 0usize..2000, cut in 0usize..20, insert in "[<>/&;:='\"a-z#x!\\[\\]?-]{0,6}") {
+            let mut text = SAMPLE.to_owned();
+            let at = at.min(text.len());
+            text.replace_range(at..at.saturating_add(cut).min(SAMPLE.len()), &insert);
+            if let Ok(read) = Pidf::parse(text.as_bytes()) {
+                let written = read.write(1 << 20).unwrap();
+                let wide = Limits { bytes: 1 << 20, attributes: 200, namespaces: 200, ..Limits::PUBLISHED };
+                let again = Pidf::parse_within(&written, &wide).unwrap();
+                prop_assert_eq!(&again.write(1 << 20).unwrap(), &written);
+            }
+        }
+    }
+
+    const SAMPLE: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- c --><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" \
+        xmlns:dm='urn:ietf:params:xml:ns:pidf:data-model' xmlns:r=\"urn:ietf:params:xml:ns:pidf:rpid\" xmlns:x=\"urn:x\" entity=\"sip:a@b\">\
+        <tuple id=\"a\"><status><basic>open</basic><x:s y=\"1&amp;2\" x:z='x:q'><r:t/></x:s></status><r:class>c</r:class>\
+        <dm:deviceID>urn:d:1</dm:deviceID><contact priority=\"0.5\">sip:a@b</contact><note xml:lang=\"en\">n &#65; <![CDATA[<x>]]></note>\
+        <timestamp>2026-11-20T23:29:15Z</timestamp></tuple><note>top</note><dm:person id=\"p\"><r:activities><r:busy/><x:o xmlns=\"\"><y/>\
+        </x:o></r:activities><dm:note>m</dm:note></dm:person><dm:device id=\"d\"><x:b/><dm:deviceID>urn:d:1</dm:deviceID></dm:device>\
+        <x:top xmlns:x=\"urn:other\"><x:in/></x:top></presence>";
+}
