@@ -3,6 +3,8 @@
 //! [`xml`] reads any document within limits; [`pidf`] gives it the meaning of RFC 3863 and 4479; [`write`] writes it back.
 //! What is not understood travels as a [`xml::Fragment`]: its own bytes, and the namespaces they need.
 
+mod lexis;
 pub mod pidf;
+mod values;
 pub mod write;
 pub mod xml;
