@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 
+use crate::availability::document::lexis::is_xml_char;
 use crate::availability::document::pidf::{Basic, DATA_MODEL, Note, PIDF, Pidf, Tuple};
-use crate::availability::document::xml::{Fragment, is_xml_char};
+use crate::availability::document::xml::Fragment;
 
 impl Pidf {
     /// The document, or `None` if it would be longer than `most` bytes.
