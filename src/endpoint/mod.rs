@@ -111,6 +111,24 @@ pub struct Counters {
     pub send_failed: AtomicU64,
 }
 
+impl Counters {
+    /// Names and values, for the operator.
+    pub fn snapshot(&self) -> [(&'static str, u64); 9] {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("requests", value(&self.requests)),
+            ("responses", value(&self.responses)),
+            ("retransmissions", value(&self.retransmissions)),
+            ("malformed_answered", value(&self.malformed_answered)),
+            ("malformed_dropped", value(&self.malformed_dropped)),
+            ("stray_responses", value(&self.stray_responses)),
+            ("stray_acks", value(&self.stray_acks)),
+            ("table_full", value(&self.table_full)),
+            ("send_failed", value(&self.send_failed)),
+        ]
+    }
+}
+
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

@@ -295,11 +295,16 @@ impl Sockets {
     /// addresses behind listeners that are bound to all of them.
     pub fn may_contact(&self, addr: SocketAddr, extra_denied: &[(std::net::IpAddr, u8)]) -> bool {
         let own: Vec<SocketAddr> = self.shared.listeners.iter().map(|l| l.local).collect();
-        if !may_contact(addr, &own, extra_denied) {
-            return false;
-        }
-        let behind_wildcard = own.iter().any(|own| own.ip().is_unspecified() && own.port() == addr.port());
-        !(behind_wildcard && self.shared.sources.is_ours(addr.ip().to_canonical()))
+        may_contact(addr, &own, extra_denied) && !self.is_own(addr)
+    }
+    /// Is this an address we listen on, also behind a wildcard bind?
+    pub fn is_own(&self, addr: SocketAddr) -> bool {
+        let ip = addr.ip().to_canonical();
+        self.shared.listeners.iter().any(|listener| {
+            let local = listener.local;
+            local.port() == addr.port()
+                && (local.ip() == ip || (local.ip().is_unspecified() && self.shared.sources.is_ours(ip)))
+        })
     }
 
     /// The counters as they are now.
