@@ -95,6 +95,7 @@ on_both! {
     a_guilty_row_fails_alone
     a_guilty_lazy_row_does_not_stop_the_others
     kept_rows_are_seen_at_once_and_written_at_close
+    kept_rows_are_written_by_themselves
     a_commit_overtakes_what_was_kept_before_it
     what_is_kept_after_a_commit_overtakes_it
     everything_is_loaded_in_order_of_creation_within_a_home
@@ -324,6 +325,21 @@ async fn kept_rows_are_seen_at_once_and_written_at_close(place: Place) {
     soon(store.close()).await;
     let store = place.open().await;
     assert_eq!(everything(&store).await, [refreshed]);
+    place.end(store).await;
+}
+
+async fn kept_rows_are_written_by_themselves(place: Place) {
+    let store = place.open().await;
+    let kept = Row::PutBinding(binding("a", "1", 1));
+    assert!(store.write_lazily(std::slice::from_ref(&kept)));
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    soon(async {
+        while everything(&store).await.is_empty() {
+            look.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(everything(&store).await, [kept]);
     place.end(store).await;
 }
 
