@@ -18,6 +18,8 @@ mod writer;
 #[cfg(test)]
 mod battery;
 #[cfg(test)]
+mod fixtures;
+#[cfg(test)]
 mod outage;
 #[cfg(test)]
 mod throwaway;

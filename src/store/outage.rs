@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{interval, timeout};
 
 use crate::model::*;
-use crate::store::battery::{account, aor, binding, everything, home, put, soon};
+use crate::store::fixtures::{account, aor, binding, everything, home, put, soon};
 use crate::store::throwaway::Server;
 use crate::store::{Fault, Outcome, Store, Target};
 
