@@ -69,8 +69,15 @@ mod layers {
         "auth/clients.rs",
     ];
 
-    const IMPURE_WORDS: &[&str] =
-        &["async fn", "tokio::", "sqlx::", "Instant::now", "SystemTime::now", ".await", "std::net::UdpSocket"];
+    const IMPURE_WORDS: &[&str] = &[
+        "async fn",
+        "tokio::",
+        "sqlx::",
+        "Instant::now",
+        "SystemTime::now",
+        ".await",
+        "std::net::UdpSocket",
+    ];
 
     fn sources(folder: &Path, into: &mut Vec<PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -106,9 +113,12 @@ mod layers {
         for (file, text) in all() {
             let own = file.split(['/', '.']).next().unwrap();
             let Some(own_layer) = layer(own) else { continue };
-            for (number, line) in production(&text).lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
+            for (number, line) in
+                production(&text).lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//"))
+            {
                 for (at, _) in line.match_indices("crate::") {
-                    let used = line[at + 7..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
+                    let used =
+                        line[at + 7..].split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap();
                     match layer(used) {
                         Some(used_layer) if used != own && used_layer >= own_layer && own_layer < 5 => {
                             wrong.push(format!("{file}:{}: {own} uses {used}", number + 1));
@@ -128,7 +138,10 @@ mod layers {
     fn every_module_has_its_layer() {
         for (file, _) in all() {
             let own = file.split(['/', '.']).next().unwrap();
-            assert!(layer(own).is_some() || ["main", "lib"].contains(&own), "{file} has no line in the table");
+            assert!(
+                layer(own).is_some() || ["main", "lib"].contains(&own),
+                "{file} has no line in the table"
+            );
         }
     }
 
@@ -139,7 +152,9 @@ mod layers {
             if !PURE.iter().any(|pure| file == *pure || file.starts_with(&format!("{pure}/"))) {
                 continue;
             }
-            for (number, line) in production(&text).lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//")) {
+            for (number, line) in
+                production(&text).lines().enumerate().filter(|(_, l)| !l.trim_start().starts_with("//"))
+            {
                 wrong.extend(
                     IMPURE_WORDS
                         .iter()
@@ -156,7 +171,10 @@ mod layers {
         for (file, text) in all() {
             let text = production(&text);
             assert!(!text.contains("sqlx") || file.starts_with("store"), "{file} uses sqlx");
-            assert!(!text.contains("quick_xml") || file.starts_with("availability/document"), "{file} uses quick-xml");
+            assert!(
+                !text.contains("quick_xml") || file.starts_with("availability/document"),
+                "{file} uses quick-xml"
+            );
             assert!(!text.contains("rsip::") || file.starts_with("sip"), "{file} uses rsip");
         }
     }

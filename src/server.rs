@@ -21,8 +21,7 @@ use crate::presence::{self, Presence};
 use crate::proxy::{self, Proxy};
 use crate::registrar::{self, Registrar};
 use crate::store::{self, Store};
-use crate::transport::Sockets;
-use crate::transport::resolve::Resolver;
+use crate::transport::{Resolver, Sockets};
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +58,8 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let homes = Homes::new(store.clone(), clock::now);
     store.load_all(&mut |row| homes.install(&row)).await?;
 
-    let sockets = Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
+    let sockets =
+        Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
     let control = Control::bind(&config.control_socket).await?;
     let endpoint = Endpoint::new(sockets, config.limits.message(), config.server_header.clone());
     let mut fresh = [0; 32];
@@ -181,10 +181,12 @@ fn operator(
     presence: &Arc<Presence>,
 ) -> control::Handler {
     let (store, domain) = (store.clone(), config.domain.clone());
-    let (accounts, homes, endpoint, presence) = (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
+    let (accounts, homes, endpoint, presence) =
+        (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
     Arc::new(move |request: Request| {
         let (store, domain) = (store.clone(), domain.clone());
-        let (accounts, homes, endpoint, presence) = (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
+        let (accounts, homes, endpoint, presence) =
+            (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
         let answer = async move {
             if matches!(request, Request::Status {}) {
                 return status(&accounts, &homes, &endpoint, &store);

@@ -63,7 +63,16 @@ impl Dispatch {
         proxy: Arc<Proxy>,
         policy: Policy,
     ) -> Dispatch {
-        Dispatch { endpoint, auth, marks, registrar, presence, proxy, policy, draining: AtomicBool::new(false) }
+        Dispatch {
+            endpoint,
+            auth,
+            marks,
+            registrar,
+            presence,
+            proxy,
+            policy,
+            draining: AtomicBool::new(false),
+        }
     }
 
     /// From now on what begins something new is answered 503; what is in hand goes on.
@@ -116,7 +125,8 @@ impl Dispatch {
 
     /// REGISTER: RFC 3261 10.3.
     fn register(&self, incoming: Incoming, own: &Own<'_>, now: Timestamp) {
-        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now) else {
+        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
+        else {
             return;
         };
         let target = request.to().ok().and_then(|to| own.aor(&to.uri));
@@ -134,7 +144,8 @@ impl Dispatch {
         if !self.policy.presence {
             return incoming.reject(&self.not_allowed());
         }
-        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now) else {
+        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
+        else {
             return;
         };
         if !self.auth.accounts().exists(&target) {
@@ -159,7 +170,8 @@ impl Dispatch {
             // `A19`: from elsewhere to elsewhere, never.
             return incoming.reject(&Reject::new(StatusCode::FORBIDDEN));
         }
-        let Some((request, flow, transaction, _identity)) = self.identified(incoming, Role::Proxy, own, now) else {
+        let Some((request, flow, transaction, _identity)) = self.identified(incoming, Role::Proxy, own, now)
+        else {
             return;
         };
         let Destination::User(target) = route.destination else {
@@ -270,7 +282,9 @@ impl Dispatch {
 
     fn allow(&self) -> &'static str {
         match (self.policy.presence, self.policy.messaging) {
-            (true, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH",
+            (true, true) => {
+                "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH"
+            }
             (true, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH",
             (false, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE",
             (false, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER",

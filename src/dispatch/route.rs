@@ -26,7 +26,9 @@ impl Own<'_> {
         let port = uri.host_port.port;
         let port_fits = port.is_none_or(|port| self.ports.contains(&port));
         let advertised = |host: &str| {
-            self.advertised.iter().any(|(name, known)| name.eq_ignore_ascii_case(host) && port.unwrap_or(5060) == *known)
+            self.advertised
+                .iter()
+                .any(|(name, known)| name.eq_ignore_ascii_case(host) && port.unwrap_or(5060) == *known)
         };
         let address = |ip: IpAddr, text: &str| {
             (port_fits && (self.is_domain)(text))
@@ -34,7 +36,9 @@ impl Own<'_> {
                 || (self.is_own)(SocketAddr::new(ip, port.unwrap_or(5060)))
         };
         match uri.host_port.host {
-            Host::Name(name) => (port_fits && (self.is_domain)(name.trim_end_matches('.'))) || advertised(name),
+            Host::Name(name) => {
+                (port_fits && (self.is_domain)(name.trim_end_matches('.'))) || advertised(name)
+            }
             Host::V4(ip) => address(ip.into(), &ip.to_string()),
             Host::V6(ip) => address(ip.into(), &format!("[{ip}]")),
         }
@@ -151,8 +155,10 @@ pub fn next_max_forwards(request: &Request) -> Result<u8, Reject> {
 /// # Errors
 /// 420 that names them all.
 pub fn proxy_require(request: &Request) -> Result<(), Reject> {
-    let unknown: Vec<_> =
-        request.elements(HeaderName::ProxyRequire).map(|tag| String::from_utf8_lossy(tag).into_owned()).collect();
+    let unknown: Vec<_> = request
+        .elements(HeaderName::ProxyRequire)
+        .map(|tag| String::from_utf8_lossy(tag).into_owned())
+        .collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -197,7 +203,12 @@ mod tests {
 
     fn flow(port: u16) -> Flow {
         let local = SocketAddr::from(([192, 0, 2, 1], 5060));
-        Flow { transport: Transport::Udp, local, remote: SocketAddr::from(([192, 0, 2, 9], port)), connection: 0 }
+        Flow {
+            transport: Transport::Udp,
+            local,
+            remote: SocketAddr::from(([192, 0, 2, 9], port)),
+            connection: 0,
+        }
     }
 
     fn to_user(aor: &str) -> Result<Route, u16> {
@@ -209,11 +220,23 @@ mod tests {
 
     #[test]
     fn every_name_and_address_of_ours_is_the_domain_rfc3261_16_5() {
-        for host in ["example.org", "EXAMPLE.org", "alias.example", "sip.example.org", "192.0.2.1", "192.0.2.1:5060", "example.org:5060"] {
+        for host in [
+            "example.org",
+            "EXAMPLE.org",
+            "alias.example",
+            "sip.example.org",
+            "192.0.2.1",
+            "192.0.2.1:5060",
+            "example.org:5060",
+        ] {
             assert_eq!(decide(&format!("MESSAGE sip:b@{host}"), TO), to_user("b@example.org"), "{host}");
         }
         for host in ["example.com", "192.0.2.1:5062", "192.0.2.2", "sip.example.org:5070"] {
-            assert_eq!(decide(&format!("MESSAGE sip:b@{host}"), TO).unwrap().destination, Destination::Foreign, "{host}");
+            assert_eq!(
+                decide(&format!("MESSAGE sip:b@{host}"), TO).unwrap().destination,
+                Destination::Foreign,
+                "{host}"
+            );
         }
     }
 
@@ -260,7 +283,9 @@ mod tests {
 
     #[test]
     fn max_forwards_counts_down_and_starts_at_70_rfc3261_16_6_step_3() {
-        let next = |headers: &str| next_max_forwards(&request("MESSAGE sip:b@example.org", headers)).map_err(|r| r.status.code());
+        let next = |headers: &str| {
+            next_max_forwards(&request("MESSAGE sip:b@example.org", headers)).map_err(|r| r.status.code())
+        };
         assert_eq!(next("Max-Forwards: 10\r\n"), Ok(9));
         assert_eq!(next(""), Ok(70));
         assert_eq!(next("Max-Forwards: 255\r\n"), Ok(70));
@@ -269,7 +294,8 @@ mod tests {
 
     #[test]
     fn unknown_proxy_requirements_are_named_rfc3261_16_3_step_5() {
-        let reject = proxy_require(&request("MESSAGE sip:b@example.org", "Proxy-Require: foo, bar\r\n")).unwrap_err();
+        let reject =
+            proxy_require(&request("MESSAGE sip:b@example.org", "Proxy-Require: foo, bar\r\n")).unwrap_err();
         assert_eq!(reject.headers[0], (HeaderName::Unsupported, "foo, bar".to_owned()));
     }
 }

@@ -223,8 +223,11 @@ impl Context {
             return;
         }
         self.answered = true;
-        let best = (0..self.branches.len()).filter(|at| self.rank(*at).is_some()).min_by_key(|at| self.rank(*at));
-        let Some(best) = best else { return self.outputs.push_back(Output::Respond(StatusCode::TEMPORARILY_UNAVAILABLE)) };
+        let best =
+            (0..self.branches.len()).filter(|at| self.rank(*at).is_some()).min_by_key(|at| self.rank(*at));
+        let Some(best) = best else {
+            return self.outputs.push_back(Output::Respond(StatusCode::TEMPORARILY_UNAVAILABLE));
+        };
         let challenges = self.challenges_beside(best);
         let branch = &mut self.branches[best];
         match std::mem::replace(&mut branch.state, State::Succeeded) {
@@ -271,8 +274,9 @@ impl Context {
 
     /// 16.7 step 7: a 401 or 407 carries the challenges of all branches.
     fn challenges_beside(&self, best: usize) -> Vec<(HeaderName, Vec<u8>)> {
-        let is_challenge =
-            |status| status == StatusCode::UNAUTHORIZED || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED;
+        let is_challenge = |status| {
+            status == StatusCode::UNAUTHORIZED || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+        };
         let State::Final(response) = &self.branches[best].state else { return Vec::new() };
         if !is_challenge(response.status()) {
             return Vec::new();
@@ -395,8 +399,16 @@ mod tests {
     fn challenges_of_all_branches_are_collected_rfc3261_16_7_step_7() {
         let now = base();
         let mut context = Context::new(true, 2, TIMER_C, now);
-        context.handle_response(0, response(401, "WWW-Authenticate: Digest realm=\"a\", nonce=\"1\"\r\n"), now);
-        context.handle_response(1, response(407, "Proxy-Authenticate: Digest realm=\"b\", nonce=\"2\"\r\n"), now);
+        context.handle_response(
+            0,
+            response(401, "WWW-Authenticate: Digest realm=\"a\", nonce=\"1\"\r\n"),
+            now,
+        );
+        context.handle_response(
+            1,
+            response(407, "Proxy-Authenticate: Digest realm=\"b\", nonce=\"2\"\r\n"),
+            now,
+        );
         assert_eq!(outputs(&mut context), ["B401+1"]);
     }
 

@@ -20,7 +20,7 @@ use crate::proxy::shell::{Branch, ResponseContext};
 use crate::proxy::target::{Target, Way};
 use crate::sip::forward::{self, RequestEdits};
 use crate::sip::{HeaderName, Method, NameAddr, Request, StatusCode, Uri};
-use crate::transport::resolve::{Resolver, may_contact};
+use crate::transport::Resolver;
 
 /// How the proxy forwards.
 #[derive(Debug, Clone)]
@@ -88,7 +88,8 @@ impl Proxy {
         }
         let is_invite = *request.method() == Method::Invite;
         let machine = Context::new(is_invite, targets.len(), self.policy.timer_c, clock::instant());
-        let context = ResponseContext::new(self.endpoint.clone(), request, flow, transaction, machine, targets.len());
+        let context =
+            ResponseContext::new(self.endpoint.clone(), request, flow, transaction, machine, targets.len());
         context.watch();
         for (number, target) in targets.into_iter().enumerate() {
             let number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -111,7 +112,10 @@ impl Proxy {
             Some(route) => target::numeric(&route.uri),
             None => request.uri().ok().and_then(|uri| target::numeric(&uri)),
         };
-        let way = Way::Flow { flow: to, again: again.map(|(_, address)| address).filter(|a| a.ip() == to.remote.ip()) };
+        let way = Way::Flow {
+            flow: to,
+            again: again.map(|(_, address)| address).filter(|a| a.ip() == to.remote.ip()),
+        };
         let uri = String::from_utf8_lossy(request.uri_bytes()).into_owned();
         let target = Target { uri, routes: Vec::new(), way };
         let Some(transaction) = transaction else {
@@ -157,7 +161,10 @@ impl Proxy {
         };
         let request = context.request();
         let bytes = self.copy(request, context.flow(), &flow, target, hop, true);
-        if *request.method() == Method::Message && flow.transport == Transport::Udp && bytes.len() > MAX_UDP_MESSAGE {
+        if *request.method() == Method::Message
+            && flow.transport == Transport::Udp
+            && bytes.len() > MAX_UDP_MESSAGE
+        {
             // RFC 3428 8: a large MESSAGE needs congestion control; the device has only registered a datagram address.
             return context.fail(number, Failure::TooLarge);
         }
@@ -168,7 +175,7 @@ impl Proxy {
     fn flow(&self, way: &Way) -> Result<Flow, Failure> {
         let sockets = self.endpoint.sockets();
         let to_address = |transport, address| {
-            if !may_contact(address, &self.endpoint.local_addresses(), &self.policy.denied) {
+            if !sockets.may_contact(address, &self.policy.denied) {
                 return Err(Failure::Transport);
             }
             sockets.flow_to(transport, address).map_err(|_| Failure::Transport)
@@ -196,25 +203,35 @@ impl Proxy {
             None => None,
         };
         let found = resolver.resolve(&uri.host_port, transport, self.endpoint.random().bits64()).await;
-        let own = self.endpoint.local_addresses();
-        found.into_iter().find(|(_, address)| may_contact(*address, &own, &self.policy.denied))
+        let sockets = self.endpoint.sockets();
+        found.into_iter().find(|(_, address)| sockets.may_contact(*address, &self.policy.denied))
     }
 
     /// 16.6: the copy for one target.
-    fn copy(&self, request: &Request, from: &Flow, to: &Flow, target: &Target, hop: Hop, transacted: bool) -> Bytes {
+    fn copy(
+        &self,
+        request: &Request,
+        from: &Flow,
+        to: &Flow,
+        target: &Target,
+        hop: Hop,
+        transacted: bool,
+    ) -> Bytes {
         let branch = self.endpoint.random().branch();
         let via = self.endpoint.via(to, &branch);
-        let record_routes =
-            if transacted && forms_dialog(request) { self.record_routes(request, from, to) } else { SmallVec::new() };
+        let record_routes = if transacted && forms_dialog(request) {
+            self.record_routes(request, from, to)
+        } else {
+            SmallVec::new()
+        };
         let record_routes: SmallVec<[&str; 2]> = record_routes.iter().map(String::as_str).collect();
-        let mut routes: SmallVec<[&str; 4]> = target.routes.iter().map(String::as_str).collect();
         let mut uri = target.uri.as_str();
+        let swapped = format!("<{uri}>");
+        let mut routes: SmallVec<[&str; 4]> = target.routes.iter().map(String::as_str).collect();
         // 16.6 step 6: a strict router first gets its URI into the Request-URI and ours to the end of Route.
-        let swapped;
         if let Some(first) = routes.first().and_then(|r| NameAddr::parse(r.as_bytes()).ok())
             && !first.uri.params.has("lr")
         {
-            swapped = format!("<{uri}>");
             routes.remove(0);
             routes.push(&swapped);
             uri = first.uri.as_str();

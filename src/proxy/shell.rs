@@ -61,15 +61,15 @@ impl ResponseContext {
 
     /// Sends one branch. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is known before it is answered.
     pub(super) fn launch(self: &Arc<Self>, branch: Branch, bytes: Bytes) {
-        self.with(|inner| {
-            match self.endpoint.send(bytes, &branch.flow, self.clone(), branch.number) {
-                Ok(id) => {
-                    if let Some(slot) = usize::try_from(branch.number).ok().and_then(|n| inner.branches.get_mut(n)) {
-                        *slot = Some(id);
-                    }
+        self.with(|inner| match self.endpoint.send(bytes, &branch.flow, self.clone(), branch.number) {
+            Ok(id) => {
+                if let Some(slot) =
+                    usize::try_from(branch.number).ok().and_then(|n| inner.branches.get_mut(n))
+                {
+                    *slot = Some(id);
                 }
-                Err(_) => inner.machine.handle_failure(branch.number, Failure::Transport),
             }
+            Err(_) => inner.machine.handle_failure(branch.number, Failure::Transport),
         });
     }
 
@@ -108,7 +108,8 @@ impl ResponseContext {
             Output::Respond(status) => self.transaction.reject(&self.request, &Reject::new(status)),
             Output::Cancel { branch, completed_elsewhere } => {
                 let reason = completed_elsewhere.then_some(COMPLETED_ELSEWHERE);
-                let id = usize::try_from(branch).ok().and_then(|n| inner.branches.get(n)).and_then(Option::as_ref);
+                let id =
+                    usize::try_from(branch).ok().and_then(|n| inner.branches.get(n)).and_then(Option::as_ref);
                 if let Some(id) = id {
                     self.endpoint.cancel(id, reason);
                 }

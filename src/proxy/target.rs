@@ -106,7 +106,12 @@ mod tests {
 
     fn flow() -> Flow {
         let local = SocketAddr::from(([192, 0, 2, 1], 5060));
-        Flow { transport: Transport::Udp, local, remote: SocketAddr::from(([192, 0, 2, 9], 40_000)), connection: 0 }
+        Flow {
+            transport: Transport::Udp,
+            local,
+            remote: SocketAddr::from(([192, 0, 2, 9], 40_000)),
+            connection: 0,
+        }
     }
 
     fn binding(contact: &str, q: u16) -> Binding {
