@@ -118,6 +118,13 @@ impl Endpoint {
         }
         let Some(invite) = entry.invite.clone() else { return };
         let flow = entry.flow;
+        // 9.1: no final within 64*T1 of the CANCEL ends the wait.
+        entry.machine.handle_cancel_sent(clock::instant());
+        let (next, mut scheduled) = (entry.machine.next_timeout(), entry.scheduled);
+        shard.schedule(key, next, &mut scheduled);
+        if let Some(entry) = shard.entries.get_mut(key) {
+            entry.scheduled = scheduled;
+        }
         drop(shard);
         self.send_cancel(&invite, &flow, reason);
     }
@@ -147,6 +154,9 @@ impl Endpoint {
             (true, Some(invite)) => entry.cancel_wanted.take().map(|reason| (invite, reason)),
             _ => None,
         };
+        if cancel.is_some() {
+            entry.machine.handle_cancel_sent(now);
+        }
         let user = entry.user.clone();
         let flow = entry.flow;
         let todos = self.settle_client(&mut shard, &key, entry, Some(response), now);
