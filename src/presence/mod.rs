@@ -1,0 +1,312 @@
+//! Presence: PUBLISH (RFC 3903) and SUBSCRIBE/NOTIFY (RFC 6665) for the event package `presence` (RFC 3856).
+//!
+//! Enter, decide, commit, apply, act: [`publication`] and [`subscription`] decide, [`dialog`] is the machine of one subscription's NOTIFYs,
+//! and the notifier carries out what it wants. Who sent a request, and for which AoR, was settled before it comes here.
+
+pub mod dialog;
+mod notifier;
+mod notify;
+mod numbers;
+pub mod pacing;
+pub mod package;
+pub mod policy;
+pub mod publication;
+mod seats;
+pub mod subscription;
+#[cfg(test)]
+mod testing;
+mod views;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::endpoint::{Endpoint, ServerTransaction};
+use crate::home::{Homes, Refusal};
+use crate::model::{
+    Aor, EntityTag, Flow, HomeState, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
+};
+use crate::presence::dialog::Reason;
+use crate::presence::notifier::Notifier;
+use crate::presence::publication::{Fresh, Publish};
+use crate::presence::subscription::{Outcome, Source, Subscribe};
+use crate::sip::{HeaderName, Request, StatusCode, Writer};
+
+pub use policy::{Intervals, Policy};
+
+/// The service.
+#[derive(Debug)]
+pub struct Presence {
+    homes: Arc<Homes>,
+    endpoint: Arc<Endpoint>,
+    policy: Arc<Policy>,
+    notifier: Arc<Notifier>,
+}
+
+impl Presence {
+    /// Presence of all homes of a table.
+    pub fn new(homes: Arc<Homes>, endpoint: Arc<Endpoint>, policy: Policy) -> Arc<Presence> {
+        let policy = Arc::new(policy);
+        let notifier = Notifier::new(homes.clone(), endpoint.clone(), policy.clone());
+        Arc::new(Presence { homes, endpoint, policy, notifier })
+    }
+
+    /// Answers a PUBLISH (RFC 3903 6).
+    ///
+    /// - `publisher`: authenticated.
+    /// - `target`: the AoR of the Request-URI, an account of ours.
+    pub fn publish(
+        &self,
+        request: Request,
+        transaction: ServerTransaction,
+        publisher: &Aor,
+        target: Aor,
+        now: Timestamp,
+    ) {
+        // RFC 3903 14.1: state is published by its owner.
+        if *publisher != target {
+            return refuse(&request, &transaction, &Reject::new(StatusCode::FORBIDDEN));
+        }
+        let publish = match Publish::read(&request, &target) {
+            Ok(publish) => publish,
+            Err(reject) => return refuse(&request, &transaction, &reject),
+        };
+        let random = self.endpoint.random();
+        let fresh = Fresh { id: PublicationId(random.bits128()), tag: EntityTag(random.bits128()) };
+        let policy = self.policy.clone();
+        self.homes.change(
+            &target,
+            move |home, mode| publication::publish(home, &publish, fresh, now, &policy, mode),
+            move |result| match result {
+                Ok((published, _)) => {
+                    let mut ok = transaction.response(&request, StatusCode::OK);
+                    ok.header(HeaderName::Expires, published.expires.to_string())
+                        .header(HeaderName::SipEtag, published.tag.to_string());
+                    transaction.respond(StatusCode::OK, ok.finish());
+                }
+                Err(refusal) => refuse_or_fail(&request, &transaction, refusal),
+            },
+        );
+    }
+
+    /// Answers a SUBSCRIBE, then notifies (RFC 6665 4.2.1).
+    ///
+    /// - `watcher`: authenticated.
+    /// - `target`: the AoR of the Request-URI, an account of ours; in a dialog the Request-URI is our Contact, whose user part is the
+    ///   presentity's.
+    pub fn subscribe(
+        &self,
+        request: Request,
+        flow: Flow,
+        transaction: ServerTransaction,
+        watcher: Aor,
+        target: Aor,
+        now: Timestamp,
+    ) {
+        let subscribe = match Subscribe::read(&request) {
+            Ok(subscribe) => subscribe,
+            Err(reject) => return refuse(&request, &transaction, &reject),
+        };
+        let mut seat = None;
+        if subscribe.local_tag.is_none() {
+            seat = self.notifier.seat(&watcher);
+            if seat.is_none() {
+                let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Subscriptions")
+                    .with(HeaderName::RetryAfter, self.retry_after().to_string());
+                return refuse(&request, &transaction, &reject);
+            }
+        }
+        let watched = self.homes.read(&watcher);
+        let id = SubscriptionId(self.endpoint.random().bits128());
+        let source = Source { watcher, flow, local_tag: transaction.to_tag().to_owned(), id };
+        let (policy, notifier, endpoint) =
+            (self.policy.clone(), self.notifier.clone(), self.endpoint.clone());
+        self.homes.change(
+            &target,
+            move |home, mode| {
+                subscription::subscribe(home, &watched, &subscribe, &source, now, &policy, mode)
+            },
+            move |result| match result {
+                Ok((accepted, _)) => {
+                    let s = &accepted.subscription;
+                    let user = notify::escaped_user(&s.presentity);
+                    let contact = notify::contact(&endpoint.own_uri(&flow, Some(&user)), s);
+                    let mut ok = transaction.response(&request, StatusCode::OK);
+                    ok.copy(&request, HeaderName::RecordRoute)
+                        .header_fmt(HeaderName::Contact, format_args!("<{contact}>"))
+                        .header(HeaderName::Expires, accepted.expires.to_string())
+                        .header(HeaderName::AllowEvents, package::allow_events());
+                    transaction.respond(StatusCode::OK, ok.finish());
+                    match (accepted.outcome, seat) {
+                        (Outcome::Begun, Some(seat)) => notifier.begun(s, seat),
+                        (Outcome::Fetched, Some(seat)) => notifier.fetched(s, seat),
+                        (Outcome::Ended, _) => notifier.ended(s, Reason::Timeout),
+                        (Outcome::Begun | Outcome::Refreshed | Outcome::Fetched, _) => notifier.refreshed(s),
+                    }
+                }
+                Err(refusal) => refuse_or_fail(&request, &transaction, refusal),
+            },
+        );
+    }
+
+    /// A subscription has expired and its row is gone (RFC 6665 4.2.1.4): the wheel tells.
+    pub fn ended(&self, subscription: &Arc<Subscription>) {
+        self.notifier.ended(subscription, Reason::Timeout);
+    }
+
+    /// An account is gone. Who watched it hears that there is no such presentity any more; what it watched itself ends as rejected.
+    ///
+    /// - `before`: the homes it concerned, as they were.
+    pub fn removed(&self, before: &[Arc<HomeState>], user: &Aor) {
+        for home in before {
+            for subscription in &home.subscriptions {
+                if home.aor == *user {
+                    self.notifier.ended(subscription, Reason::NoResource);
+                } else if subscription.watcher == *user {
+                    self.notifier.ended(subscription, Reason::Rejected);
+                }
+            }
+        }
+    }
+
+    /// How many subscriptions have been notified by this run and live.
+    pub fn dialogs(&self) -> usize {
+        self.notifier.len()
+    }
+
+    /// Reacts to what changes in homes, until `stop` is set. Subscriptions outlive the server: nothing is terminated then.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut backlog = Backlog::default();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return,
+                // Takes an AoR only when it returns one, so losing it half-way loses nothing.
+                aor = self.homes.next_changed() => backlog.push(aor),
+                () = std::future::ready(()), if !backlog.is_empty() => {}
+            }
+            let Some((aor, after)) = backlog.pop() else { continue };
+            let round = catch_unwind(AssertUnwindSafe(|| self.notifier.react(&aor, after)));
+            match round {
+                Ok(next) => backlog.done(aor, next),
+                Err(_) => {
+                    tracing::error!("notifying the watchers of a presentity panicked; the others go on");
+                    backlog.done(aor, None);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Between 5 and 30 seconds, so that those who were refused together do not come back together.
+    fn retry_after(&self) -> u64 {
+        5 + self.endpoint.random().bits64() % 26
+    }
+}
+
+/// Presentities whose watchers are still being told, in turns. Each stands here once; what changes meanwhile is one more round.
+#[derive(Debug, Default)]
+struct Backlog(VecDeque<(Aor, Option<SubscriptionId>, Again)>);
+
+type Again = bool;
+
+impl Backlog {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn push(&mut self, aor: Aor) {
+        match self.0.iter_mut().find(|(queued, ..)| *queued == aor) {
+            // Nobody has been told yet, or all will be told once more.
+            Some((_, after, again)) => *again = after.is_some(),
+            None => self.0.push_back((aor, None, false)),
+        }
+    }
+
+    fn pop(&mut self) -> Option<(Aor, Option<SubscriptionId>)> {
+        let (aor, after, again) = self.0.pop_front()?;
+        if again {
+            self.0.push_back((aor.clone(), None, false));
+        }
+        Some((aor, after))
+    }
+
+    fn done(&mut self, aor: Aor, next: Option<SubscriptionId>) {
+        if next.is_none() {
+            return;
+        }
+        match self.0.iter_mut().find(|(queued, ..)| *queued == aor) {
+            Some((_, after, again)) => (*after, *again) = (next, true),
+            None => self.0.push_back((aor, next, false)),
+        }
+    }
+}
+
+fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: Refusal) {
+    match refusal {
+        Refusal::Reject(reject) => refuse(request, transaction, &reject),
+        Refusal::Fault => {
+            let after = 5 + transaction.endpoint().random().bits64() % 26;
+            let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE)
+                .with(HeaderName::RetryAfter, after.to_string());
+            refuse(request, transaction, &reject);
+        }
+    }
+}
+
+fn refuse(request: &Request, transaction: &ServerTransaction, reject: &Reject) {
+    let mut response = match reject.reason {
+        Some(reason) => {
+            Writer::respond_with_reason(request, reject.status, reason, transaction.to_tag())
+        }
+        None => transaction.response(request, reject.status),
+    };
+    for (name, value) in &reject.headers {
+        response.header(*name, value);
+    }
+    transaction.respond(reject.status, response.finish());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presence::testing::aor;
+
+    #[test]
+    fn a_large_home_does_not_keep_others_waiting_a25() {
+        let (alice, bob) = (aor("alice@example.org"), aor("bob@example.org"));
+        let mut backlog = Backlog::default();
+        backlog.push(alice.clone());
+        let (first, after) = backlog.pop().unwrap();
+        assert_eq!((&first, after), (&alice, None));
+        backlog.push(bob.clone());
+        backlog.done(first, Some(SubscriptionId(256)));
+        assert_eq!(backlog.pop(), Some((bob, None)));
+        assert_eq!(backlog.pop(), Some((alice, Some(SubscriptionId(256)))));
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn a_burst_of_changes_is_one_more_round_a25() {
+        let alice = aor("alice@example.org");
+        let mut backlog = Backlog::default();
+        backlog.push(alice.clone());
+        backlog.push(alice.clone());
+        let (first, _) = backlog.pop().unwrap();
+        backlog.done(first, Some(SubscriptionId(256)));
+        for _ in 0..100 {
+            backlog.push(alice.clone());
+        }
+        assert_eq!(backlog.pop(), Some((alice.clone(), Some(SubscriptionId(256)))));
+        backlog.done(alice.clone(), Some(SubscriptionId(512)));
+        // The rest of the first round, then the whole second one.
+        let mut left = Vec::new();
+        while let Some((aor, after)) = backlog.pop() {
+            left.push(after);
+            backlog.done(aor, None);
+        }
+        assert!(left.contains(&Some(SubscriptionId(512))) && left.contains(&None));
+    }
+}
