@@ -150,7 +150,9 @@ fn digest_params(value: &[u8]) -> Option<&[u8]> {
 
 /// Are these Digest credentials for this realm? Also true of malformed ones, as far as they can be read.
 pub(super) fn mentions_realm(value: &[u8], realm: &str) -> bool {
-    let Some(text) = digest_params(value).and_then(|text| std::str::from_utf8(text).ok()) else { return false };
+    let Some(text) = digest_params(value).and_then(|text| std::str::from_utf8(text).ok()) else {
+        return false;
+    };
     let params = Params { text, grammar: Grammar::Credentials };
     params.raw().any(|param| {
         let value = param.value.unwrap_or_default();
@@ -296,7 +298,9 @@ mod tests {
             challenge("a\"b\\c", "n", Algorithm::Sha256, false),
             "Digest realm=\"a\\\"b\\\\c\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\""
         );
-        assert!(challenge("r", "n", Algorithm::Md5, true).ends_with("algorithm=MD5, qop=\"auth\", stale=true"));
+        assert!(
+            challenge("r", "n", Algorithm::Md5, true).ends_with("algorithm=MD5, qop=\"auth\", stale=true")
+        );
     }
 
     #[test]

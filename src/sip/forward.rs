@@ -282,9 +282,14 @@ mod tests {
 
     #[test]
     fn all_routes_of_a_row_and_more_can_go() {
-        let drop = |drop_routes| text(request(&invite(), &RequestEdits { drop_routes, ..RequestEdits::default() }));
+        let drop =
+            |drop_routes| text(request(&invite(), &RequestEdits { drop_routes, ..RequestEdits::default() }));
         assert!(drop(0).contains("Route: <sip:r1;lr>, <sip:r2;lr>\r\nRoute: <sip:r3;lr>\r\n"));
-        assert!(drop(2).contains("Via: SIP/2.0/UDP h;branch=z9hG4bK1;rport, SIP/2.0/TCP i\r\nRoute: <sip:r3;lr>\r\n"));
+        assert!(
+            drop(2).contains(
+                "Via: SIP/2.0/UDP h;branch=z9hG4bK1;rport, SIP/2.0/TCP i\r\nRoute: <sip:r3;lr>\r\n"
+            )
+        );
         assert!(!drop(3).contains("\r\nRoute:") && !drop(9).contains("\r\nRoute:"));
     }
 
@@ -297,10 +302,11 @@ mod tests {
 
     #[test]
     fn a_response_loses_its_topmost_via_rfc3261_16_7_3() {
-        let copy = |vias: &str| match parse(&format!("SIP/2.0 200 Fine\r\n{vias}t: <sip:a>\r\nX : y\r\n\r\nb")) {
-            Message::Response(message) => response(&message).map(text),
-            Message::Request(_) => panic!("a response"),
-        };
+        let copy =
+            |vias: &str| match parse(&format!("SIP/2.0 200 Fine\r\n{vias}t: <sip:a>\r\nX : y\r\n\r\nb")) {
+                Message::Response(message) => response(&message).map(text),
+                Message::Request(_) => panic!("a response"),
+            };
         let rest = "To: <sip:a>\r\nX: y\r\nContent-Length: 1\r\n\r\nb";
         let expected = Some(format!("SIP/2.0 200 Fine\r\nVia: SIP/2.0/UDP two\r\n{rest}"));
         assert_eq!(copy("v: SIP/2.0/UDP one\r\nVia: SIP/2.0/UDP two\r\n"), expected);
@@ -311,7 +317,9 @@ mod tests {
 
     #[test]
     fn ack_and_cancel_follow_the_invite_rfc3261_17_1_1_3_and_9_1() {
-        let Message::Response(refusal) = parse("SIP/2.0 486 Busy Here\r\nTo: <sip:bob@example.com>;tag=9\r\n\r\n") else {
+        let Message::Response(refusal) =
+            parse("SIP/2.0 486 Busy Here\r\nTo: <sip:bob@example.com>;tag=9\r\n\r\n")
+        else {
             panic!("a response");
         };
         let shared = |method: &str, to: &str| {
@@ -325,7 +333,10 @@ mod tests {
         let ack_ = text(ack(&invite(), &refusal));
         assert_eq!(ack_, format!("{}{end}", shared("ACK", "<sip:bob@example.com>;tag=9")));
         let cancel_ = text(cancel(&invite(), Some("SIP;cause=200")));
-        assert_eq!(cancel_, format!("{}Reason: SIP;cause=200\r\n{end}", shared("CANCEL", "<sip:bob@example.com>")));
+        assert_eq!(
+            cancel_,
+            format!("{}Reason: SIP;cause=200\r\n{end}", shared("CANCEL", "<sip:bob@example.com>"))
+        );
     }
 
     #[test]

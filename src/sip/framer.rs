@@ -105,7 +105,8 @@ impl Framer {
                 }
             }
             let Some(section) = self.find_section_end()? else { return Ok(None) };
-            self.needed = Some(self.whole_length(section).inspect_err(|_| self.failed_section = Some(section))?);
+            self.needed =
+                Some(self.whole_length(section).inspect_err(|_| self.failed_section = Some(section))?);
         }
         match self.needed {
             Some(needed) if self.buffer.len() >= needed => {
@@ -163,7 +164,11 @@ impl Framer {
             return Err(ParseError::owing(StatusCode::MESSAGE_TOO_LARGE, "Header too long", self.line));
         }
         if end > self.limits.message {
-            return Err(ParseError::owing(StatusCode::MESSAGE_TOO_LARGE, "Message too large", self.limits.message));
+            return Err(ParseError::owing(
+                StatusCode::MESSAGE_TOO_LARGE,
+                "Message too large",
+                self.limits.message,
+            ));
         }
         Ok(())
     }
@@ -307,7 +312,8 @@ mod tests {
     #[test]
     fn caps_hold_before_the_end_is_seen_a05() {
         let limits = Limits { message: 200, start_line: 40, header: 50, headers: 3 };
-        let status = |text: &str| cut(text.as_bytes(), &[], limits).pop().map(|r| r.map_err(|e| e.status.code()));
+        let status =
+            |text: &str| cut(text.as_bytes(), &[], limits).pop().map(|r| r.map_err(|e| e.status.code()));
         assert_eq!(status(&"a".repeat(43)), Some(Err(414)));
         assert_eq!(status(&format!("a\r\n{}", "a".repeat(51))), Some(Err(513)));
         assert_eq!(status(&format!("a\r\n{}", "a:b\r\n".repeat(40))), Some(Err(513)));

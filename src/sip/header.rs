@@ -89,7 +89,7 @@ impl HeaderName {
             (4, b'f') => H::From,
             (4, b'd') => H::Date,
             (4, b'p') => H::Path,
-            (5, b'c') => H::CSeq,
+            (4, b'c') => H::CSeq,
             (5, b'r') => H::Route,
             (5, b'e') => H::Event,
             (5, b'a') => H::Allow,

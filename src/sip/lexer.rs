@@ -149,6 +149,17 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
+/// Text without leading and trailing SP and HTAB.
+pub(super) fn trim_blank(mut text: &str) -> &str {
+    while text.as_bytes().first().is_some_and(|&b| is_blank(b)) {
+        text = text.get(1..).unwrap_or_default();
+    }
+    while text.as_bytes().last().is_some_and(|&b| is_blank(b)) {
+        text = text.get(..text.len() - 1).unwrap_or_default();
+    }
+    text
+}
+
 /// The elements of one row's comma list, trimmed; commas inside quotes and `<>` do not split; empty ones are skipped.
 #[derive(Debug, Clone)]
 pub(super) struct Elements<'a> {
@@ -184,6 +195,9 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 fn element_end(bytes: &[u8]) -> usize {
+    if !bytes.contains(&b',') {
+        return bytes.len();
+    }
     let (mut quoted, mut escaped, mut angle) = (false, false, false);
     for (at, &byte) in bytes.iter().enumerate() {
         if !is(byte, LIST) {
@@ -223,9 +237,9 @@ pub(super) fn clamped_u32(digits: &[u8]) -> Option<u32> {
         return None;
     }
     digits.iter().try_fold(0u32, |number, &digit| {
-        digit
-            .is_ascii_digit()
-            .then(|| number.checked_mul(10).and_then(|n| n.checked_add(u32::from(digit - b'0'))).unwrap_or(u32::MAX))
+        digit.is_ascii_digit().then(|| {
+            number.checked_mul(10).and_then(|n| n.checked_add(u32::from(digit - b'0'))).unwrap_or(u32::MAX)
+        })
     })
 }
 
@@ -349,10 +363,10 @@ mod tests {
     #[test]
     fn commas_split_outside_quotes_and_angles_only_rfc3261_7_3_1() {
         assert_eq!(elements("a, b ,c"), ["a", "b", "c"]);
-        assert_eq!(elements("\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\", <sip:c>"), [
-            "\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\"",
-            "<sip:c>"
-        ]);
+        assert_eq!(
+            elements("\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\", <sip:c>"),
+            ["\"x, \\\" y\" <sip:a,b@h>;p=\"1,2\"", "<sip:c>"]
+        );
         assert_eq!(elements(" ,, a,"), ["a"]);
         assert_eq!(elements("\"open, b"), ["\"open, b"]);
     }

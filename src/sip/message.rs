@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::sip::lexer::{self, Row};
 pub use crate::sip::lexer::Span;
+use crate::sip::lexer::{self, Row};
 pub use crate::sip::method::Method;
 use crate::sip::via::Stamp;
 use crate::sip::{HeaderName, Limits, NameAddr, ParseError, StatusCode, Uri};
@@ -31,7 +31,11 @@ impl Message {
     /// A request that fails here may still be answered by way of [`crate::sip::salvage()`].
     pub fn parse(bytes: Bytes, stream: bool, limits: &Limits) -> Result<Message, ParseError> {
         if bytes.len() > limits.message || u32::try_from(bytes.len()).is_err() {
-            return Err(ParseError::owing(StatusCode::MESSAGE_TOO_LARGE, "Message too large", limits.message));
+            return Err(ParseError::owing(
+                StatusCode::MESSAGE_TOO_LARGE,
+                "Message too large",
+                limits.message,
+            ));
         }
         let bytes = without_leading_line_ends(bytes);
         let (line, line_end) = start_line(&bytes, limits)?;
@@ -94,7 +98,8 @@ fn start_line(bytes: &[u8], limits: &Limits) -> Result<(StartLine, usize), Parse
 }
 
 fn request_line(line: &[u8]) -> Result<StartLine, ParseError> {
-    let first = line.iter().position(|&b| b == b' ').ok_or_else(|| ParseError::bad("Malformed start line", 0))?;
+    let first =
+        line.iter().position(|&b| b == b' ').ok_or_else(|| ParseError::bad("Malformed start line", 0))?;
     let last = line.iter().rposition(|&b| b == b' ').unwrap_or(first);
     let method = Method::parse(line.get(..first).unwrap_or_default())?;
     let uri = line.get(first + 1..last).unwrap_or_default();
@@ -119,7 +124,7 @@ fn status_line(line: &[u8]) -> Result<StartLine, ParseError> {
         return Err(ParseError::bad("Version not supported", 0));
     }
     let digits = match rest {
-        [b' ', digits @ .., ] if digits.len() == 3 => digits,
+        [b' ', digits @ ..] if digits.len() == 3 => digits,
         [b' ', a, b, c, b' ', ..] => &[*a, *b, *c],
         _ => return Err(ParseError::bad("Malformed status line", 7)),
     };
@@ -171,7 +176,11 @@ fn read_rows(bytes: &[u8], start: usize, stream: bool, limits: &Limits) -> Resul
 }
 
 /// Digits only, once, below 2^31 (20.14; `A01`, `A02`).
-pub(super) fn read_content_length(bytes: &[u8], row: &Row, known: &mut Option<u32>) -> Result<(), ParseError> {
+pub(super) fn read_content_length(
+    bytes: &[u8],
+    row: &Row,
+    known: &mut Option<u32>,
+) -> Result<(), ParseError> {
     let at = row.value.start as usize;
     if known.is_some() {
         return Err(ParseError::bad("Duplicate Content-Length", at));
@@ -329,7 +338,8 @@ mod tests {
 
     #[test]
     fn request_and_status_lines_rfc3261_7_1_and_7_2() {
-        let Ok(Message::Request(request)) = parse("\r\n\r\nOPTIONS sip:a@b sip/2.0\r\nX: y\r\n\r\nbody") else {
+        let Ok(Message::Request(request)) = parse("\r\n\r\nOPTIONS sip:a@b sip/2.0\r\nX: y\r\n\r\nbody")
+        else {
             panic!("a request");
         };
         assert_eq!((request.method(), request.uri_bytes()), (&Method::Options, &b"sip:a@b"[..]));
@@ -371,9 +381,17 @@ mod tests {
     #[test]
     fn content_length_is_digits_once_and_true_a01() {
         let with = |rows: &str| format!("OPTIONS sip:a@b SIP/2.0\r\n{rows}\r\nbody");
-        for lie in
-            ["-1", "", "5x", "5", "2147483648", "4294967328", "10000000000000000000000000000000000000000", "+4", "0x4"]
-        {
+        for lie in [
+            "-1",
+            "",
+            "5x",
+            "5",
+            "2147483648",
+            "4294967328",
+            "10000000000000000000000000000000000000000",
+            "+4",
+            "0x4",
+        ] {
             assert_eq!(status(parse(&with(&format!("Content-Length: {lie}\r\n")))), 400, "{lie}");
         }
         assert_eq!(status(parse(&with("Content-Length: 4\r\nl: 4\r\n"))), 400);
@@ -386,7 +404,8 @@ mod tests {
 
     #[test]
     fn folds_are_read_as_spaces_rfc3261_7_3_1() {
-        let message = parse("OPTIONS sip:a@b SIP/2.0\r\nSubject:\r\n I know\r\n\tyou\r\n \r\nX: y\r\n\r\nb").unwrap();
+        let message =
+            parse("OPTIONS sip:a@b SIP/2.0\r\nSubject:\r\n I know\r\n\tyou\r\n \r\nX: y\r\n\r\nb").unwrap();
         assert_eq!(message.headers().value(HeaderName::Subject).unwrap(), b"I know   you");
         assert_eq!(message.headers().other("x").unwrap(), b"y");
         assert_eq!(message.headers().body(), b"b");

@@ -93,6 +93,61 @@ fn rows(headers: &Headers) -> Vec<(HeaderName, Vec<u8>)> {
     rows
 }
 
+/// Spellings of a header that systems have read differently; `N` stands for the name, `V` for the value.
+const SPELLINGS: [&str; 14] = [
+    "N: V\r\n",
+    "N:V\r\n",
+    "N : V\r\n",
+    "N\t:\tV\r\n",
+    "N:\r\n V\r\n",
+    "N\r\n : V\r\n",
+    " N: V\r\n",
+    "N\0: V\r\n",
+    "N\u{b}: V\r\n",
+    "N: V\0\r\n",
+    "N: V\rX: y\r\n",
+    "X: y\nN: V\r\n",
+    "N: V\n",
+    "\u{a0}N: V\r\n",
+];
+
+#[test]
+fn a_header_is_refused_or_written_in_one_spelling_a03() {
+    for (name, value) in [
+        ("Via", "SIP/2.0/UDP h;branch=z9hG4bK1"),
+        ("From", "<sip:a@b>;tag=1"),
+        ("Route", "<sip:r;lr>"),
+        ("Max-Forwards", "70"),
+        ("Content-Length", "0"),
+        ("Proxy-Authorization", "Basic x"),
+    ] {
+        for spelling in SPELLINGS {
+            let row = spelling.replace('V', value).replace('N', &name.to_uppercase());
+            let text = format!("OPTIONS sip:a SIP/2.0\r\nSubject: s\r\n{row}\r\n");
+            let Ok(Message::Request(request)) = Message::parse(text.into(), false, &Limits::default()) else {
+                continue;
+            };
+            let copy = forward::request(&request, &forward::RequestEdits::default());
+            let copy = String::from_utf8(copy.to_vec()).unwrap();
+            let canonical = format!("\r\n{name}: {value}\r\n");
+            let folded_away = spelling.starts_with(' ');
+            assert!(folded_away || copy.matches(&canonical).count() == 1, "{spelling:?} became {copy:?}");
+            assert!(
+                !folded_away
+                    || !copy.to_lowercase().contains(&format!("\r\n{}:", name.to_lowercase()))
+                    || name == "Content-Length"
+            );
+            assert!(!copy.contains("\r\n ") && !copy.contains("\r\n\t"));
+        }
+    }
+    let refused = SPELLINGS.iter().filter(|spelling| {
+        let row = spelling.replace('N', "Route").replace('V', "<sip:r>");
+        Message::parse(format!("OPTIONS sip:a SIP/2.0\r\n{row}\r\n").into(), false, &Limits::default())
+            .is_err()
+    });
+    assert_eq!(refused.count(), 9);
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), stream in any::<bool>()) {

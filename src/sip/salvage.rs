@@ -17,8 +17,8 @@ pub fn salvage(bytes: &Bytes) -> Option<Request> {
     let start = bytes.chunks_exact(2).take_while(|pair| pair == b"\r\n").count() * 2;
     let line_end = start + bytes.get(start..)?.windows(2).position(|pair| pair == b"\r\n")?;
     let rest = bytes.get(line_end..)?;
-    let section_end = line_end
-        + rest.windows(4).position(|four| four == b"\r\n\r\n").map_or(rest.len(), |at| at + 4);
+    let section_end =
+        line_end + rest.windows(4).position(|four| four == b"\r\n\r\n").map_or(rest.len(), |at| at + 4);
     let bytes = unfolded(&bytes, line_end + 2, section_end);
 
     let line = bytes.get(start..line_end)?;
@@ -91,9 +91,12 @@ mod tests {
 
     #[test]
     fn what_an_error_response_needs_is_enough() {
-        for line in
-            ["OPTIONS <sip:a@b> SIP/2.0", "OPTIONS sip:a@b SIP/7.0", "OPTIONS  sip:a  SIP/2.0  ", "OPTIONS sip:a; lr SIP/2.0"]
-        {
+        for line in [
+            "OPTIONS <sip:a@b> SIP/2.0",
+            "OPTIONS sip:a@b SIP/7.0",
+            "OPTIONS  sip:a  SIP/2.0  ",
+            "OPTIONS sip:a; lr SIP/2.0",
+        ] {
             assert!(rescued(&format!("{line}\r\n{ROWS}\r\n")), "{line}");
         }
         assert!(rescued(&format!("OPTIONS sip:a@b SIP/2.0\r\n{ROWS}l: -9\r\nbad row\r\nX: \0\r\n\r\n")));

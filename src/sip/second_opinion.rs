@@ -8,20 +8,26 @@ use crate::sip::{HeaderName, Limits, Message};
 
 /// Compares method, Call-ID, CSeq, tags and branch.
 fn agree(text: &str) {
-    let Ok(Message::Request(ours)) = Message::parse(Bytes::copy_from_slice(text.as_bytes()), true, &Limits::default())
+    let Ok(Message::Request(ours)) =
+        Message::parse(Bytes::copy_from_slice(text.as_bytes()), true, &Limits::default())
     else {
         panic!("ours reads {text}");
     };
-    let theirs = rsip::Request::try_from(text.as_bytes()).unwrap_or_else(|e| panic!("rsip reads {text}: {e}"));
+    let theirs =
+        rsip::Request::try_from(text.as_bytes()).unwrap_or_else(|e| panic!("rsip reads {text}: {e}"));
     assert_eq!(ours.method().as_str(), theirs.method.to_string());
     assert_eq!(ours.call_id().unwrap(), theirs.call_id_header().unwrap().value());
     let cseq = theirs.cseq_header().unwrap();
     assert_eq!(ours.cseq().unwrap().number, cseq.seq().unwrap());
     assert_eq!(ours.cseq().unwrap().method.as_str(), cseq.method().unwrap().to_string());
     let tag = |tag: Option<rsip::param::Tag>| tag.map(|tag| tag.value().to_owned());
-    assert_eq!(ours.from().unwrap().tag().map(str::to_owned), tag(theirs.from_header().unwrap().tag().unwrap()));
+    assert_eq!(
+        ours.from().unwrap().tag().map(str::to_owned),
+        tag(theirs.from_header().unwrap().tag().unwrap())
+    );
     assert_eq!(ours.to().unwrap().tag().map(str::to_owned), tag(theirs.to_header().unwrap().tag().unwrap()));
-    let branch = theirs.via_header().unwrap().typed().unwrap().branch().map(|branch| branch.value().to_owned());
+    let branch =
+        theirs.via_header().unwrap().typed().unwrap().branch().map(|branch| branch.value().to_owned());
     assert_eq!(ours.top_via().unwrap().branch().map(str::to_owned), branch);
     assert_eq!(ours.body(), theirs.body);
     assert_eq!(

@@ -145,8 +145,11 @@ mod rfc4475 {
         let request = message!("intmeth.dat");
         assert_eq!(request.method().as_str(), "!interesting-Method0123456789_*+`.%indeed'~");
         assert_eq!(request.cseq().unwrap().method, *request.method());
-        assert_eq!(request.from().unwrap().params.get("fromParam''~+*_!.-%"), Some("\u{440}\u{430}\u{431}\u{43e}\u{442}\u{430}\u{44e}\u{449}\u{438}\u{439}"));
-        assert_eq!(request.from().unwrap().tag(), Some("_token"));
+        assert_eq!(
+            request.from().unwrap().params.get("fromParam''~+*_!.-%"),
+            Some("\u{440}\u{430}\u{431}\u{43e}\u{442}\u{430}\u{44e}\u{449}\u{438}\u{439}")
+        );
+        assert_eq!(request.from().unwrap().tag(), Some("_token~1'+`*%!-."));
         assert_eq!(request.to().unwrap().display, Some("BEL:\\\u{7} NUL:\\\0 DEL:\\\u{7f}"));
     }
 

@@ -80,12 +80,16 @@ pub struct Uri<'a> {
 impl<'a> Uri<'a> {
     /// Reads a URI. Unknown schemes are read as far as scheme and text.
     pub fn parse(text: &'a [u8]) -> Result<Uri<'a>, ParseError> {
-        let text = std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed URI", e.valid_up_to()))?;
+        let text =
+            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed URI", e.valid_up_to()))?;
         Uri::read(text)
     }
 
     /// Reads a URI from text.
     pub(super) fn read(text: &'a str) -> Result<Uri<'a>, ParseError> {
+        if let Some(rest) = text.strip_prefix("sip:") {
+            return read_sip(text, Scheme::Sip, rest);
+        }
         let (scheme, rest) = text.split_once(':').ok_or_else(|| ParseError::bad("URI without scheme", 0))?;
         let scheme = Scheme::parse(scheme).ok_or_else(|| ParseError::bad("Malformed URI scheme", 0))?;
         match scheme {
@@ -220,7 +224,10 @@ mod tests {
         let odd = "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com";
         assert_eq!(uri(odd).user, Some("1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"));
         assert_eq!(uri("sip:user;par=u%40example.net@example.com").user, Some("user;par=u%40example.net"));
-        assert_eq!(uri("sip:sips%3Auser%40example.com@example.net").host_port.host, Host::Name("example.net"));
+        assert_eq!(
+            uri("sip:sips%3Auser%40example.com@example.net").host_port.host,
+            Host::Name("example.net")
+        );
     }
 
     #[test]

@@ -21,10 +21,14 @@ pub fn request(request: &Request) -> Result<(), ParseError> {
         return Err(ParseError::bad("CSeq method differs from request method", 0));
     }
     request.max_forwards()?;
+    if *request.method() == Method::Message {
+        readable(&request.from()?)?;
+        readable(&request.to()?)?;
+    }
+    at_most(request, HeaderName::Route, MAX_ROUTES, "Too many Routes")?;
     for route in request.addresses(HeaderName::Route) {
         route.map_err(|e| ParseError { what: "Malformed Route", ..e })?;
     }
-    at_most(request, HeaderName::Route, MAX_ROUTES, "Too many Routes")?;
     at_most(request, HeaderName::RecordRoute, MAX_ROUTES, "Too many Record-Routes")?;
     at_most(request, HeaderName::Contact, MAX_CONTACTS, "Too many Contacts")?;
     if *request.method() == Method::Register {
@@ -129,6 +133,14 @@ fn address(address: &NameAddr<'_>) -> Result<(), ParseError> {
     Ok(())
 }
 
+/// A name that is shown to people beside a text has no control characters, not even escaped ones (`A04`).
+fn readable(address: &NameAddr<'_>) -> Result<(), ParseError> {
+    if address.display.is_some_and(|name| name.chars().any(char::is_control)) {
+        return Err(ParseError::bad("Control character in display name", 0));
+    }
+    Ok(())
+}
+
 fn bounded(id: Option<&str>, what: &'static str) -> Result<(), ParseError> {
     if id.is_some_and(|id| id.len() > MAX_ID) { Err(ParseError::bad(what, 0)) } else { Ok(()) }
 }
@@ -164,10 +176,8 @@ mod tests {
             ("i", "Missing Call-ID"),
             ("CSeq", "Missing CSeq"),
         ] {
-            let rows: String = GOOD
-                .split_inclusive("\r\n")
-                .filter(|row| !row.starts_with(&format!("{prefix}:")))
-                .collect();
+            let rows: String =
+                GOOD.split_inclusive("\r\n").filter(|row| !row.starts_with(&format!("{prefix}:"))).collect();
             assert_eq!(verdict("sip:a@b", &rows), Err((400, what)));
         }
     }
@@ -184,10 +194,15 @@ mod tests {
             "Expires: 1\r\nExpires: 1",
             "o: presence\r\nEvent: presence",
         ] {
-            let Err((400, what)) = verdict("sip:a@b", &format!("{GOOD}{second}\r\n")) else { panic!("{second}") };
+            let Err((400, what)) = verdict("sip:a@b", &format!("{GOOD}{second}\r\n")) else {
+                panic!("{second}")
+            };
             assert!(what.starts_with("Duplicate "), "{what}");
         }
-        assert_eq!(verdict("sip:a@b", &format!("{GOOD}Subject: a\r\nSubject: b\r\nX: 1\r\nX: 1\r\n")), Ok(()));
+        assert_eq!(
+            verdict("sip:a@b", &format!("{GOOD}Subject: a\r\nSubject: b\r\nX: 1\r\nX: 1\r\n")),
+            Ok(())
+        );
     }
 
     #[test]
@@ -196,7 +211,10 @@ mod tests {
         assert_eq!(verdict("sip:2001:db8::10", GOOD), Err((400, "Malformed Request-URI")));
         assert_eq!(verdict("nobodyKnowsThisScheme:totallyopaquecontent", GOOD), Ok(()));
         assert_eq!(verdict(&format!("sip:{}@b", "a".repeat(MAX_URI - 6)), GOOD), Ok(()));
-        assert_eq!(verdict(&format!("sip:{}@b", "a".repeat(MAX_URI - 5)), GOOD), Err((414, "Request-URI too long")));
+        assert_eq!(
+            verdict(&format!("sip:{}@b", "a".repeat(MAX_URI - 5)), GOOD),
+            Err((414, "Request-URI too long"))
+        );
     }
 
     #[test]
@@ -205,9 +223,15 @@ mod tests {
         assert_eq!(verdict("sip:a@b", &many("v: SIP/2.0/UDP h", MAX_VIAS - 1)), Ok(()));
         assert_eq!(verdict("sip:a@b", &many("v: SIP/2.0/UDP h", MAX_VIAS)), Err((400, "Too many Vias")));
         assert_eq!(verdict("sip:a@b", &many("Route: <sip:r;lr>", MAX_ROUTES)), Ok(()));
-        assert_eq!(verdict("sip:a@b", &many("Route: <sip:r;lr>", MAX_ROUTES + 1)), Err((400, "Too many Routes")));
+        assert_eq!(
+            verdict("sip:a@b", &many("Route: <sip:r;lr>", MAX_ROUTES + 1)),
+            Err((400, "Too many Routes"))
+        );
         assert_eq!(verdict("sip:a@b", &many("m: <sip:r>", MAX_CONTACTS)), Ok(()));
-        assert_eq!(verdict("sip:a@b", &many("m: <sip:r>", MAX_CONTACTS + 1)), Err((400, "Too many Contacts")));
+        assert_eq!(
+            verdict("sip:a@b", &many("m: <sip:r>", MAX_CONTACTS + 1)),
+            Err((400, "Too many Contacts"))
+        );
         let id = |n: usize| "x".repeat(n);
         for (from, to, what) in [
             ("i: x\r", format!("i: {}\r", id(MAX_ID + 1)), "Call-ID too long"),
@@ -223,9 +247,26 @@ mod tests {
     #[test]
     fn methods_must_agree_and_numbers_fit_rfc3261_8_1_1_5() {
         let with = |cseq: &str| GOOD.replace("1 OPTIONS", cseq);
-        assert_eq!(verdict("sip:a@b", &with("1 INVITE")), Err((400, "CSeq method differs from request method")));
+        assert_eq!(
+            verdict("sip:a@b", &with("1 INVITE")),
+            Err((400, "CSeq method differs from request method"))
+        );
         assert_eq!(verdict("sip:a@b", &with("4294967296 OPTIONS")), Err((400, "Malformed CSeq")));
-        assert_eq!(verdict("sip:a@b", &format!("{GOOD}Max-Forwards: 300\r\n")), Err((400, "Malformed Max-Forwards")));
+        assert_eq!(
+            verdict("sip:a@b", &format!("{GOOD}Max-Forwards: 300\r\n")),
+            Err((400, "Malformed Max-Forwards"))
+        );
+    }
+
+    #[test]
+    fn a_message_comes_from_a_readable_name_a04() {
+        let rows = GOOD.replace("f: <", "f: \"Bank\\\u{7}\" <");
+        assert_eq!(verdict("sip:a@b", &rows), Ok(()));
+        let text = format!("MESSAGE sip:a@b SIP/2.0\r\n{}\r\n", rows.replace("OPTIONS", "MESSAGE"));
+        let Ok(Message::Request(message)) = Message::parse(text.into(), false, &Limits::default()) else {
+            panic!("a request");
+        };
+        assert_eq!(request(&message).unwrap_err().what, "Control character in display name");
     }
 
     #[test]

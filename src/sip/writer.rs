@@ -81,6 +81,9 @@ impl Writer {
     /// Adds a row from a displayable value, without an intermediate string.
     pub fn header_fmt(&mut self, name: HeaderName, value: fmt::Arguments<'_>) -> &mut Writer {
         debug_assert!(name != HeaderName::Other, "a row needs a name");
+        if name == HeaderName::Other {
+            return self;
+        }
         self.buffer.extend_from_slice(name.as_str().as_bytes());
         self.buffer.extend_from_slice(b": ");
         // A displayable value that reports an error leaves a row that is cut short, never a broken message.
@@ -162,6 +165,9 @@ pub(super) fn push_uri(buffer: &mut Vec<u8>, uri: &str) {
 
 pub(super) fn push_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
     debug_assert!(name != HeaderName::Other, "a row needs a name");
+    if name == HeaderName::Other {
+        return;
+    }
     buffer.extend_from_slice(name.as_str().as_bytes());
     buffer.extend_from_slice(b": ");
     push_value(buffer, value);
