@@ -201,7 +201,13 @@ impl Dialog {
     ///
     /// - `proven`: it has lived so long that an answer must have come.
     /// - `not_before`: changes wait until then.
-    pub fn resumed(now: Instant, pacing: Pacing, reserved: u32, proven: bool, not_before: Option<Instant>) -> Dialog {
+    pub fn resumed(
+        now: Instant,
+        pacing: Pacing,
+        reserved: u32,
+        proven: bool,
+        not_before: Option<Instant>,
+    ) -> Dialog {
         Dialog { not_before, ..Dialog::new(Bucket::full(now, pacing), Numbers::resumed(reserved), proven) }
     }
 

@@ -249,8 +249,8 @@ fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: R
         Refusal::Reject(reject) => refuse(request, transaction, &reject),
         Refusal::Fault => {
             let after = 5 + transaction.endpoint().random().bits64() % 26;
-            let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE)
-                .with(HeaderName::RetryAfter, after.to_string());
+            let reject =
+                Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, after.to_string());
             refuse(request, transaction, &reject);
         }
     }
@@ -258,9 +258,7 @@ fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: R
 
 fn refuse(request: &Request, transaction: &ServerTransaction, reject: &Reject) {
     let mut response = match reject.reason {
-        Some(reason) => {
-            Writer::respond_with_reason(request, reject.status, reason, transaction.to_tag())
-        }
+        Some(reason) => Writer::respond_with_reason(request, reject.status, reason, transaction.to_tag()),
         None => transaction.response(request, reject.status),
     };
     for (name, value) in &reject.headers {

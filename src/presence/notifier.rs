@@ -7,6 +7,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+
 use crate::availability::view::grant;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 use crate::home::{Homes, Refusal};
@@ -26,7 +28,7 @@ pub(super) struct Notifier {
     homes: Arc<Homes>,
     endpoint: Arc<Endpoint>,
     policy: Arc<Policy>,
-    shards: Box<[Mutex<HashMap<SubscriptionId, Arc<Watch>>>]>,
+    shards: Box<[Mutex<Dialogs>]>,
     hasher: RandomState,
     seats: Arc<Seats>,
     views: Views,
@@ -44,12 +46,16 @@ struct Watch {
     _seat: Option<Seat>,
 }
 
+type Dialogs = HashMap<SubscriptionId, Arc<Watch>>;
+
 struct Held {
     dialog: Dialog,
     /// The row as it was last, once it is gone.
     ended: Option<Arc<Subscription>>,
-    /// What was seen by the last look.
+    /// What was seen by a look, until it is sent.
     seen: Option<(Arc<Subscription>, Rendered)>,
+    /// Which SUBSCRIBE the last look followed.
+    remote_cseq: u32,
     /// The earliest wake that is under way.
     wake_at: Option<Instant>,
 }
@@ -125,8 +131,7 @@ impl Notifier {
         for subscription in rest.iter().take(CHUNK).filter(|s| s.expires_at > now) {
             let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
             let watched = self.homes.read(&subscription.watcher);
-            let granted =
-                grant(presentity, &subscription.watcher, &watched, self.policy.domain_default, now);
+            let granted = grant(presentity, &subscription.watcher, &watched, self.policy.domain_default, now);
             self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(granted)));
         }
         rest.get(CHUNK).and_then(|_| rest.get(CHUNK - 1)).map(|last| last.id)
@@ -164,12 +169,14 @@ impl Notifier {
         };
         let seen = row.map(|row| {
             let watched = self.homes.read(&watch.watcher);
-            let granted =
-                grant(&watch.presentity, &watch.watcher, &watched, self.policy.domain_default, now);
+            let granted = grant(&watch.presentity, &watch.watcher, &watched, self.policy.domain_default, now);
             (row, self.views.document(&home, granted, now))
         });
         let mut held = watch.held();
         let found = seen.as_ref().map_or(Seen::Missing, |(_, rendered)| Seen::State(rendered.fingerprint));
+        if let Some((row, _)) = &seen {
+            held.remote_cseq = row.remote_cseq;
+        }
         held.seen = seen;
         held.dialog.handle_state(clock::instant(), found);
     }
@@ -177,18 +184,16 @@ impl Notifier {
     fn send(self: &Arc<Self>, watch: &Arc<Watch>, cseq: u32, state: State, unproven: bool) {
         let (row, body) = {
             let mut held = watch.held();
-            let seen = held.seen.clone();
-            let body = seen.as_ref().map(|(_, rendered)| rendered.body.clone()).unwrap_or_default();
-            let row = match state {
-                State::Active | State::Pending => seen.map(|(row, _)| row),
-                State::Terminated { .. } => held.ended.clone().or_else(|| seen.map(|(row, _)| row)),
+            let (row, body) = match held.seen.take() {
+                Some((row, rendered)) => (Some(row), rendered.body),
+                None => (None, Bytes::new()),
             };
-            let has_body = matches!(state, State::Active | State::Terminated { body: true, .. });
-            // The body is not held until the next change; the row is, to know which SUBSCRIBE this NOTIFY follows.
-            if let Some((_, rendered)) = &mut held.seen {
-                rendered.body.clear();
+            match state {
+                State::Active => (row, body),
+                State::Pending => (row, Bytes::new()),
+                State::Terminated { body: true, .. } => (held.ended.clone(), body),
+                State::Terminated { body: false, .. } => (held.ended.clone(), Bytes::new()),
             }
-            (row, if has_body { body } else { Default::default() })
         };
         let answer = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
             None => Answer::Gone,
@@ -245,8 +250,8 @@ impl Notifier {
 
     fn drop_row(self: &Arc<Self>, watch: &Arc<Watch>) {
         let id = watch.id;
-        let last_row = watch.held().seen.as_ref().map(|(row, _)| row.clone());
-        let remote_cseq = last_row.as_ref().map_or(0, |row| row.remote_cseq);
+        let remote_cseq = watch.held().remote_cseq;
+        let last_row = subscription::by_id(&self.homes.read(&watch.presentity), id).cloned();
         let (notifier, user) = (self.clone(), watch.clone());
         self.homes.change(
             &watch.presentity,
@@ -314,13 +319,18 @@ impl Notifier {
         self.watch(subscription, dialog, seat)
     }
 
-    fn watch(self: &Arc<Self>, subscription: &Subscription, dialog: Dialog, seat: Option<Seat>) -> Arc<Watch> {
+    fn watch(
+        self: &Arc<Self>,
+        subscription: &Subscription,
+        dialog: Dialog,
+        seat: Option<Seat>,
+    ) -> Arc<Watch> {
         Arc::new(Watch {
             notifier: Arc::downgrade(self),
             id: subscription.id,
             presentity: subscription.presentity.clone(),
             watcher: subscription.watcher.clone(),
-            held: Mutex::new(Held { dialog, ended: None, seen: None, wake_at: None }),
+            held: Mutex::new(Held { dialog, ended: None, seen: None, remote_cseq: 0, wake_at: None }),
             _seat: seat,
         })
     }
@@ -337,7 +347,7 @@ impl Notifier {
         Pacing { burst: self.policy.notify_burst, interval: self.policy.notify_interval }
     }
 
-    fn shard(&self, id: SubscriptionId) -> MutexGuard<'_, HashMap<SubscriptionId, Arc<Watch>>> {
+    fn shard(&self, id: SubscriptionId) -> MutexGuard<'_, Dialogs> {
         let at = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or(0);
         lock(&self.shards[at])
     }

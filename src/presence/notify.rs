@@ -31,8 +31,10 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
     for route in routes {
         writer.header(HeaderName::Route, route);
     }
-    writer
-        .header_fmt(HeaderName::From, format_args!("{};tag={}", subscription.local_address, subscription.local_tag));
+    writer.header_fmt(
+        HeaderName::From,
+        format_args!("{};tag={}", subscription.local_address, subscription.local_tag),
+    );
     if subscription.remote_tag.is_empty() {
         writer.header(HeaderName::To, &subscription.remote_address);
     } else {
@@ -120,8 +122,11 @@ mod tests {
     fn written(subscription: &Subscription, state: State, body: &[u8]) -> Request {
         let contact = contact("sip:alice@192.0.2.1:5060", subscription);
         let via = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport";
-        let bytes =
-            write(subscription, &Notify { cseq: 7, state, body, via, contact: &contact }, NOW.after_secs(100));
+        let bytes = write(
+            subscription,
+            &Notify { cseq: 7, state, body, via, contact: &contact },
+            NOW.after_secs(100),
+        );
         match Message::parse(bytes, true, &Limits::default()) {
             Ok(Message::Request(request)) => {
                 assert_eq!(validate::request(&request), Ok(()));

@@ -27,7 +27,13 @@ impl Numbers {
 
     /// A subscription of an earlier run.
     pub(super) fn resumed(reserved: u32) -> Numbers {
-        Numbers { next: reserved.saturating_add(1), safe: reserved, coming: None, asking: false, retry_at: None }
+        Numbers {
+            next: reserved.saturating_add(1),
+            safe: reserved,
+            coming: None,
+            asking: false,
+            retry_at: None,
+        }
     }
 
     /// Takes the next number.

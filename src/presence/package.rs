@@ -16,8 +16,7 @@ pub(super) fn event(request: &Request) -> Result<(Package, Option<&str>), Reject
         .event()
         .map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?
         .and_then(|event| Package::parse(event.package).map(|package| (package, event.id)));
-    event
-        .ok_or_else(|| Reject::new(StatusCode::BAD_EVENT).with(HeaderName::AllowEvents, allow_events()))
+    event.ok_or_else(|| Reject::new(StatusCode::BAD_EVENT).with(HeaderName::AllowEvents, allow_events()))
 }
 
 /// The value of Allow-Events (RFC 6665 4.4.4).
@@ -83,7 +82,9 @@ mod tests {
 
     #[test]
     fn ranges_match_pidf_rfc3261_20_1() {
-        for value in ["application/pidf+xml", "text/plain, Application/*", "*/*;q=0.1", "application / pidf+xml"] {
+        for value in
+            ["application/pidf+xml", "text/plain, Application/*", "*/*;q=0.1", "application / pidf+xml"]
+        {
             assert!(accept(&subscribe(&format!("Accept: {value}\r\n"))).is_ok(), "{value}");
         }
         assert_eq!(

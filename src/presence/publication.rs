@@ -108,7 +108,9 @@ pub fn publish(
     };
     let expires_at = now.after_secs(expires);
     let plan = match (current, body) {
-        (None, None) => return Err(Reject::because(StatusCode::BAD_REQUEST, "Missing Body And SIP-If-Match")),
+        (None, None) => {
+            return Err(Reject::because(StatusCode::BAD_REQUEST, "Missing Body And SIP-If-Match"));
+        }
         (None, Some(_)) if expires == 0 => Plan::nothing(),
         (None, Some(body)) => {
             let live = home.live_publications(now).count();
@@ -194,7 +196,10 @@ fn document(request: &Request, target: &Aor) -> Result<Bytes, Reject> {
 
 /// `sip:`, `sips:` and `pres:` URIs name one presentity (RFC 3856 5, RFC 3859); escapes, case of the host, port and parameters do not count.
 fn is_about(entity: &str, target: &Aor) -> bool {
-    Uri::parse(entity.trim().as_bytes()).ok().and_then(|uri| Aor::from_uri(&uri)).is_some_and(|aor| aor == *target)
+    Uri::parse(entity.trim().as_bytes())
+        .ok()
+        .and_then(|uri| Aor::from_uri(&uri))
+        .is_some_and(|aor| aor == *target)
 }
 
 /// Somebody with so many publications has forgotten some; they expire.
@@ -298,7 +303,8 @@ mod tests {
     #[test]
     fn body_of_another_type_is_415_with_accept_rfc3903_6_5() {
         let publish_it = read("Event: presence\r\nContent-Type: text/plain\r\n", "hello").unwrap();
-        let refused = publish(&home(vec![]), &publish_it, FRESH, NOW, &Policy::default(), Mode::Durable).unwrap_err();
+        let refused =
+            publish(&home(vec![]), &publish_it, FRESH, NOW, &Policy::default(), Mode::Durable).unwrap_err();
         assert_eq!(refused.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
         assert_eq!(refused.headers[0], (HeaderName::Accept, PIDF.to_owned()));
     }
@@ -323,8 +329,7 @@ mod tests {
     #[test]
     fn entity_is_compared_as_an_aor_rfc3856_5() {
         let alice = aor("alice@example.org");
-        for entity in
-            ["pres:alice@example.org", "sip:%61lice@EXAMPLE.org", "sips:alice@example.org:5061;a=b"]
+        for entity in ["pres:alice@example.org", "sip:%61lice@EXAMPLE.org", "sips:alice@example.org:5061;a=b"]
         {
             assert!(is_about(entity, &alice), "{entity}");
         }

@@ -7,7 +7,8 @@ use smallvec::smallvec;
 use crate::availability::view::{Grant, grant};
 use crate::home::{Decision, Mode};
 use crate::model::{
-    Aor, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription, SubscriptionId, Timestamp,
+    Aor, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription, SubscriptionId,
+    Timestamp,
 };
 use crate::presence::numbers::BLOCK;
 use crate::presence::package;

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use crate::model::{
-    Aor, EntityTag, Flow, Package, Publication, PublicationId, Subscription, SubscriptionId, Timestamp, Transport,
+    Aor, EntityTag, Flow, Package, Publication, PublicationId, Subscription, SubscriptionId, Timestamp,
+    Transport,
 };
 use crate::sip::{Limits, Message, Request};
 
@@ -16,7 +17,14 @@ pub(super) fn request(method: &str, uri: &str, rows: &str, body: &str) -> Reques
 }
 
 /// The same with To and CSeq to choose.
-pub(super) fn dialog_request(method: &str, uri: &str, to: &str, cseq: u32, rows: &str, body: &str) -> Request {
+pub(super) fn dialog_request(
+    method: &str,
+    uri: &str,
+    to: &str,
+    cseq: u32,
+    rows: &str,
+    body: &str,
+) -> Request {
     let text = format!(
         "{method} {uri} SIP/2.0\r\n\
          Via: SIP/2.0/UDP 192.0.2.7:5062;branch=z9hG4bKtest{cseq};rport\r\n\

@@ -48,7 +48,8 @@ impl Views {
 
     /// What this grant shows of this home now. Composes without any lock held; at worst two do so at once.
     pub(super) fn document(&self, home: &HomeState, grant: Grant, now: Timestamp) -> Rendered {
-        let shard = &self.shards[usize::try_from(self.hasher.hash_one(&home.aor) % SHARDS as u64).unwrap_or(0)];
+        let shard =
+            &self.shards[usize::try_from(self.hasher.hash_one(&home.aor) % SHARDS as u64).unwrap_or(0)];
         {
             let kept = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let found = kept.get(&home.aor).filter(|kept| kept.sources.are_those_of(home, now));
@@ -78,7 +79,8 @@ impl Views {
     }
 
     fn render(&self, home: &HomeState, grant: Grant, now: Timestamp) -> Rendered {
-        let without = |standing| Rendered { fingerprint: Fingerprint { standing, body: 0 }, body: Bytes::new() };
+        let without =
+            |standing| Rendered { fingerprint: Fingerprint { standing, body: 0 }, body: Bytes::new() };
         match render(home, grant, now) {
             View::Active(body) => {
                 let hash = self.hasher.hash_one(&body);
