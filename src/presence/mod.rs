@@ -16,6 +16,8 @@ pub mod subscription;
 #[cfg(test)]
 mod testing;
 mod views;
+#[cfg(test)]
+mod wire;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
