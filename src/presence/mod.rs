@@ -3,6 +3,7 @@
 //! Enter, decide, commit, apply, act: [`publication`] and [`subscription`] decide, [`dialog`] is the machine of one subscription's NOTIFYs,
 //! and the notifier carries out what it wants. Who sent a request, and for which AoR, was settled before it comes here.
 
+mod backlog;
 pub mod dialog;
 mod notifier;
 mod notify;
@@ -12,6 +13,7 @@ pub mod package;
 pub mod policy;
 pub mod publication;
 mod seats;
+pub mod subscribe;
 pub mod subscription;
 #[cfg(test)]
 mod testing;
@@ -19,7 +21,6 @@ mod views;
 #[cfg(test)]
 mod wire;
 
-use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -30,10 +31,12 @@ use crate::home::{Homes, Refusal};
 use crate::model::{
     Aor, EntityTag, Flow, HomeState, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
 };
+use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
 use crate::presence::notifier::Notifier;
 use crate::presence::publication::{Fresh, Publish};
-use crate::presence::subscription::{Outcome, Source, Subscribe};
+use crate::presence::subscribe::Subscribe;
+use crate::presence::subscription::{Outcome, Source};
 use crate::sip::{HeaderName, Request, StatusCode, Writer};
 
 pub use policy::{Intervals, Policy};
@@ -208,44 +211,6 @@ impl Presence {
     }
 }
 
-/// Presentities whose watchers are still being told, in turns. Each stands here once; what changes meanwhile is one more round.
-#[derive(Debug, Default)]
-struct Backlog(VecDeque<(Aor, Option<SubscriptionId>, Again)>);
-
-type Again = bool;
-
-impl Backlog {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn push(&mut self, aor: Aor) {
-        match self.0.iter_mut().find(|(queued, ..)| *queued == aor) {
-            // Nobody has been told yet, or all will be told once more.
-            Some((_, after, again)) => *again = after.is_some(),
-            None => self.0.push_back((aor, None, false)),
-        }
-    }
-
-    fn pop(&mut self) -> Option<(Aor, Option<SubscriptionId>)> {
-        let (aor, after, again) = self.0.pop_front()?;
-        if again {
-            self.0.push_back((aor.clone(), None, false));
-        }
-        Some((aor, after))
-    }
-
-    fn done(&mut self, aor: Aor, next: Option<SubscriptionId>) {
-        if next.is_none() {
-            return;
-        }
-        match self.0.iter_mut().find(|(queued, ..)| *queued == aor) {
-            Some((_, after, again)) => (*after, *again) = (next, true),
-            None => self.0.push_back((aor, next, false)),
-        }
-    }
-}
-
 fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: Refusal) {
     match refusal {
         Refusal::Reject(reject) => refuse(request, transaction, &reject),
@@ -267,46 +232,4 @@ fn refuse(request: &Request, transaction: &ServerTransaction, reject: &Reject) {
         response.header(*name, value);
     }
     transaction.respond(reject.status, response.finish());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::presence::testing::aor;
-
-    #[test]
-    fn a_large_home_does_not_keep_others_waiting_a25() {
-        let (alice, bob) = (aor("alice@example.org"), aor("bob@example.org"));
-        let mut backlog = Backlog::default();
-        backlog.push(alice.clone());
-        let (first, after) = backlog.pop().unwrap();
-        assert_eq!((&first, after), (&alice, None));
-        backlog.push(bob.clone());
-        backlog.done(first, Some(SubscriptionId(256)));
-        assert_eq!(backlog.pop(), Some((bob, None)));
-        assert_eq!(backlog.pop(), Some((alice, Some(SubscriptionId(256)))));
-        assert!(backlog.is_empty());
-    }
-
-    #[test]
-    fn a_burst_of_changes_is_one_more_round_a25() {
-        let alice = aor("alice@example.org");
-        let mut backlog = Backlog::default();
-        backlog.push(alice.clone());
-        backlog.push(alice.clone());
-        let (first, _) = backlog.pop().unwrap();
-        backlog.done(first, Some(SubscriptionId(256)));
-        for _ in 0..100 {
-            backlog.push(alice.clone());
-        }
-        assert_eq!(backlog.pop(), Some((alice.clone(), Some(SubscriptionId(256)))));
-        backlog.done(alice.clone(), Some(SubscriptionId(512)));
-        // The rest of the first round, then the whole second one.
-        let mut left = Vec::new();
-        while let Some((aor, after)) = backlog.pop() {
-            left.push(after);
-            backlog.done(aor, None);
-        }
-        assert!(left.contains(&Some(SubscriptionId(512))) && left.contains(&None));
-    }
 }

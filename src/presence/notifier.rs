@@ -216,18 +216,23 @@ impl Notifier {
     }
 
     /// The flow of the last SUBSCRIBE. If that connection is gone, a new one to the next hop, if it is at the address that subscribed: who
-    /// authenticated from one address cannot have connections made to another (`A14`, `A16`).
+    /// authenticated from one address cannot have connections made to another (`A14`, `A16`). Datagrams go to where the SUBSCRIBE came
+    /// from, by whichever listener there is now.
     fn flow_of(&self, row: &Subscription) -> Option<Flow> {
         let sockets = self.endpoint.sockets();
-        if !row.flow.transport.is_reliable() || sockets.is_alive(&row.flow) {
+        if sockets.is_alive(&row.flow) {
             return Some(row.flow);
+        }
+        let transport = row.flow.transport;
+        if !transport.is_reliable() {
+            return sockets.flow_to(transport, row.flow.remote).ok();
         }
         let next_hop = notify::next_hop(row)?;
         let same = next_hop.ip().to_canonical() == row.flow.remote.ip().to_canonical();
         if !same || !sockets.may_contact(next_hop, &self.policy.denied) {
             return None;
         }
-        sockets.flow_to(row.flow.transport, next_hop).ok()
+        sockets.flow_to(transport, next_hop).ok()
     }
 
     fn reserve(self: &Arc<Self>, watch: &Arc<Watch>, upto: u32, durable: bool) {

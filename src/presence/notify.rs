@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crate::model::{Aor, Subscription, Timestamp};
 use crate::presence::dialog::State;
 use crate::presence::package::{PIDF, allow_events};
-use crate::presence::subscription::gr;
+use crate::presence::subscribe::gr;
 use crate::sip::{HeaderName, Host, Method, NameAddr, Uri, Writer};
 
 /// What differs from NOTIFY to NOTIFY.
