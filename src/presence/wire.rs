@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::watch;
 
 use crate::availability::view::DomainDefault;
@@ -13,6 +14,7 @@ use crate::home::Homes;
 use crate::model::{Aor, Flow, Transport};
 use crate::presence::testing::aor;
 use crate::presence::{Policy, Presence};
+use crate::sip::framer::{Frame, Framer};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Writer};
 use crate::store::{Store, Target};
 use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
@@ -23,6 +25,7 @@ struct Server {
     presence: Arc<Presence>,
     store: Store,
     port: u16,
+    tcp_port: u16,
     stop: watch::Sender<bool>,
 }
 
@@ -48,13 +51,13 @@ impl Server {
     #[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
     async fn start(folder: &tempfile::TempDir, domain_default: DomainDefault) -> Server {
         let store = Store::open(&Target::Sqlite(folder.path().join("presence.db"))).await.expect("a store");
-        let listener = ListenerConfig {
-            transport: Transport::Udp,
+        let listeners = [Transport::Udp, Transport::Tcp].map(|transport| ListenerConfig {
+            transport,
             bind: "127.0.0.1:0".parse().expect("address"),
             advertise: None,
-        };
-        let sockets = Sockets::bind(&[listener], ConnectionLimits::default()).await.expect("a port");
-        let port = sockets.listeners()[0].local.port();
+        });
+        let sockets = Sockets::bind(&listeners, ConnectionLimits::default()).await.expect("a port");
+        let [port, tcp_port] = [0, 1].map(|n| sockets.listeners()[n].local.port());
         let endpoint = Endpoint::new(sockets, Limits::default(), None);
         let homes = Homes::new(store.clone(), clock::now);
         store.load_all(&mut |row| homes.install(&row)).await.expect("rows");
@@ -66,7 +69,7 @@ impl Server {
         endpoint.run(door, stopped.clone());
         homes.mark_watched();
         tokio::spawn(presence.clone().run(stopped));
-        Server { homes, presence, store, port, stop }
+        Server { homes, presence, store, port, tcp_port, stop }
     }
 
     async fn end(self) {
@@ -164,6 +167,52 @@ impl Phone {
         let notify = self.hear().await;
         self.answer(&notify, 200).await;
         notify
+    }
+}
+
+/// Bob on a connection.
+struct Line {
+    stream: TcpStream,
+    framer: Framer,
+}
+
+impl Line {
+    fn over(stream: TcpStream) -> Line {
+        Line { stream, framer: Framer::new(Limits::default()) }
+    }
+
+    /// Bob subscribes with this Contact, and has answered the first NOTIFY.
+    async fn subscribed(server: &Server, contact: &str) -> Line {
+        let mut line =
+            Line::over(TcpStream::connect(("127.0.0.1", server.tcp_port)).await.expect("connected"));
+        let text = format!(
+            "SUBSCRIBE {ALICE} SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bKline;rport\r\n\
+             Max-Forwards: 70\r\nFrom: <sip:bob@example.org>;tag=bobs\r\nTo: <{ALICE}>\r\nCall-ID: line\r\n\
+             CSeq: 1 SUBSCRIBE\r\nContact: <{contact}>\r\nEvent: presence\r\nContent-Length: 0\r\n\r\n"
+        );
+        line.stream.write_all(text.as_bytes()).await.expect("sent");
+        assert!(matches!(line.receive().await, Message::Response(ok) if ok.status().code() == 200));
+        let Message::Request(notify) = line.receive().await else { panic!("a NOTIFY") };
+        let answer = Writer::respond(&notify, crate::sip::StatusCode::OK, "").finish();
+        line.stream.write_all(&answer).await.expect("sent");
+        line
+    }
+
+    /// Hangs up, and waits until the server knows.
+    async fn hang_up(self, server: &Server) {
+        let flow = server.homes.read(&aor("alice@example.org")).subscriptions[0].flow;
+        drop(self);
+        until(|| !server.presence.endpoint.sockets().is_alive(&flow)).await;
+    }
+
+    async fn receive(&mut self) -> Message {
+        loop {
+            if let Some(Frame::Message(bytes)) = self.framer.next_frame().expect("a frame") {
+                return Message::parse(bytes, true, &Limits::default()).expect("a message");
+            }
+            let read = tokio::time::timeout(DEADLINE, self.stream.read_buf(self.framer.buffer_mut())).await;
+            assert_ne!(read.expect("bytes in time").expect("bytes"), 0, "hung up");
+        }
     }
 }
 
@@ -383,4 +432,36 @@ async fn an_account_that_goes_takes_its_watchers_with_it_rfc6665_4_1_3() {
     assert_eq!((state(&last), last.body().len()), ("terminated;reason=noresource", 0));
     until(|| server.presence.dialogs() == 0).await;
     server.end().await;
+}
+
+#[tokio::test]
+async fn a_lost_connection_is_made_anew_to_the_host_that_subscribed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder, DomainDefault::Full).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let line = Line::subscribed(&server, &format!("sip:bob@127.0.0.1:{port};transport=tcp")).await;
+    line.hang_up(&server).await;
+    let mut alice = Phone::of("alice", &server).await;
+    alice.publish("", "open").await;
+    assert_eq!(alice.response().await.status().code(), 200);
+    let accepted = tokio::time::timeout(DEADLINE, listener.accept()).await;
+    let mut line = Line::over(accepted.expect("a connection in time").expect("a connection").0);
+    let Message::Request(notify) = line.receive().await else { panic!("a NOTIFY") };
+    assert_eq!((state(&notify), notify.cseq().unwrap().number), ("active", 2));
+    server.end().await;
+}
+
+#[tokio::test]
+async fn no_connection_is_made_to_another_host_or_a_name_a14() {
+    for contact in ["sip:bob@127.0.0.2:5060;transport=tcp", "sip:bob@k2j3.invalid;transport=tcp"] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let server = Server::start(&folder, DomainDefault::Full).await;
+        Line::subscribed(&server, contact).await.hang_up(&server).await;
+        let mut alice = Phone::of("alice", &server).await;
+        alice.publish("", "open").await;
+        assert_eq!(alice.response().await.status().code(), 200);
+        until(|| server.homes.census()[3] == 0).await;
+        server.end().await;
+    }
 }
