@@ -4,6 +4,7 @@
 
 mod connection;
 mod counters;
+mod deny;
 mod listener;
 mod resolve;
 mod shared;
@@ -17,7 +18,7 @@ mod udp;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,14 +30,15 @@ use crate::sip::Limits;
 use crate::transport::connection::Connection;
 use crate::transport::counters::Counters;
 use crate::transport::listener::Bound;
-use crate::transport::shared::{Running, Shared, Tasks, lock};
+use crate::transport::shared::{Running, Shared, State, Tasks, is_stopped, lock};
 use crate::transport::source::Sources;
 use crate::transport::stream::Lease;
 use crate::transport::table::{Caps, Found, Table};
 use crate::transport::udp::UdpListener;
 
 pub use counters::{Closed, Dropped, Snapshot};
-pub use resolve::{Resolver, may_contact};
+pub use deny::may_contact;
+pub use resolve::Resolver;
 
 /// One listener as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,7 +109,8 @@ pub trait Receiver: Send + Sync + 'static {
     /// A stream held something that is no message; it is being closed. `head`: its complete header section, if there was one (so that a 400 can be
     /// sent with [`Sockets::send`] before the close).
     fn malformed(&self, error: crate::sip::ParseError, head: Option<Bytes>, flow: Flow);
-    /// A connection is gone (closed, reset, idle, or could not be made).
+    /// A connection is gone (closed, reset, idle, or could not be made). Told once, by the connection's own task, when its flow is
+    /// no longer alive; never from within [`Sockets::send`] or [`Sockets::flow_to`].
     fn closed(&self, flow: Flow);
 }
 
@@ -175,7 +178,7 @@ impl Sockets {
             table: Table::new(u64::from_ne_bytes(base), caps),
             sources: Sources::default(),
             tasks: Tasks::new(Handle::current()),
-            running: OnceLock::new(),
+            state: Mutex::new(State::Bound),
         };
         Ok(Arc::new(Sockets { shared: Arc::new(shared), udp, tcp: Mutex::new(tcp) }))
     }
@@ -188,9 +191,12 @@ impl Sockets {
     /// Starts the receiving tasks. They end when `stop` is set to true (or its sender is dropped): listeners close, connections are
     /// drained and closed. Only the first call counts.
     pub fn run(self: &Arc<Self>, receiver: Arc<dyn Receiver>, stop: tokio::sync::watch::Receiver<bool>) {
-        let running = Running { receiver: Arc::clone(&receiver), stop: stop.clone() };
-        if self.shared.running.set(running).is_err() {
-            return;
+        {
+            let mut state = lock(&self.shared.state);
+            if !matches!(*state, State::Bound) {
+                return;
+            }
+            *state = State::Running(Running { receiver: Arc::clone(&receiver), stop: stop.clone() });
         }
         for udp in &self.udp {
             let (shared, receiver) = (Arc::clone(&self.shared), Arc::clone(&receiver));
@@ -202,9 +208,18 @@ impl Sockets {
         }
     }
 
-    /// Waits until all tasks have ended (after `stop`).
+    /// Waits until all tasks have ended (after `stop`), and lets go of the receiver.
     pub async fn ended(&self) {
         self.shared.tasks.ended().await;
+        let mut state = lock(&self.shared.state);
+        if !matches!(&*state, State::Running(running) if is_stopped(&running.stop)) {
+            // Not running yet, or without a listener: connections may still be made.
+            return;
+        }
+        let ended = std::mem::replace(&mut *state, State::Ended);
+        drop(state);
+        // Freed outside the lock: the receiver may own these sockets.
+        drop(ended);
     }
 
     /// A flow to this address: the live connection to it if there is one, else one that is being made now (TCP), or the right
@@ -306,8 +321,12 @@ impl Sockets {
 
     fn connection_to(&self, local: SocketAddr, remote: SocketAddr) -> Result<Flow, SendError> {
         let shared = &self.shared;
-        let running = shared.running.get().ok_or(SendError::NoListener)?;
-        if *running.stop.borrow() {
+        let (receiver, stop) = match &*lock(&shared.state) {
+            State::Bound => return Err(SendError::NoListener),
+            State::Ended => return Err(SendError::FlowGone),
+            State::Running(running) => (Arc::clone(&running.receiver), running.stop.clone()),
+        };
+        if is_stopped(&stop) {
             return Err(SendError::FlowGone);
         }
         let connection: Arc<Connection> = match shared.table.find_or_make(local, remote) {
@@ -320,9 +339,8 @@ impl Sockets {
         };
         Counters::add(&shared.counters.made);
         let flow = connection.flow();
-        let receiver = Arc::clone(&running.receiver);
         let lease = Lease { shared: Arc::clone(shared), receiver, connection };
-        shared.tasks.spawn(stream::make(lease, running.stop.clone()));
+        shared.tasks.spawn(stream::make(lease, stop));
         Ok(flow)
     }
 

@@ -1,14 +1,17 @@
-//! Where a request goes (RFC 3263 4.1, 4.2; RFC 2782), and where it may not go (`A14`).
+//! Where a request goes (RFC 3263 4.1, 4.2; RFC 2782).
 //!
 //! NAPTR is not asked: without transport and port, SRV of every transport we have is.
 
 use std::cmp::Reverse;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::LookupIpStrategy;
+use hickory_resolver::config::{
+    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{ResolverBuilder, TokioResolver};
 
 use crate::model::Transport;
 use crate::sip::{Host, HostPort};
@@ -30,7 +33,26 @@ impl Resolver {
     /// # Errors
     /// If the system's configuration cannot be read.
     pub fn system() -> std::io::Result<Resolver> {
-        let mut builder = TokioResolver::builder_tokio().map_err(std::io::Error::other)?;
+        Resolver::build(TokioResolver::builder_tokio().map_err(std::io::Error::other)?)
+    }
+
+    /// With these name servers only; the hosts file of the system is not read.
+    ///
+    /// # Errors
+    /// If no resolver can be made.
+    pub fn with_servers(servers: &[SocketAddr]) -> std::io::Result<Resolver> {
+        let servers = servers.iter().map(|server| {
+            let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+            connections.iter_mut().for_each(|connection| connection.port = server.port());
+            NameServerConfig::new(server.ip(), true, connections)
+        });
+        let config = ResolverConfig::from_parts(None, Vec::new(), servers.collect());
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        builder.options_mut().use_hosts_file = ResolveHosts::Never;
+        Resolver::build(builder)
+    }
+
+    fn build(mut builder: ResolverBuilder<TokioRuntimeProvider>) -> std::io::Result<Resolver> {
         let options = builder.options_mut();
         options.timeout = DNS_TRY;
         options.attempts = 2;
@@ -44,7 +66,7 @@ impl Resolver {
     /// - `transport`: the `transport` parameter, if the URI has one.
     /// - `random`: decides between SRV records of equal priority (RFC 2782).
     ///
-    /// At most 20 targets. What comes back is DNS's word: ask [`may_contact`] before sending anything there.
+    /// At most 20 targets. What comes back is DNS's word: ask [`crate::transport::may_contact`] before sending anything there.
     pub async fn resolve(
         &self,
         target: &HostPort<'_>,
@@ -230,58 +252,6 @@ fn next_random(state: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// May a request be sent to an address that somebody else chose (`A14`)? Asked after DNS, of every address.
-///
-/// - `own`: addresses we listen on (SIP, HTTP, ..). They are denied; loopback is denied unless one of them is on loopback.
-/// - `extra_denied`: networks, as address and prefix length.
-///
-/// Denied always: unspecified and "this" network, link-local, multicast, broadcast and reserved, port 0. IPv4 inside IPv6 (mapped,
-/// compatible, NAT64) is judged as IPv4.
-pub fn may_contact(addr: SocketAddr, own: &[SocketAddr], extra_denied: &[(IpAddr, u8)]) -> bool {
-    let ip = judged_as(addr.ip());
-    let own = || own.iter().map(|own| (judged_as(own.ip()), own.port()));
-    if addr.port() == 0 || own().any(|(own, port)| own == ip && port == addr.port()) {
-        return false;
-    }
-    if ip.is_loopback() && !own().any(|(own, _)| own.is_loopback()) {
-        return false;
-    }
-    let denied_class = match ip {
-        IpAddr::V4(ip) => {
-            ip.octets()[0] == 0 || ip.is_link_local() || ip.is_multicast() || ip.octets()[0] >= 240
-        }
-        IpAddr::V6(ip) => ip.is_unspecified() || ip.is_unicast_link_local() || ip.is_multicast(),
-    };
-    !denied_class && !extra_denied.iter().any(|(net, prefix)| is_within(ip, *net, *prefix))
-}
-
-/// The IPv4 address inside an IPv6 one, where the system or a gateway would take it out.
-fn judged_as(ip: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = ip else { return ip };
-    if let Some(mapped) = v6.to_ipv4_mapped() {
-        return mapped.into();
-    }
-    let low = Ipv4Addr::from_bits(v6.to_bits() as u32);
-    let high = v6.to_bits() >> 32;
-    // RFC 4291 2.5.5.1 (without :: and ::1), RFC 6052 2.1.
-    let compatible = high == 0 && v6 != Ipv6Addr::UNSPECIFIED && v6 != Ipv6Addr::LOCALHOST;
-    if compatible || high == NAT64 >> 32 { low.into() } else { ip }
-}
-
-fn is_within(ip: IpAddr, net: IpAddr, prefix: u8) -> bool {
-    let same = |a: u128, b: u128, width: u32| {
-        let shift = width.saturating_sub(u32::from(prefix));
-        shift >= width || a >> shift == b >> shift
-    };
-    match (ip, judged_as(net)) {
-        (IpAddr::V4(ip), IpAddr::V4(net)) => same(ip.to_bits().into(), net.to_bits().into(), 32),
-        (IpAddr::V6(ip), IpAddr::V6(net)) => same(ip.to_bits(), net.to_bits(), 128),
-        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
-    }
-}
-
-/// 64:ff9b::/96.
-const NAT64: u128 = 0x0064_ff9b << 96;
 /// Time for all questions about one target.
 const DEADLINE: Duration = Duration::from_secs(3);
 /// Time for one question to one name server.
@@ -295,103 +265,134 @@ const DEFAULT_PORT: u16 = 5060;
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
+    use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
+    use hickory_resolver::proto::rr::Record;
+    use hickory_resolver::proto::rr::rdata::SRV;
+    use tokio::net::UdpSocket;
+
     use super::*;
+    use crate::transport::testing::within;
+
+    fn name(text: &str) -> Name {
+        Name::from_ascii(text).expect("name")
+    }
+
+    fn srv(owner: &str, priority: u16, port: u16, target: &str) -> Record {
+        Record::from_rdata(name(owner), 60, RData::SRV(SRV::new(priority, 1, port, name(target))))
+    }
+
+    fn address(owner: &str, ip: &str) -> Record {
+        Record::from_rdata(name(owner), 60, ip.parse::<IpAddr>().expect("ip").into())
+    }
+
+    /// Asks a name server that knows exactly these records.
+    async fn resolved(
+        records: Vec<Record>,
+        host: &str,
+        port: Option<u16>,
+        transport: Option<Transport>,
+    ) -> Vec<(Transport, SocketAddr)> {
+        let server = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+        let resolver = Resolver::with_servers(&[server.local_addr().expect("address")]).expect("made");
+        let serve = async {
+            let mut buffer = [0; 4096];
+            loop {
+                let (length, from) = server.recv_from(&mut buffer).await.expect("received");
+                let query = Message::from_vec(&buffer[..length]).expect("a query");
+                let mut answer = Message::response(query.metadata.id, OpCode::Query);
+                answer.metadata.recursion_available = true;
+                for question in &query.queries {
+                    let fits =
+                        |r: &&Record| r.name == *question.name() && r.record_type() == question.query_type();
+                    answer.add_answers(records.iter().filter(fits).cloned());
+                    if !records.iter().any(|r| r.name == *question.name()) {
+                        answer.metadata.response_code = ResponseCode::NXDomain;
+                    }
+                }
+                answer.queries = query.queries;
+                server.send_to(&answer.to_vec().expect("encoded"), from).await.expect("sent");
+            }
+        };
+        let target = HostPort { host: Host::Name(host), port };
+        within(async {
+            tokio::select! {
+                () = serve => unreachable!("serves for ever"),
+                found = resolver.resolve(&target, transport, 7) => found,
+            }
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn srv_of_every_transport_is_asked_and_all_addresses_of_a_record_come_first_rfc3263_4_2() {
+        let records = vec![
+            srv("_sip._udp.example.org.", 20, 5062, "b.example.org."),
+            srv("_sip._udp.example.org.", 10, 5061, "a.example.org."),
+            srv("_sip._tcp.example.org.", 10, 5063, "a.example.org."),
+            address("a.example.org.", "192.0.2.1"),
+            address("a.example.org.", "2001:db8::1"),
+            address("b.example.org.", "192.0.2.2"),
+        ];
+        let expected = vec![
+            (Transport::Udp, at("192.0.2.1:5061")),
+            (Transport::Udp, at("[2001:db8::1]:5061")),
+            (Transport::Udp, at("192.0.2.2:5062")),
+            (Transport::Tcp, at("192.0.2.1:5063")),
+            (Transport::Tcp, at("[2001:db8::1]:5063")),
+        ];
+        assert_eq!(resolved(records.clone(), "example.org", None, None).await, expected);
+        let tcp = resolved(records, "example.org", None, Some(Transport::Tcp)).await;
+        assert_eq!(tcp, expected[3..]);
+    }
+
+    #[tokio::test]
+    async fn without_srv_the_addresses_of_the_name_are_used_with_udp_and_5060_rfc3263_4_1() {
+        let records = vec![address("example.org.", "192.0.2.1"), address("example.org.", "2001:db8::1")];
+        let expected = [(Transport::Udp, at("192.0.2.1:5060")), (Transport::Udp, at("[2001:db8::1]:5060"))];
+        assert_eq!(resolved(records, "example.org", None, None).await, expected);
+    }
+
+    #[tokio::test]
+    async fn an_explicit_port_leaves_srv_unasked_rfc3263_4_2() {
+        let records = vec![
+            srv("_sip._udp.example.org.", 10, 5061, "a.example.org."),
+            address("a.example.org.", "192.0.2.9"),
+            address("example.org.", "192.0.2.1"),
+        ];
+        let found = resolved(records, "example.org", Some(5070), None).await;
+        assert_eq!(found, [(Transport::Udp, at("192.0.2.1:5070"))]);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_is_decidedly_not_offered_is_not_sought_by_address_rfc2782() {
+        let records = vec![
+            srv("_sip._udp.example.org.", 0, 0, "."),
+            srv("_sip._tcp.example.org.", 0, 0, "."),
+            address("example.org.", "192.0.2.1"),
+        ];
+        assert_eq!(resolved(records, "example.org", None, None).await, []);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_exist_has_no_targets() {
+        assert_eq!(resolved(Vec::new(), "nowhere.example.org", None, None).await, []);
+    }
+
+    #[tokio::test]
+    async fn at_most_twenty_targets_are_told() {
+        let records: Vec<Record> =
+            (1..=30).map(|n| address("many.example.org.", &format!("192.0.2.{n}"))).collect();
+        assert_eq!(resolved(records, "many.example.org", None, None).await.len(), 20);
+    }
 
     fn at(text: &str) -> SocketAddr {
         text.parse().expect("address")
     }
 
-    fn allowed(text: &str) -> bool {
-        may_contact(at(text), &[at("198.51.100.1:5060")], &[])
-    }
-
     fn target<'a>(host: Host<'a>, port: Option<u16>) -> HostPort<'a> {
         HostPort { host, port }
-    }
-
-    #[test]
-    fn ordinary_and_private_addresses_may_be_contacted() {
-        assert!(allowed("203.0.113.9:5060"));
-        assert!(allowed("10.1.2.3:5060"));
-        assert!(allowed("192.168.1.9:49152"));
-        assert!(allowed("[2001:db8::9]:5060"));
-    }
-
-    #[test]
-    fn loopback_is_denied_unless_we_listen_there_a14() {
-        assert!(!allowed("127.0.0.1:5060"));
-        assert!(!allowed("127.8.8.8:5060"));
-        assert!(!allowed("[::1]:5060"));
-        let own = [at("127.0.0.1:5060")];
-        assert!(may_contact(at("127.0.0.1:5070"), &own, &[]));
-        assert!(may_contact(at("[::1]:5070"), &own, &[]));
-    }
-
-    #[test]
-    fn listening_on_all_addresses_does_not_open_loopback_a14() {
-        assert!(!may_contact(at("127.0.0.1:5070"), &[at("0.0.0.0:5060")], &[]));
-    }
-
-    #[test]
-    fn our_own_listeners_are_denied_a14() {
-        assert!(!allowed("198.51.100.1:5060"));
-        assert!(allowed("198.51.100.1:5070"));
-        assert!(!may_contact(at("127.0.0.1:5060"), &[at("127.0.0.1:5060")], &[]));
-        assert!(!may_contact(at("[::ffff:127.0.0.1]:5060"), &[at("127.0.0.1:5060")], &[]));
-    }
-
-    #[test]
-    fn unspecified_and_this_network_are_denied_a14() {
-        assert!(!allowed("0.0.0.0:5060"));
-        assert!(!allowed("0.1.2.3:5060"));
-        assert!(!allowed("[::]:5060"));
-    }
-
-    #[test]
-    fn link_local_is_denied_a14() {
-        assert!(!allowed("169.254.169.254:80"));
-        assert!(!allowed("[fe80::1]:5060"));
-        assert!(!allowed("[febf::1]:5060"));
-    }
-
-    #[test]
-    fn multicast_broadcast_and_reserved_are_denied_a14() {
-        assert!(!allowed("224.0.1.75:5060"));
-        assert!(!allowed("255.255.255.255:5060"));
-        assert!(!allowed("240.0.0.1:5060"));
-        assert!(!allowed("[ff02::1]:5060"));
-    }
-
-    #[test]
-    fn ipv4_inside_ipv6_is_judged_as_ipv4_a14() {
-        assert!(!allowed("[::ffff:127.0.0.1]:5060"));
-        assert!(!allowed("[::ffff:169.254.1.1]:5060"));
-        assert!(!allowed("[::127.0.0.1]:5060"));
-        assert!(!allowed("[64:ff9b::7f00:1]:5060"));
-        assert!(allowed("[::ffff:203.0.113.9]:5060"));
-    }
-
-    #[test]
-    fn port_zero_is_denied_a14() {
-        assert!(!allowed("203.0.113.9:0"));
-    }
-
-    #[test]
-    fn configured_networks_are_denied_a14() {
-        let denied = [("10.0.0.0".parse().expect("ip"), 8), ("2001:db8:1::".parse().expect("ip"), 48)];
-        let allowed = |text: &str| may_contact(at(text), &[], &denied);
-        assert!(!allowed("10.255.0.1:5060"));
-        assert!(!allowed("[::ffff:10.0.0.1]:5060"));
-        assert!(allowed("11.0.0.1:5060"));
-        assert!(!allowed("[2001:db8:1:2::3]:5060"));
-        assert!(allowed("[2001:db8:2::3]:5060"));
-        let everything = [("0.0.0.0".parse().expect("ip"), 0)];
-        assert!(!may_contact(at("203.0.113.9:5060"), &[], &everything));
-        let one = [("203.0.113.9".parse().expect("ip"), 32)];
-        assert!(!may_contact(at("203.0.113.9:5060"), &[], &one));
-        assert!(may_contact(at("203.0.113.8:5060"), &[], &one));
-        let absurd = [("203.0.113.9".parse().expect("ip"), 200)];
-        assert!(!may_contact(at("203.0.113.9:5060"), &[], &absurd));
     }
 
     #[test]

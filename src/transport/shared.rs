@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -22,7 +22,17 @@ pub(super) struct Shared {
     pub(super) table: Table,
     pub(super) sources: Sources,
     pub(super) tasks: Tasks,
-    pub(super) running: OnceLock<Running>,
+    pub(super) state: Mutex<State>,
+}
+
+/// Where the sockets are in their life. The receiver commonly owns the sockets: it is let go of at the end, or neither would ever be freed.
+pub(super) enum State {
+    /// Nothing is received yet.
+    Bound,
+    /// Tasks run.
+    Running(Running),
+    /// Every task has ended.
+    Ended,
 }
 
 /// What [`crate::transport::Sockets::run`] was given.
@@ -100,6 +110,11 @@ impl Drop for Ticket {
 /// Waits until `stop` is true, or nobody is left who could say so.
 pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// As [`stopped`], asked at this moment.
+pub(super) fn is_stopped(stop: &watch::Receiver<bool>) -> bool {
+    *stop.borrow() || stop.has_changed().is_err()
 }
 
 /// Locks; what a panicking thread left behind is still whole, since nothing here panics half-way.

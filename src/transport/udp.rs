@@ -318,6 +318,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn ended_sockets_are_freed_though_their_receiver_owns_them() {
+        let running = Running::start().await;
+        let local = running.local(Transport::Udp);
+        running.stop.send(true).expect("running");
+        within(running.sockets.ended()).await;
+        drop(running);
+        UdpSocket::bind(local).await.expect("the port is free again");
+    }
+
+    #[tokio::test]
+    async fn ipv6_is_served_and_written_in_brackets_rfc3261_25_1() {
+        use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
+        let bind = "[::1]:0".parse().expect("address");
+        let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
+        let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
+        let peer = UdpSocket::bind("[::1]:0").await.expect("bound");
+        let remote = peer.local_addr().expect("address");
+        let flow = sockets.flow_to(Transport::Udp, remote).expect("listener");
+        assert_eq!(sockets.sent_by(&flow), ("[::1]".to_owned(), flow.local.port()));
+        sockets.send(&flow, &Bytes::from_static(b"hello")).expect("sent");
+        let mut buffer = [0; 10];
+        let (length, from) = within(peer.recv_from(&mut buffer)).await.expect("received");
+        assert_eq!((length, from), (5, flow.local));
+    }
+
+    #[tokio::test]
     async fn a_wildcard_listener_names_the_address_the_peer_can_see() {
         use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
         let bind = "0.0.0.0:0".parse().expect("address");
