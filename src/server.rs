@@ -65,7 +65,7 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let mut fresh = [0; 32];
     endpoint.random().fill(&mut fresh);
     let marks = Arc::new(Marks::new(store.secret(fresh).await?));
-    let presence = Arc::new(Presence::new(homes.clone(), endpoint.clone(), presence_policy(&config)));
+    let presence = Presence::new(homes.clone(), endpoint.clone(), presence_policy(&config));
     let dispatch = Arc::new(dispatch(&config, &endpoint, &homes, &accounts, &marks, &presence));
 
     let (stopping, stopped) = watch::channel(false);
@@ -125,7 +125,7 @@ fn dispatch(
         timer_c: Duration::from_secs(config.proxy.timer_c_s.into()),
         max_forks: config.proxy.max_forks,
         realm: config.domain.clone(),
-        denied: config.contact.deny.iter().map(|net| (net.address, net.prefix)).collect(),
+        denied: denied(config),
     };
     let resolver = Resolver::system()
         .inspect_err(|error| warn!(%error, "no name servers: only numeric addresses are reached"))
@@ -150,6 +150,11 @@ fn dispatch(
     )
 }
 
+/// Networks of `contact.deny`.
+fn denied(config: &Config) -> Vec<(std::net::IpAddr, u8)> {
+    config.contact.deny.iter().map(|net| (net.address, net.prefix)).collect()
+}
+
 fn presence_policy(config: &Config) -> presence::Policy {
     presence::Policy {
         publication: presence::Intervals {
@@ -168,6 +173,8 @@ fn presence_policy(config: &Config) -> presence::Policy {
         domain_default: config.presence.default_rule,
         notify_burst: config.presence.notify_burst,
         notify_interval: Duration::from_millis(config.presence.notify_interval_ms),
+        denied: denied(config),
+        ..presence::Policy::default()
     }
 }
 

@@ -23,6 +23,10 @@ pub(super) struct Entry {
     /// CANCEL was asked for before any provisional came (9.1); its Reason.
     cancel_wanted: Option<Option<String>>,
     scheduled: Option<Instant>,
+    /// How often the machine has wanted it sent.
+    sends: u8,
+    /// How often it may go out before anything comes back.
+    max_sends: u8,
 }
 
 pub(super) struct Clients(pub(super) Table<ClientKey, Entry>);
@@ -66,6 +70,22 @@ impl Endpoint {
         user: Arc<dyn TransactionUser>,
         branch: u32,
     ) -> Result<ClientId, SendError> {
+        self.send_limited(bytes, flow, user, branch, u8::MAX)
+    }
+
+    /// As [`Endpoint::send`], to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
+    /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::send`].
+    pub fn send_limited(
+        &self,
+        bytes: Bytes,
+        flow: &Flow,
+        user: Arc<dyn TransactionUser>,
+        branch: u32,
+        max_sends: u8,
+    ) -> Result<ClientId, SendError> {
         if self.clients.0.is_full() {
             count(&self.counters.table_full);
             return Err(SendError::Full);
@@ -88,8 +108,17 @@ impl Endpoint {
         // because the insertion comes first.
         let first = machine.poll_output();
         let invite = is_invite.then_some(request);
-        let entry =
-            Entry { machine, flow: *flow, user, branch, invite, cancel_wanted: None, scheduled: None };
+        let entry = Entry {
+            machine,
+            flow: *flow,
+            user,
+            branch,
+            invite,
+            cancel_wanted: None,
+            scheduled: None,
+            sends: 1,
+            max_sends,
+        };
         let mut shard = self.clients.0.shard(key.shard_hash());
         self.clients.0.inserted();
         let effects = self.settle_client(&mut shard, &key, entry, None, now);
@@ -150,6 +179,7 @@ impl Endpoint {
             return count(&self.counters.stray_responses);
         }
         let now = clock::instant();
+        entry.max_sends = u8::MAX;
         entry.machine.handle_response(now, response.status());
         let cancel = match (response.status().is_provisional(), entry.invite.clone()) {
             (true, Some(invite)) => entry.cancel_wanted.take().map(|reason| (invite, reason)),
@@ -235,7 +265,16 @@ impl Endpoint {
         let branch = entry.branch;
         while let Some(output) = entry.machine.poll_output() {
             match output {
-                ClientOutput::Send(bytes) => effects.push(Effect::Send(bytes)),
+                ClientOutput::Send(bytes) => {
+                    entry.sends = entry.sends.saturating_add(1);
+                    if entry.sends <= entry.max_sends {
+                        effects.push(Effect::Send(bytes));
+                    } else if entry.sends > entry.max_sends.saturating_add(1) {
+                        self.clients.0.removed();
+                        effects.push(Effect::Tell(UserEvent::Timeout { branch }));
+                        return effects;
+                    }
+                }
                 ClientOutput::BuildAck => {
                     if let (Some(invite), Some(response)) = (&entry.invite, &response) {
                         entry.machine.handle_ack_built(forward::ack(invite, response));

@@ -1,59 +1,235 @@
-//! Presence: the walls.
+//! Presence: PUBLISH (RFC 3903) and SUBSCRIBE/NOTIFY (RFC 6665) for the event package `presence` (RFC 3856).
+//!
+//! Enter, decide, commit, apply, act: [`publication`] and [`subscription`] decide, [`dialog`] is the machine of one subscription's NOTIFYs,
+//! and the notifier carries out what it wants. Who sent a request, and for which AoR, was settled before it comes here.
+
+mod backlog;
+pub mod dialog;
+mod notifier;
+mod notify;
+mod numbers;
+pub mod pacing;
+pub mod package;
+pub mod policy;
+pub mod publication;
+mod seats;
+pub mod subscribe;
+pub mod subscription;
+#[cfg(test)]
+mod testing;
+mod views;
+#[cfg(test)]
+mod wire;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::availability::view::DomainDefault;
+use tokio::sync::watch;
+
 use crate::endpoint::{Endpoint, ServerTransaction};
-use crate::home::Homes;
-use crate::model::{Aor, Flow, HomeState, Subscription, Timestamp};
-use crate::sip::Request;
+use crate::home::{Homes, Refusal};
+use crate::model::{
+    Aor, EntityTag, Flow, HomeState, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
+};
+use crate::presence::backlog::Backlog;
+use crate::presence::dialog::Reason;
+use crate::presence::notifier::Notifier;
+use crate::presence::publication::{Fresh, Publish};
+use crate::presence::subscribe::Subscribe;
+use crate::presence::subscription::{Outcome, Source};
+use crate::sip::{HeaderName, Request, StatusCode, Writer};
 
-/// Intervals.
-#[derive(Debug, Clone, Copy)]
-#[allow(missing_docs)]
-pub struct Intervals {
-    pub min_s: u32,
-    pub default_s: u32,
-    pub max_s: u32,
-}
-/// Policy.
-#[derive(Debug, Clone)]
-#[allow(missing_docs)]
-pub struct Policy {
-    pub publication: Intervals,
-    pub subscription: Intervals,
-    pub max_publications_per_aor: usize,
-    pub max_per_watcher: usize,
-    pub max_per_presentity: usize,
-    pub domain_default: DomainDefault,
-    pub notify_burst: u32,
-    pub notify_interval: Duration,
-}
-/// Presence.
+pub use policy::{Intervals, Policy};
+
+/// The service.
 #[derive(Debug)]
-pub struct Presence {}
-#[allow(missing_docs)]
+pub struct Presence {
+    homes: Arc<Homes>,
+    endpoint: Arc<Endpoint>,
+    policy: Arc<Policy>,
+    notifier: Arc<Notifier>,
+}
+
 impl Presence {
-    pub fn new(_: Arc<Homes>, _: Arc<Endpoint>, _: Policy) -> Presence {
-        Presence {}
+    /// Presence of all homes of a table.
+    pub fn new(homes: Arc<Homes>, endpoint: Arc<Endpoint>, policy: Policy) -> Arc<Presence> {
+        let policy = Arc::new(policy);
+        let notifier = Notifier::new(homes.clone(), endpoint.clone(), policy.clone());
+        Arc::new(Presence { homes, endpoint, policy, notifier })
     }
-    pub fn publish(&self, request: Request, transaction: ServerTransaction, _: &Aor, _: Aor, _: Timestamp) {
-        transaction.fault(&request);
+
+    /// Answers a PUBLISH (RFC 3903 6).
+    ///
+    /// - `publisher`: authenticated.
+    /// - `target`: the AoR of the Request-URI, an account of ours.
+    pub fn publish(
+        &self,
+        request: Request,
+        transaction: ServerTransaction,
+        publisher: &Aor,
+        target: Aor,
+        now: Timestamp,
+    ) {
+        // RFC 3903 14.1: state is published by its owner.
+        if *publisher != target {
+            return refuse(&request, &transaction, &Reject::new(StatusCode::FORBIDDEN));
+        }
+        let publish = match Publish::read(&request, &target) {
+            Ok(publish) => publish,
+            Err(reject) => return refuse(&request, &transaction, &reject),
+        };
+        let random = self.endpoint.random();
+        let fresh = Fresh { id: PublicationId(random.bits128()), tag: EntityTag(random.bits128()) };
+        let policy = self.policy.clone();
+        self.homes.change(
+            &target,
+            move |home, mode| publication::publish(home, &publish, fresh, now, &policy, mode),
+            move |result| match result {
+                Ok((published, _)) => {
+                    let mut ok = transaction.response(&request, StatusCode::OK);
+                    ok.header(HeaderName::Expires, published.expires.to_string())
+                        .header(HeaderName::SipEtag, published.tag.to_string());
+                    transaction.respond(StatusCode::OK, ok.finish());
+                }
+                Err(refusal) => refuse_or_fail(&request, &transaction, refusal),
+            },
+        );
     }
+
+    /// Answers a SUBSCRIBE, then notifies (RFC 6665 4.2.1).
+    ///
+    /// - `watcher`: authenticated.
+    /// - `target`: the AoR of the Request-URI, an account of ours; in a dialog the Request-URI is our Contact, whose user part is the
+    ///   presentity's.
     pub fn subscribe(
         &self,
         request: Request,
-        _: Flow,
+        flow: Flow,
         transaction: ServerTransaction,
-        _: Aor,
-        _: Aor,
-        _: Timestamp,
+        watcher: Aor,
+        target: Aor,
+        now: Timestamp,
     ) {
-        transaction.fault(&request);
+        let subscribe = match Subscribe::read(&request) {
+            Ok(subscribe) => subscribe,
+            Err(reject) => return refuse(&request, &transaction, &reject),
+        };
+        let mut seat = None;
+        if subscribe.local_tag.is_none() {
+            seat = self.notifier.seat(&watcher);
+            if seat.is_none() {
+                let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Subscriptions")
+                    .with(HeaderName::RetryAfter, self.retry_after().to_string());
+                return refuse(&request, &transaction, &reject);
+            }
+        }
+        let watched = self.homes.read(&watcher);
+        let id = SubscriptionId(self.endpoint.random().bits128());
+        let source = Source { watcher, flow, local_tag: transaction.to_tag().to_owned(), id };
+        let (policy, notifier, endpoint) =
+            (self.policy.clone(), self.notifier.clone(), self.endpoint.clone());
+        self.homes.change(
+            &target,
+            move |home, mode| {
+                subscription::subscribe(home, &watched, &subscribe, &source, now, &policy, mode)
+            },
+            move |result| match result {
+                Ok((accepted, _)) => {
+                    let s = &accepted.subscription;
+                    let user = notify::escaped_user(&s.presentity);
+                    let contact = notify::contact(&endpoint.own_uri(&flow, Some(&user)), s);
+                    let mut ok = transaction.response(&request, StatusCode::OK);
+                    ok.copy(&request, HeaderName::RecordRoute)
+                        .header_fmt(HeaderName::Contact, format_args!("<{contact}>"))
+                        .header(HeaderName::Expires, accepted.expires.to_string())
+                        .header(HeaderName::AllowEvents, package::allow_events());
+                    transaction.respond(StatusCode::OK, ok.finish());
+                    match (accepted.outcome, seat) {
+                        (Outcome::Begun, Some(seat)) => notifier.begun(s, seat),
+                        (Outcome::Fetched, Some(seat)) => notifier.fetched(s, seat),
+                        (Outcome::Ended, _) => notifier.ended(s, Reason::Timeout),
+                        (Outcome::Begun | Outcome::Refreshed | Outcome::Fetched, _) => notifier.refreshed(s),
+                    }
+                }
+                Err(refusal) => refuse_or_fail(&request, &transaction, refusal),
+            },
+        );
     }
-    pub async fn run(self: Arc<Self>, mut stop: tokio::sync::watch::Receiver<bool>) {
-        let _ = stop.changed().await;
+
+    /// A subscription has expired and its row is gone (RFC 6665 4.2.1.4): the wheel tells.
+    pub fn ended(&self, subscription: &Arc<Subscription>) {
+        self.notifier.ended(subscription, Reason::Timeout);
     }
-    pub fn ended(&self, _: &Arc<Subscription>) {}
-    pub fn removed(&self, _: &[Arc<HomeState>], _: &Aor) {}
+
+    /// An account is gone. Who watched it hears that there is no such presentity any more; what it watched itself ends as rejected.
+    ///
+    /// - `before`: the homes it concerned, as they were.
+    pub fn removed(&self, before: &[Arc<HomeState>], user: &Aor) {
+        for home in before {
+            for subscription in &home.subscriptions {
+                if home.aor == *user {
+                    self.notifier.ended(subscription, Reason::NoResource);
+                } else if subscription.watcher == *user {
+                    self.notifier.ended(subscription, Reason::Rejected);
+                }
+            }
+        }
+    }
+
+    /// How many subscriptions have been notified by this run and live.
+    pub fn dialogs(&self) -> usize {
+        self.notifier.len()
+    }
+
+    /// Reacts to what changes in homes, until `stop` is set. Subscriptions outlive the server: nothing is terminated then.
+    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        let mut backlog = Backlog::default();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.changed() => return,
+                // Takes an AoR only when it returns one, so losing it half-way loses nothing.
+                aor = self.homes.next_changed() => backlog.push(aor),
+                () = std::future::ready(()), if !backlog.is_empty() => {}
+            }
+            let Some((aor, after)) = backlog.pop() else { continue };
+            let round = catch_unwind(AssertUnwindSafe(|| self.notifier.react(&aor, after)));
+            match round {
+                Ok(next) => backlog.done(aor, next),
+                Err(_) => {
+                    tracing::error!("notifying the watchers of a presentity panicked; the others go on");
+                    backlog.done(aor, None);
+                }
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Between 5 and 30 seconds, so that those who were refused together do not come back together.
+    fn retry_after(&self) -> u64 {
+        5 + self.endpoint.random().bits64() % 26
+    }
+}
+
+fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: Refusal) {
+    match refusal {
+        Refusal::Reject(reject) => refuse(request, transaction, &reject),
+        Refusal::Fault => {
+            let after = 5 + transaction.endpoint().random().bits64() % 26;
+            let reject =
+                Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, after.to_string());
+            refuse(request, transaction, &reject);
+        }
+    }
+}
+
+fn refuse(request: &Request, transaction: &ServerTransaction, reject: &Reject) {
+    let mut response = match reject.reason {
+        Some(reason) => Writer::respond_with_reason(request, reject.status, reason, transaction.to_tag()),
+        None => transaction.response(request, reject.status),
+    };
+    for (name, value) in &reject.headers {
+        response.header(*name, value);
+    }
+    transaction.respond(reject.status, response.finish());
 }

@@ -1,0 +1,152 @@
+//! What a dialog hears and what it wants.
+
+use std::time::Duration;
+
+use crate::sip::StatusCode;
+
+/// What a watcher may see, without saying what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// A document.
+    Active,
+    /// Nothing yet: the owner has not decided.
+    Pending,
+    /// Nothing any more.
+    Refused,
+}
+
+/// What a NOTIFY says, to know whether the next one would say anything new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// The state line without its countdown.
+    pub standing: Standing,
+    /// Hash of the body; 0 without one.
+    pub body: u64,
+}
+
+/// Why a subscription ends (RFC 6665 4.1.3, 4.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// It was not refreshed, or the watcher ended or fetched.
+    Timeout,
+    /// The owner's rules say no.
+    Rejected,
+    /// There is no such presentity any more.
+    NoResource,
+}
+
+impl Reason {
+    /// The token of Subscription-State.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Timeout => "timeout",
+            Reason::Rejected => "rejected",
+            Reason::NoResource => "noresource",
+        }
+    }
+}
+
+/// What was found by looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// This is there to be told.
+    State(Fingerprint),
+    /// The subscription is not there any more.
+    Missing,
+}
+
+/// How a NOTIFY was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// 2xx.
+    Accepted,
+    /// The dialog or the watcher is gone (RFC 6665 4.2.2): a fatal code, a timeout, a dead transport.
+    Gone,
+    /// Any other failure: the subscription lives on until it is refreshed or expires.
+    Failed {
+        /// When the peer asked to be told again.
+        retry_after: Option<Duration>,
+    },
+}
+
+impl Answer {
+    /// Reads a final status. A challenge is never answered: it is a failure like others (`A10`).
+    pub fn of(status: StatusCode, retry_after_s: Option<u32>) -> Answer {
+        match status.code() {
+            200..=299 => Answer::Accepted,
+            404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 604 => Answer::Gone,
+            _ => Answer::Failed {
+                retry_after: retry_after_s.map(|secs| {
+                    Duration::from_secs(secs.into()).clamp(SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER)
+                }),
+            },
+        }
+    }
+}
+
+/// How an attempt to reserve CSeq numbers ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reserved {
+    /// The row says so now.
+    Taken {
+        /// Up to this number.
+        upto: u32,
+        /// It is on disk, not only on its way there.
+        durable: bool,
+    },
+    /// Not now.
+    Refused,
+    /// There is no row any more.
+    Missing,
+}
+
+/// What the notifier must do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Look at the presentity and tell [`super::Dialog::handle_state`]. `last`: the row is gone, this is for the final NOTIFY.
+    Look {
+        /// For the final NOTIFY?
+        last: bool,
+    },
+    /// Send what was just seen.
+    Notify {
+        /// CSeq number; also the number by which the answer comes back.
+        cseq: u32,
+        /// Subscription-State.
+        state: State,
+        /// The watcher has never answered: two packets at most (`A16`).
+        unproven: bool,
+    },
+    /// Write `notify_cseq_reserved`, then tell [`super::Dialog::handle_reserved`].
+    Reserve {
+        /// The new value.
+        upto: u32,
+        /// Must it be on disk before the answer?
+        durable: bool,
+    },
+    /// Drop the subscription's row, then tell [`super::Dialog::handle_dropped`] or [`super::Dialog::handle_not_dropped`].
+    Drop,
+    /// It is over: forget this machine.
+    Forget,
+}
+
+/// Subscription-State of a NOTIFY (RFC 6665 4.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// With the document.
+    Active,
+    /// Without one.
+    Pending,
+    /// The last; `body`: with what was just seen.
+    Terminated {
+        /// Why.
+        reason: Reason,
+        /// With current state?
+        body: bool,
+    },
+}
+
+/// Nobody is told again sooner.
+const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// No Retry-After silences us longer.
+pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);

@@ -1,0 +1,419 @@
+//! Carries out what the dialogs want: looks, sends, reserves, drops. Every live subscription that this run has touched has one [`Watch`] here.
+//!
+//! Nothing is composed or sent with a lock held. What a home holds is read each time; what stands here can be lost and made again.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::availability::view::grant;
+use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
+use crate::home::{Homes, Refusal};
+use crate::model::{Aor, Durability, Flow, Subscription, SubscriptionId};
+use crate::presence::dialog::{Answer, Dialog, Output, Reason, Reserved, Seen, State};
+use crate::presence::notify::{self, Notify};
+use crate::presence::pacing::Pacing;
+use crate::presence::policy::Policy;
+use crate::presence::seats::{Seat, Seats};
+use crate::presence::subscription::{self, Dropped};
+use crate::presence::views::{Rendered, Views, standing};
+use crate::sip::HeaderName;
+use crate::transport::SendError;
+
+/// All dialogs of this server in the role of notifier.
+pub(super) struct Notifier {
+    homes: Arc<Homes>,
+    endpoint: Arc<Endpoint>,
+    policy: Arc<Policy>,
+    shards: Box<[Mutex<Dialogs>]>,
+    hasher: RandomState,
+    seats: Arc<Seats>,
+    views: Views,
+    /// When the next dialog of an earlier run may send its full state.
+    next_slot: Mutex<Option<Instant>>,
+}
+
+/// One dialog, and what its machine needs around it. The user of its NOTIFY transactions.
+struct Watch {
+    notifier: Weak<Notifier>,
+    id: SubscriptionId,
+    presentity: Aor,
+    watcher: Aor,
+    held: Mutex<Held>,
+    _seat: Option<Seat>,
+}
+
+type Dialogs = HashMap<SubscriptionId, Arc<Watch>>;
+
+struct Held {
+    dialog: Dialog,
+    /// The row as it was last, once it is gone.
+    ended: Option<Arc<Subscription>>,
+    /// What was seen by a look, until it is sent.
+    seen: Option<(Arc<Subscription>, Rendered)>,
+    /// Which SUBSCRIBE the last look followed.
+    remote_cseq: u32,
+    /// The earliest wake that is under way.
+    wake_at: Option<Instant>,
+}
+
+impl std::fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notifier").field("dialogs", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Notifier {
+    pub(super) fn new(homes: Arc<Homes>, endpoint: Arc<Endpoint>, policy: Arc<Policy>) -> Arc<Notifier> {
+        Arc::new(Notifier {
+            homes,
+            endpoint,
+            policy,
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            seats: Seats::new(),
+            views: Views::new(),
+            next_slot: Mutex::new(None),
+        })
+    }
+
+    /// How many dialogs are held.
+    pub(super) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
+    }
+
+    /// A seat for one more subscription of this watcher.
+    pub(super) fn seat(&self, watcher: &Aor) -> Option<Seat> {
+        self.seats.take(watcher, self.policy.max_per_watcher)
+    }
+
+    /// A subscription began: its first NOTIFY goes out.
+    pub(super) fn begun(self: &Arc<Self>, subscription: &Arc<Subscription>, seat: Seat) {
+        let dialog = Dialog::initial(clock::instant(), self.pacing(), subscription.notify_cseq_reserved);
+        let watch = self.enter(subscription, || self.watch(subscription, dialog, Some(seat)));
+        self.tell(&watch, Dialog::handle_subscribed);
+    }
+
+    /// A subscription was refreshed: the watcher gets the current state at once.
+    pub(super) fn refreshed(self: &Arc<Self>, subscription: &Arc<Subscription>) {
+        let watch = self.enter(subscription, || self.resume(subscription, None));
+        self.tell(&watch, Dialog::handle_subscribed);
+    }
+
+    /// State was fetched: one NOTIFY, and nothing is kept after its answer.
+    pub(super) fn fetched(self: &Arc<Self>, subscription: &Arc<Subscription>, seat: Seat) {
+        let dialog = Dialog::initial(clock::instant(), self.pacing(), subscription.notify_cseq_reserved);
+        let watch = self.watch(subscription, dialog, Some(seat));
+        self.end(&watch, subscription, Reason::Timeout);
+    }
+
+    /// A subscription's row is gone: the watcher gets its last NOTIFY.
+    pub(super) fn ended(self: &Arc<Self>, subscription: &Arc<Subscription>, reason: Reason) {
+        let watch = self.enter(subscription, || self.resume(subscription, None));
+        self.end(&watch, subscription, reason);
+    }
+
+    /// Something about a presentity moved: every watcher after `after`, in order of id, is told as its pacing allows.
+    ///
+    /// Returns where to go on; `None` if that was the last one.
+    pub(super) fn react(
+        self: &Arc<Self>,
+        presentity: &Aor,
+        after: Option<SubscriptionId>,
+    ) -> Option<SubscriptionId> {
+        let home = self.homes.read(presentity);
+        let from = after.map_or(0, |after| home.subscriptions.partition_point(|s| s.id <= after));
+        let rest = home.subscriptions.get(from..).unwrap_or_default();
+        let now = clock::now();
+        for subscription in rest.iter().take(CHUNK).filter(|s| s.expires_at > now) {
+            let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
+            let watched = self.homes.read(&subscription.watcher);
+            let granted = grant(presentity, &subscription.watcher, &watched, self.policy.domain_default, now);
+            self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(granted)));
+        }
+        rest.get(CHUNK).and_then(|_| rest.get(CHUNK - 1)).map(|last| last.id)
+    }
+
+    fn end(self: &Arc<Self>, watch: &Arc<Watch>, subscription: &Arc<Subscription>, reason: Reason) {
+        watch.held().ended = Some(subscription.clone());
+        self.tell(watch, |dialog, now| dialog.handle_ended(now, reason));
+    }
+
+    /// Tells the machine something, then does what it wants.
+    fn tell(self: &Arc<Self>, watch: &Arc<Watch>, handle: impl FnOnce(&mut Dialog, Instant)) {
+        handle(&mut watch.held().dialog, clock::instant());
+        loop {
+            let output = watch.held().dialog.poll_output();
+            match output {
+                None => return self.schedule(watch),
+                Some(Output::Look { last }) => self.look(watch, last),
+                Some(Output::Notify { cseq, state, unproven }) => self.send(watch, cseq, state, unproven),
+                Some(Output::Reserve { upto, durable }) => self.reserve(watch, upto, durable),
+                Some(Output::Drop) => self.drop_row(watch),
+                Some(Output::Forget) => self.forget(watch),
+            }
+        }
+    }
+
+    fn look(&self, watch: &Watch, last: bool) {
+        let now = clock::now();
+        let home = self.homes.read(&watch.presentity);
+        let row = if last {
+            watch.held().ended.clone()
+        } else {
+            // What has expired but is not swept yet will be ended by the wheel, by a dialog that goes on from the row.
+            subscription::by_id(&home, watch.id).filter(|s| s.expires_at > now).cloned()
+        };
+        let seen = row.map(|row| {
+            let watched = self.homes.read(&watch.watcher);
+            let granted = grant(&watch.presentity, &watch.watcher, &watched, self.policy.domain_default, now);
+            (row, self.views.document(&home, granted, now))
+        });
+        let mut held = watch.held();
+        let found = seen.as_ref().map_or(Seen::Missing, |(_, rendered)| Seen::State(rendered.fingerprint));
+        if let Some((row, _)) = &seen {
+            held.remote_cseq = row.remote_cseq;
+        }
+        held.seen = seen;
+        held.dialog.handle_state(clock::instant(), found);
+    }
+
+    fn send(self: &Arc<Self>, watch: &Arc<Watch>, cseq: u32, state: State, unproven: bool) {
+        let (row, body) = {
+            let mut held = watch.held();
+            let (row, body) = match held.seen.take() {
+                Some((row, rendered)) => (Some(row), rendered.body),
+                None => (None, Bytes::new()),
+            };
+            match state {
+                State::Active => (row, body),
+                State::Pending => (row, Bytes::new()),
+                State::Terminated { body: true, .. } => (held.ended.clone(), body),
+                State::Terminated { body: false, .. } => (held.ended.clone(), Bytes::new()),
+            }
+        };
+        let answer = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
+            None => Answer::Gone,
+            Some((row, flow)) => {
+                let user = notify::escaped_user(&row.presentity);
+                let contact = notify::contact(&self.endpoint.own_uri(&flow, Some(&user)), &row);
+                let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
+                let notify = Notify { cseq, state, body: &body, via: &via, contact: &contact };
+                let bytes = notify::write(&row, &notify, clock::now());
+                let max_sends = if unproven { UNPROVEN_SENDS } else { u8::MAX };
+                match self.endpoint.send_limited(bytes, &flow, watch.clone(), cseq, max_sends) {
+                    Ok(_) => return,
+                    // Our table or the peer's buffer is full: it lives, and is told a little later.
+                    Err(SendError::Full) => Answer::Failed { retry_after: Some(WHEN_FULL) },
+                    Err(SendError::FlowGone | SendError::NoListener | SendError::Refused) => Answer::Gone,
+                }
+            }
+        };
+        watch.held().dialog.handle_answer(clock::instant(), cseq, answer);
+    }
+
+    /// The flow of the last SUBSCRIBE. If that connection is gone, a new one to the next hop, if it is at the address that subscribed: who
+    /// authenticated from one address cannot have connections made to another (`A14`, `A16`). Datagrams go to where the SUBSCRIBE came
+    /// from, by whichever listener there is now.
+    fn flow_of(&self, row: &Subscription) -> Option<Flow> {
+        let sockets = self.endpoint.sockets();
+        if sockets.is_alive(&row.flow) {
+            return Some(row.flow);
+        }
+        let transport = row.flow.transport;
+        if !transport.is_reliable() {
+            return sockets.flow_to(transport, row.flow.remote).ok();
+        }
+        let next_hop = notify::next_hop(row)?;
+        let same = next_hop.ip().to_canonical() == row.flow.remote.ip().to_canonical();
+        if !same || !sockets.may_contact(next_hop, &self.policy.denied) {
+            return None;
+        }
+        sockets.flow_to(transport, next_hop).ok()
+    }
+
+    fn reserve(self: &Arc<Self>, watch: &Arc<Watch>, upto: u32, durable: bool) {
+        let id = watch.id;
+        let durability = if durable { Durability::Durable } else { Durability::Lazy };
+        let (notifier, user) = (self.clone(), watch.clone());
+        self.homes.change(
+            &watch.presentity,
+            move |home, _| Ok(subscription::reserve(home, id, upto, durability)),
+            move |result| {
+                let reserved = match result {
+                    Ok((true, _)) => Reserved::Taken { upto, durable },
+                    Ok((false, _)) => Reserved::Missing,
+                    Err(Refusal::Reject(_) | Refusal::Fault) => Reserved::Refused,
+                };
+                notifier.tell(&user, |dialog, now| dialog.handle_reserved(now, reserved));
+            },
+        );
+    }
+
+    fn drop_row(self: &Arc<Self>, watch: &Arc<Watch>) {
+        let id = watch.id;
+        let remote_cseq = watch.held().remote_cseq;
+        let last_row = subscription::by_id(&self.homes.read(&watch.presentity), id).cloned();
+        let (notifier, user) = (self.clone(), watch.clone());
+        self.homes.change(
+            &watch.presentity,
+            move |home, _| Ok(subscription::drop_row(home, id, remote_cseq)),
+            move |result| match result {
+                Ok((Dropped::Now | Dropped::Missing, _)) => {
+                    let mut held = user.held();
+                    if held.ended.is_none() {
+                        held.ended = last_row;
+                    }
+                    drop(held);
+                    notifier.tell(&user, Dialog::handle_dropped);
+                }
+                Ok((Dropped::Refreshed, _)) | Err(Refusal::Reject(_) | Refusal::Fault) => {
+                    notifier.tell(&user, Dialog::handle_not_dropped);
+                }
+            },
+        );
+    }
+
+    fn forget(&self, watch: &Arc<Watch>) {
+        let mut shard = self.shard(watch.id);
+        if shard.get(&watch.id).is_some_and(|held| Arc::ptr_eq(held, watch)) {
+            shard.remove(&watch.id);
+        }
+    }
+
+    fn schedule(&self, watch: &Arc<Watch>) {
+        let mut held = watch.held();
+        let Some(at) = held.dialog.next_timeout() else { return };
+        if held.wake_at.is_some_and(|earlier| earlier <= at) {
+            return;
+        }
+        held.wake_at = Some(at);
+        drop(held);
+        let user: Weak<Watch> = Arc::downgrade(watch);
+        self.endpoint.wake(at.saturating_duration_since(clock::instant()), user, 0);
+    }
+
+    /// The dialog of a subscription, made if there is none that lives.
+    fn enter(&self, subscription: &Subscription, make: impl FnOnce() -> Arc<Watch>) -> Arc<Watch> {
+        let found = self.shard(subscription.id).get(&subscription.id).cloned();
+        if let Some(watch) = found.filter(|watch| !watch.held().dialog.is_over()) {
+            return watch;
+        }
+        let made = make();
+        let mut shard = self.shard(subscription.id);
+        match shard.get(&subscription.id) {
+            // Somebody was faster.
+            Some(watch) if !watch.held().dialog.is_over() => watch.clone(),
+            _ => {
+                shard.insert(subscription.id, made.clone());
+                made
+            }
+        }
+    }
+
+    /// For a subscription of which this run knows nothing but its row.
+    fn resume(self: &Arc<Self>, subscription: &Subscription, not_before: Option<Instant>) -> Arc<Watch> {
+        // Whoever never answers is dropped well within Timer F.
+        let proven = subscription.created_at.after(TIMER_F) <= clock::now();
+        let reserved = subscription.notify_cseq_reserved;
+        let dialog = Dialog::resumed(clock::instant(), self.pacing(), reserved, proven, not_before);
+        let seat = self.seats.take(&subscription.watcher, usize::MAX);
+        self.watch(subscription, dialog, seat)
+    }
+
+    fn watch(
+        self: &Arc<Self>,
+        subscription: &Subscription,
+        dialog: Dialog,
+        seat: Option<Seat>,
+    ) -> Arc<Watch> {
+        Arc::new(Watch {
+            notifier: Arc::downgrade(self),
+            id: subscription.id,
+            presentity: subscription.presentity.clone(),
+            watcher: subscription.watcher.clone(),
+            held: Mutex::new(Held { dialog, ended: None, seen: None, remote_cseq: 0, wake_at: None }),
+            _seat: seat,
+        })
+    }
+
+    /// Full states after a restart go out one after the other, not all at once.
+    fn slot(&self) -> Instant {
+        let mut next = lock(&self.next_slot);
+        let slot = next.unwrap_or_else(clock::instant).max(clock::instant());
+        *next = Some(slot + RESUME_GAP);
+        slot
+    }
+
+    fn pacing(&self) -> Pacing {
+        Pacing { burst: self.policy.notify_burst, interval: self.policy.notify_interval }
+    }
+
+    fn shard(&self, id: SubscriptionId) -> MutexGuard<'_, Dialogs> {
+        let at = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or(0);
+        lock(&self.shards[at])
+    }
+}
+
+impl Watch {
+    fn held(&self) -> MutexGuard<'_, Held> {
+        lock(&self.held)
+    }
+}
+
+impl TransactionUser for Watch {
+    fn event(self: Arc<Self>, event: UserEvent) {
+        let Some(notifier) = self.notifier.upgrade() else { return };
+        match event {
+            UserEvent::Response { branch, response } if response.status().is_final() => {
+                let retry_after = response.text(HeaderName::RetryAfter).and_then(seconds);
+                let answer = Answer::of(response.status(), retry_after);
+                notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, answer));
+            }
+            UserEvent::Timeout { branch } | UserEvent::TransportFailed { branch } => {
+                notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, Answer::Gone));
+            }
+            UserEvent::Timer { .. } => {
+                self.held().wake_at = None;
+                notifier.tell(&self, Dialog::handle_timeout);
+            }
+            UserEvent::Response { .. } | UserEvent::Cancelled { .. } => {}
+        }
+    }
+}
+
+/// The number of `Retry-After: 120 (comment);duration=60` (RFC 3261 20.33).
+fn seconds(value: &str) -> Option<u32> {
+    let digits = value.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().ok()
+}
+
+/// What stands behind these locks is replaced as a whole; a panic elsewhere leaves it consistent.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+const SHARDS: usize = 64;
+/// Watchers told in one go, before other presentities have their turn.
+const CHUNK: usize = 256;
+/// Packets to a watcher that has never answered (`A16`).
+const UNPROVEN_SENDS: u8 = 2;
+/// At most 2,000 full states a second after a restart.
+const RESUME_GAP: Duration = Duration::from_micros(500);
+const WHEN_FULL: Duration = Duration::from_secs(5);
+const TIMER_F: Duration = Duration::from_secs(32);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_may_have_comment_and_parameters_rfc3261_20_33() {
+        assert_eq!(seconds("120 (in a meeting);duration=60"), Some(120));
+        assert_eq!(seconds("18000;duration=3600"), Some(18_000));
+        assert_eq!(seconds("soon"), None);
+    }
+}

@@ -1,0 +1,56 @@
+//! How often a watcher may be told of changes (`A25`, RFC 3856 6.10).
+
+use std::time::{Duration, Instant};
+
+/// A burst, then one per interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pacing {
+    /// NOTIFYs that may go at once.
+    pub burst: u32,
+    /// Time in which one more is earned.
+    pub interval: Duration,
+}
+
+/// A bucket of NOTIFYs.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    pacing: Pacing,
+    tokens: u32,
+    /// When the last token was earned, or spent from a full bucket.
+    since: Instant,
+}
+
+impl Bucket {
+    /// A bucket with the whole burst in it.
+    pub(super) fn full(now: Instant, pacing: Pacing) -> Bucket {
+        Bucket { pacing, tokens: pacing.burst.max(1), since: now }
+    }
+
+    /// Is there one to take?
+    pub(super) fn has(&mut self, now: Instant) -> bool {
+        let full = self.pacing.burst.max(1);
+        let interval = self.pacing.interval.max(Duration::from_millis(1));
+        let earned = now.saturating_duration_since(self.since).as_millis() / interval.as_millis().max(1);
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        if earned > 0 && self.tokens < full {
+            self.tokens = self.tokens.saturating_add(earned).min(full);
+            self.since += interval.saturating_mul(earned);
+        }
+        if self.tokens >= full {
+            self.since = now;
+        }
+        self.tokens > 0
+    }
+
+    /// Takes one.
+    pub(super) fn take(&mut self, now: Instant) {
+        if self.has(now) {
+            self.tokens -= 1;
+        }
+    }
+
+    /// When the next one is earned; `None` if there is one.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        (self.tokens == 0).then(|| self.since + self.pacing.interval.max(Duration::from_millis(1)))
+    }
+}

@@ -1,0 +1,84 @@
+//! How many subscriptions each watcher has (`A24`): a counter per watcher, in shards. A seat is taken before a SUBSCRIBE is decided and
+//! given back when its last NOTIFY is answered, so that the cap holds for subscriptions in all homes together, and for fetches.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::model::Aor;
+
+#[derive(Debug)]
+pub(super) struct Seats {
+    shards: Box<[Mutex<HashMap<Aor, usize>>]>,
+    hasher: RandomState,
+}
+
+/// One subscription of one watcher; given back on drop.
+#[derive(Debug)]
+pub(super) struct Seat {
+    seats: Arc<Seats>,
+    watcher: Aor,
+}
+
+impl Seats {
+    pub(super) fn new() -> Arc<Seats> {
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        Arc::new(Seats { shards, hasher: RandomState::new() })
+    }
+
+    /// A seat, if the watcher has fewer than `max`.
+    pub(super) fn take(self: &Arc<Self>, watcher: &Aor, max: usize) -> Option<Seat> {
+        let mut shard = self.shard(watcher);
+        let count = shard.entry(watcher.clone()).or_insert(0);
+        if *count >= max {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { seats: self.clone(), watcher: watcher.clone() })
+    }
+
+    fn shard(&self, watcher: &Aor) -> MutexGuard<'_, HashMap<Aor, usize>> {
+        let at = usize::try_from(self.hasher.hash_one(watcher) % SHARDS as u64).unwrap_or(0);
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut shard = self.seats.shard(&self.watcher);
+        if let Some(count) = shard.get_mut(&self.watcher) {
+            *count -= 1;
+            if *count == 0 {
+                shard.remove(&self.watcher);
+            }
+        }
+    }
+}
+
+const SHARDS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presence::testing::aor;
+
+    #[test]
+    fn a_watcher_has_so_many_seats_and_others_have_theirs_a24() {
+        let seats = Seats::new();
+        let (bob, carol) = (aor("bob@example.org"), aor("carol@example.org"));
+        let first = seats.take(&bob, 2).expect("a seat");
+        let _second = seats.take(&bob, 2).expect("a seat");
+        assert!(seats.take(&bob, 2).is_none());
+        assert!(seats.take(&carol, 2).is_some());
+        drop(first);
+        assert!(seats.take(&bob, 2).is_some());
+    }
+
+    #[test]
+    fn nobody_is_remembered_without_a_seat() {
+        let seats = Seats::new();
+        drop(seats.take(&aor("bob@example.org"), 1));
+        assert!(seats.take(&aor("carol@example.org"), 0).is_none());
+        assert!(seats.shards.iter().all(|shard| shard.lock().unwrap().values().all(|count| *count == 0)));
+    }
+}

@@ -1,0 +1,466 @@
+//! What one SUBSCRIBE does to the subscriptions of a presentity (RFC 6665 4.2.1, RFC 3856 6).
+
+use std::sync::Arc;
+
+use smallvec::smallvec;
+
+use crate::availability::view::{Grant, grant};
+use crate::home::{Decision, Mode};
+use crate::model::{
+    Aor, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Subscription, SubscriptionId, Timestamp,
+};
+use crate::presence::numbers::BLOCK;
+use crate::presence::policy::{Intervals, Policy};
+use crate::presence::subscribe::{Named, Subscribe};
+use crate::sip::{HeaderName, StatusCode};
+
+/// Who subscribes, and what the new subscription will be called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Authenticated.
+    pub watcher: Aor,
+    /// The way back.
+    pub flow: Flow,
+    /// Our tag for a new dialog.
+    pub local_tag: String,
+    /// For a new subscription: random, no other call has had it.
+    pub id: SubscriptionId,
+}
+
+/// What a SUBSCRIBE came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// Expires of the 200, in seconds.
+    pub expires: u32,
+    /// As it is now; for what ended, as it was last.
+    pub subscription: Arc<Subscription>,
+    /// What happened to it.
+    pub outcome: Outcome,
+}
+
+/// What happened to a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It began.
+    Begun,
+    /// It goes on.
+    Refreshed,
+    /// Its watcher ended it.
+    Ended,
+    /// State was fetched; there was never a row (RFC 6665 4.4.3).
+    Fetched,
+}
+
+/// Applies one SUBSCRIBE of an authenticated watcher.
+///
+/// - `home`: the presentity's; `watched`: the watcher's own, for the reciprocal rule.
+///
+/// New and ended subscriptions are durable, refreshes are lazy and move nothing; a fetch leaves no row.
+///
+/// # Errors
+/// New: 403 if the owner's rules refuse the watcher, 503 if the presentity has as many watchers as it may have. In a dialog: 481 if
+/// there is no such subscription, 403 if it is somebody else's or of another event, 500 for an old CSeq. 423 with Min-Expires for both.
+pub fn subscribe(
+    home: &HomeState,
+    watched: &HomeState,
+    request: &Subscribe,
+    source: &Source,
+    now: Timestamp,
+    policy: &Policy,
+    mode: Mode,
+) -> Decision<Accepted> {
+    let cap = (mode == Mode::Volatile).then_some(policy.outage_subscription_s);
+    // RFC 6665 4.2.1.1: 423 only for durations of less than an hour.
+    let intervals = Intervals { min_s: policy.subscription.min_s.min(3_600), ..policy.subscription };
+    match &request.local_tag {
+        None => {
+            let granted = grant(&home.aor, &source.watcher, watched, policy.domain_default, now);
+            if granted == Grant::Rejected {
+                return Err(Reject::new(StatusCode::FORBIDDEN));
+            }
+            begin(home, request, source, now, policy, intervals.choose(request.expires, cap)?)
+        }
+        Some(local_tag) => {
+            let current = find(home, request, local_tag, now)
+                .ok_or_else(|| Reject::new(StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST))?;
+            if current.watcher != source.watcher {
+                return Err(Reject::new(StatusCode::FORBIDDEN));
+            }
+            if (current.package, &current.event_id) != (request.package, &request.event_id) {
+                // RFC 6665 4.5.2
+                return Err(Reject::because(StatusCode::FORBIDDEN, "Dialog Sharing Is Not Supported"));
+            }
+            if request.cseq < current.remote_cseq {
+                // RFC 3261 12.2.2
+                return Err(Reject::new(StatusCode::SERVER_INTERNAL_ERROR));
+            }
+            go_on(current, request, source, now, intervals.choose(request.expires, cap)?)
+        }
+    }
+}
+
+/// Drops a subscription whose watcher is gone or refused, unless it was refreshed since.
+///
+/// - `remote_cseq`: of the SUBSCRIBE that was the last one when the reason to drop it arose.
+pub fn drop_row(home: &HomeState, id: SubscriptionId, remote_cseq: u32) -> (Plan, Dropped) {
+    match by_id(home, id) {
+        None => (Plan::nothing(), Dropped::Missing),
+        Some(current) if current.remote_cseq != remote_cseq => (Plan::nothing(), Dropped::Refreshed),
+        Some(current) => (drop_plan(home, current), Dropped::Now),
+    }
+}
+
+/// What [`drop_row`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dropped {
+    /// It was there and goes.
+    Now,
+    /// It was gone already.
+    Missing,
+    /// The watcher has spoken again: it stays.
+    Refreshed,
+}
+
+/// Reserves NOTIFY CSeq numbers up to `upto`; `false` if there is no such subscription.
+pub fn reserve(home: &HomeState, id: SubscriptionId, upto: u32, durability: Durability) -> (Plan, bool) {
+    let Some(current) = by_id(home, id) else { return (Plan::nothing(), false) };
+    let mut row = Subscription::clone(current);
+    row.notify_cseq_reserved = row.notify_cseq_reserved.max(upto);
+    (Plan { rows: smallvec![Row::PutSubscription(row)], durability, moved: Moved::default() }, true)
+}
+
+/// The subscription of that id.
+pub fn by_id(home: &HomeState, id: SubscriptionId) -> Option<&Arc<Subscription>> {
+    let at = home.subscriptions.binary_search_by_key(&id, |s| s.id).ok()?;
+    home.subscriptions.get(at)
+}
+
+fn begin(
+    home: &HomeState,
+    request: &Subscribe,
+    source: &Source,
+    now: Timestamp,
+    policy: &Policy,
+    expires: u32,
+) -> Decision<Accepted> {
+    let subscription = Subscription {
+        id: source.id,
+        presentity: home.aor.clone(),
+        watcher: source.watcher.clone(),
+        package: request.package,
+        event_id: request.event_id.clone(),
+        call_id: request.call_id.clone(),
+        local_tag: source.local_tag.clone(),
+        remote_tag: request.remote_tag.clone(),
+        local_address: request.local_address.clone(),
+        remote_address: request.remote_address.clone(),
+        remote_target: request.contact.clone().unwrap_or_default(),
+        route_set: request.route_set.clone(),
+        flow: source.flow,
+        accept: request.accept.clone(),
+        remote_cseq: request.cseq,
+        notify_cseq_reserved: BLOCK,
+        created_at: now,
+        expires_at: now.after_secs(expires),
+    };
+    if expires == 0 {
+        let subscription = Arc::new(subscription);
+        return Ok((Plan::nothing(), Accepted { expires, subscription, outcome: Outcome::Fetched }));
+    }
+    let live = home.subscriptions.iter().filter(|s| s.expires_at > now).count();
+    if live >= policy.max_per_presentity {
+        return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Watchers")
+            .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
+    }
+    let plan = Plan {
+        rows: smallvec![Row::PutSubscription(subscription.clone())],
+        durability: Durability::Durable,
+        moved: Moved { presence: false, watchers: true },
+    };
+    Ok((plan, Accepted { expires, subscription: Arc::new(subscription), outcome: Outcome::Begun }))
+}
+
+fn go_on(
+    current: &Arc<Subscription>,
+    request: &Subscribe,
+    source: &Source,
+    now: Timestamp,
+    expires: u32,
+) -> Decision<Accepted> {
+    let mut row = Subscription::clone(current);
+    row.remote_cseq = request.cseq;
+    row.flow = source.flow;
+    row.accept.clone_from(&request.accept);
+    if let Some(contact) = &request.contact {
+        row.remote_target.clone_from(contact);
+    }
+    if expires == 0 {
+        let plan = Plan {
+            rows: smallvec![Row::DropSubscription(row.presentity.clone(), row.id)],
+            durability: Durability::Durable,
+            moved: Moved { presence: false, watchers: true },
+        };
+        return Ok((plan, Accepted { expires, subscription: Arc::new(row), outcome: Outcome::Ended }));
+    }
+    row.expires_at = now.after_secs(expires);
+    let plan = Plan {
+        rows: smallvec![Row::PutSubscription(row.clone())],
+        durability: Durability::Lazy,
+        moved: Moved::default(),
+    };
+    Ok((plan, Accepted { expires, subscription: Arc::new(row), outcome: Outcome::Refreshed }))
+}
+
+fn drop_plan(home: &HomeState, subscription: &Subscription) -> Plan {
+    Plan {
+        rows: smallvec![Row::DropSubscription(home.aor.clone(), subscription.id)],
+        durability: Durability::Durable,
+        moved: Moved { presence: false, watchers: true },
+    }
+}
+
+/// RFC 3261 12.2.2: the dialog is named by Call-ID and both tags; the id in our Contact only finds it faster.
+fn find<'a>(
+    home: &'a HomeState,
+    request: &Subscribe,
+    local_tag: &str,
+    now: Timestamp,
+) -> Option<&'a Arc<Subscription>> {
+    let is_it = |s: &&Arc<Subscription>| {
+        s.call_id == request.call_id
+            && s.local_tag == local_tag
+            && s.remote_tag == request.remote_tag
+            && s.expires_at > now
+    };
+    match request.named {
+        Named::Ours(id) => by_id(home, id).filter(is_it),
+        Named::Foreign => None,
+        Named::Not => home.subscriptions.iter().find(is_it),
+    }
+}
+
+const RETRY_WHEN_FULL_S: u32 = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::availability::view::DomainDefault;
+    use crate::model::Transport;
+    use crate::presence::subscribe::gr;
+    use crate::presence::testing::{NOW, aor, dialog_request, flow, request, subscription};
+
+    const ALICE: &str = "sip:alice@example.org";
+    const CONTACT: &str = "Contact: <sip:bob@192.0.2.7:5062>\r\nEvent: presence\r\n";
+    const IN_DIALOG: &str = "<sip:alice@example.org>;tag=ours";
+
+    fn alice() -> HomeState {
+        HomeState::empty(aor("alice@example.org"))
+    }
+
+    fn watched_by_bob() -> HomeState {
+        let mut home = alice();
+        home.subscriptions.push(Arc::new(subscription(5)));
+        home
+    }
+
+    fn source() -> Source {
+        Source {
+            watcher: aor("bob@example.org"),
+            flow: flow(Transport::Udp),
+            local_tag: "ours".to_owned(),
+            id: SubscriptionId(77),
+        }
+    }
+
+    fn initial(rows: &str) -> Result<Subscribe, Reject> {
+        Subscribe::read(&request("SUBSCRIBE", ALICE, &format!("{CONTACT}{rows}"), ""))
+    }
+
+    /// In the dialog of subscription 5.
+    fn within(cseq: u32, rows: &str) -> Subscribe {
+        let uri = format!("sip:alice@192.0.2.1:5060;gr={}", gr(SubscriptionId(5)));
+        let rows = format!("{CONTACT}{rows}");
+        Subscribe::read(&dialog_request("SUBSCRIBE", &uri, IN_DIALOG, cseq, &rows, "")).unwrap()
+    }
+
+    fn decide(home: &HomeState, request: &Subscribe) -> Decision<Accepted> {
+        decide_with(home, request, &Policy::default(), Mode::Durable)
+    }
+
+    fn decide_with(home: &HomeState, request: &Subscribe, policy: &Policy, mode: Mode) -> Decision<Accepted> {
+        let bob = HomeState::empty(aor("bob@example.org"));
+        subscribe(home, &bob, request, &source(), NOW, policy, mode)
+    }
+
+    fn refusal<T>(result: Result<T, Reject>) -> u16 {
+        result.err().expect("a refusal").status.code()
+    }
+
+    #[test]
+    fn initial_makes_a_durable_row_with_the_default_expiry_rfc3856_6_4() {
+        let rows = "Record-Route: <sip:p1.example.org;lr>, <sip:p2.example.org;lr>\r\n";
+        let (plan, accepted) = decide(&alice(), &initial(rows).unwrap()).unwrap();
+        assert_eq!((accepted.expires, accepted.outcome), (3_600, Outcome::Begun));
+        assert_eq!(
+            (plan.durability, plan.moved),
+            (Durability::Durable, Moved { presence: false, watchers: true })
+        );
+        let s = &accepted.subscription;
+        assert_eq!(plan.rows[0], Row::PutSubscription(Subscription::clone(s)));
+        assert_eq!((s.id, s.local_tag.as_str(), s.remote_tag.as_str()), (SubscriptionId(77), "ours", "bobs"));
+        assert_eq!(s.remote_address, "\"Bob\" <sip:bob@example.org>");
+        assert_eq!(s.local_address, "<sip:alice@example.org>");
+        assert_eq!(s.remote_target, "sip:bob@192.0.2.7:5062");
+        assert_eq!(s.route_set, ["<sip:p1.example.org;lr>", "<sip:p2.example.org;lr>"]);
+        assert_eq!((s.notify_cseq_reserved, s.expires_at), (64, NOW.after_secs(3_600)));
+    }
+
+    #[test]
+    fn too_brief_is_423_in_and_out_of_dialog_rfc6665_4_2_1_1() {
+        let brief = "Expires: 59\r\n";
+        let refused = decide(&alice(), &initial(brief).unwrap()).unwrap_err();
+        assert_eq!(refused.status, StatusCode::INTERVAL_TOO_BRIEF);
+        assert_eq!(refused.headers[0], (HeaderName::MinExpires, "60".to_owned()));
+        assert_eq!(refusal(decide(&watched_by_bob(), &within(2, brief))), 423);
+    }
+
+    #[test]
+    fn an_hour_is_never_too_brief_rfc6665_4_2_1_1() {
+        let mut policy = Policy::default();
+        policy.subscription.min_s = 7_200;
+        let hour = initial("Expires: 3600\r\n").unwrap();
+        assert_eq!(decide_with(&alice(), &hour, &policy, Mode::Durable).unwrap().1.expires, 3_600);
+    }
+
+    #[test]
+    fn requested_expiry_is_shortened_never_lengthened_rfc6665_3_1_1() {
+        let (_, long) = decide(&alice(), &initial("Expires: 4294967295\r\n").unwrap()).unwrap();
+        let (_, short) = decide(&alice(), &initial("Expires: 60\r\n").unwrap()).unwrap();
+        assert_eq!((long.expires, short.expires), (86_400, 60));
+    }
+
+    #[test]
+    fn during_an_outage_expiry_is_300_s() {
+        let (_, accepted) =
+            decide_with(&alice(), &initial("").unwrap(), &Policy::default(), Mode::Volatile).unwrap();
+        assert_eq!(accepted.expires, 300);
+    }
+
+    #[test]
+    fn fetch_leaves_no_row_rfc6665_4_4_3() {
+        let (plan, accepted) = decide(&alice(), &initial("Expires: 0\r\n").unwrap()).unwrap();
+        assert_eq!((plan, accepted.expires), (Plan::nothing(), 0));
+        assert_eq!(accepted.outcome, Outcome::Fetched);
+    }
+
+    #[test]
+    fn refused_watcher_is_403_at_once_rfc3856_6_6_2() {
+        let anonymous = Source { watcher: aor("anonymous@anonymous.invalid"), ..source() };
+        let bob = HomeState::empty(anonymous.watcher.clone());
+        let policy = Policy { domain_default: DomainDefault::Full, ..Policy::default() };
+        for rows in ["", "Expires: 0\r\n"] {
+            let request = initial(rows).unwrap();
+            let refused = subscribe(&alice(), &bob, &request, &anonymous, NOW, &policy, Mode::Durable);
+            assert_eq!(refusal(refused), 403);
+        }
+    }
+
+    #[test]
+    fn a_full_presentity_is_503_for_new_ones_and_not_for_refreshes_a24() {
+        let home = watched_by_bob();
+        let policy = Policy { max_per_presentity: 1, ..Policy::default() };
+        assert_eq!(refusal(decide_with(&home, &initial("").unwrap(), &policy, Mode::Durable)), 503);
+        assert!(decide_with(&home, &within(2, ""), &policy, Mode::Durable).is_ok());
+    }
+
+    #[test]
+    fn refresh_is_lazy_and_takes_the_new_target_and_accept_rfc3856_6_7() {
+        let mut request = within(2, "Expires: 600\r\nAccept: application/*\r\n");
+        request.contact = Some("sip:bob@192.0.2.8".to_owned());
+        let (plan, accepted) = decide(&watched_by_bob(), &request).unwrap();
+        assert_eq!((plan.durability, plan.moved), (Durability::Lazy, Moved::default()));
+        let s = accepted.subscription;
+        assert_eq!((s.remote_target.as_str(), s.accept.as_str()), ("sip:bob@192.0.2.8", "application/*"));
+        assert_eq!((s.id, s.remote_cseq, s.expires_at), (SubscriptionId(5), 2, NOW.after_secs(600)));
+    }
+
+    #[test]
+    fn unsubscribe_drops_the_row_durably_rfc6665_4_2_1_4() {
+        let (plan, accepted) = decide(&watched_by_bob(), &within(2, "Expires: 0\r\n")).unwrap();
+        assert_eq!(accepted.outcome, Outcome::Ended);
+        assert_eq!(plan.rows[0], Row::DropSubscription(aor("alice@example.org"), SubscriptionId(5)));
+        assert_eq!(plan.durability, Durability::Durable);
+        assert!(plan.moved.watchers);
+    }
+
+    #[test]
+    fn unknown_or_expired_dialog_is_481_rfc6665_4_2_1_4() {
+        assert_eq!(refusal(decide(&alice(), &within(2, ""))), 481);
+        for change in [
+            (|r| r.call_id = "other".to_owned()) as fn(&mut Subscribe),
+            |r| r.local_tag = Some("other".to_owned()),
+            |r| r.remote_tag = "other".to_owned(),
+            |r| r.named = Named::Ours(SubscriptionId(6)),
+            |r| r.named = Named::Foreign,
+        ] {
+            let mut request = within(2, "");
+            change(&mut request);
+            assert_eq!(refusal(decide(&watched_by_bob(), &request)), 481, "{request:?}");
+        }
+        let mut expired = subscription(5);
+        expired.expires_at = NOW;
+        let mut home = alice();
+        home.subscriptions.push(Arc::new(expired));
+        assert_eq!(refusal(decide(&home, &within(2, ""))), 481);
+    }
+
+    #[test]
+    fn a_dialog_is_found_without_gr_by_its_ids_rfc3261_12_2_2() {
+        let mut request = within(2, "");
+        request.named = Named::Not;
+        assert!(decide(&watched_by_bob(), &request).is_ok());
+    }
+
+    #[test]
+    fn somebody_elses_dialog_is_403() {
+        let carol = Source { watcher: aor("carol@example.org"), ..source() };
+        let own = HomeState::empty(carol.watcher.clone());
+        let request = within(2, "Expires: 0\r\n");
+        let policy = Policy::default();
+        let refused = subscribe(&watched_by_bob(), &own, &request, &carol, NOW, &policy, Mode::Durable);
+        assert_eq!(refusal(refused), 403);
+    }
+
+    #[test]
+    fn a_second_subscription_in_a_dialog_is_403_rfc6665_4_5_2() {
+        let mut request = within(2, "");
+        request.event_id = Some("2".to_owned());
+        assert_eq!(refusal(decide(&watched_by_bob(), &request)), 403);
+    }
+
+    #[test]
+    fn an_old_cseq_is_500_rfc3261_12_2_2() {
+        let mut newer = subscription(5);
+        newer.remote_cseq = 9;
+        let mut home = alice();
+        home.subscriptions.push(Arc::new(newer));
+        assert_eq!(refusal(decide(&home, &within(8, ""))), 500);
+        assert!(decide(&home, &within(9, "")).is_ok());
+    }
+
+    #[test]
+    fn a_subscription_that_was_refreshed_meanwhile_is_not_dropped() {
+        let home = watched_by_bob();
+        assert_eq!(drop_row(&home, SubscriptionId(5), 1).1, Dropped::Now);
+        assert_eq!(drop_row(&home, SubscriptionId(5), 0).1, Dropped::Refreshed);
+        assert_eq!(drop_row(&home, SubscriptionId(6), 1), (Plan::nothing(), Dropped::Missing));
+    }
+
+    #[test]
+    fn reserved_numbers_never_shrink_i4() {
+        let (plan, found) = reserve(&watched_by_bob(), SubscriptionId(5), 10, Durability::Lazy);
+        let Row::PutSubscription(row) = &plan.rows[0] else { panic!("a subscription") };
+        assert_eq!((row.notify_cseq_reserved, found), (64, true));
+        assert!(!reserve(&alice(), SubscriptionId(5), 128, Durability::Lazy).1);
+    }
+}

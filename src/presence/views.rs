@@ -1,0 +1,170 @@
+//! Documents, composed once for all watchers who may see the same.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::availability::view::{Grant, View, render};
+use crate::model::{Aor, Binding, HomeState, Publication, Timestamp};
+use crate::presence::dialog::{Fingerprint, Standing};
+
+/// What a watcher is told: the document and how to recognise it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Rendered {
+    pub(super) fingerprint: Fingerprint,
+    /// Empty without a document.
+    pub(super) body: Bytes,
+}
+
+/// The newest documents of the presentities that were looked at last. Bounded: a full shard is emptied.
+#[derive(Debug)]
+pub(super) struct Views {
+    shards: Box<[Mutex<HashMap<Aor, Kept>>]>,
+    hasher: RandomState,
+}
+
+#[derive(Debug)]
+struct Kept {
+    sources: Sources,
+    documents: SmallVec<[(Grant, Rendered); 2]>,
+}
+
+/// What documents are composed of, by identity. A snapshot's version would not do: it begins anew when a home was let go meanwhile.
+#[derive(Debug)]
+struct Sources {
+    bindings: SmallVec<[Arc<Binding>; 4]>,
+    publications: SmallVec<[Arc<Publication>; 4]>,
+    /// The first of them to end.
+    until: Option<Timestamp>,
+}
+
+impl Views {
+    pub(super) fn new() -> Views {
+        Views { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    }
+
+    /// What this grant shows of this home now. Composes without any lock held; at worst two do so at once.
+    pub(super) fn document(&self, home: &HomeState, grant: Grant, now: Timestamp) -> Rendered {
+        let shard =
+            &self.shards[usize::try_from(self.hasher.hash_one(&home.aor) % SHARDS as u64).unwrap_or(0)];
+        {
+            let kept = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let found = kept.get(&home.aor).filter(|kept| kept.sources.are_those_of(home, now));
+            if let Some((_, rendered)) =
+                found.and_then(|kept| kept.documents.iter().find(|(kept, _)| *kept == grant))
+            {
+                return rendered.clone();
+            }
+        }
+        let rendered = self.render(home, grant, now);
+        if rendered.body.is_empty() {
+            return rendered;
+        }
+        let mut kept = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= PER_SHARD && !kept.contains_key(&home.aor) {
+            kept.clear();
+        }
+        let entry = kept
+            .entry(home.aor.clone())
+            .or_insert_with(|| Kept { sources: Sources::of(home), documents: SmallVec::new() });
+        if !entry.sources.are_those_of(home, now) {
+            *entry = Kept { sources: Sources::of(home), documents: SmallVec::new() };
+        }
+        entry.documents.retain(|(kept, _)| *kept != grant);
+        entry.documents.push((grant, rendered.clone()));
+        rendered
+    }
+
+    fn render(&self, home: &HomeState, grant: Grant, now: Timestamp) -> Rendered {
+        let without =
+            |standing| Rendered { fingerprint: Fingerprint { standing, body: 0 }, body: Bytes::new() };
+        match render(home, grant, now) {
+            View::Active(body) => {
+                let hash = self.hasher.hash_one(&body);
+                Rendered { fingerprint: Fingerprint { standing: Standing::Active, body: hash }, body }
+            }
+            View::Pending => without(Standing::Pending),
+            View::Rejected => without(Standing::Refused),
+        }
+    }
+}
+
+/// The standing of a grant, without a document.
+pub(super) fn standing(grant: Grant) -> Standing {
+    match grant {
+        Grant::Pending => Standing::Pending,
+        Grant::Rejected => Standing::Refused,
+        Grant::Basic | Grant::Full => Standing::Active,
+    }
+}
+
+impl Sources {
+    fn of(home: &HomeState) -> Sources {
+        let ends = home.bindings.iter().map(|b| b.expires_at);
+        Sources {
+            bindings: home.bindings.iter().cloned().collect(),
+            publications: home.publications.iter().cloned().collect(),
+            until: ends.chain(home.publications.iter().map(|p| p.expires_at)).min(),
+        }
+    }
+
+    fn are_those_of(&self, home: &HomeState, now: Timestamp) -> bool {
+        self.until.is_none_or(|until| now < until)
+            && self.bindings.len() == home.bindings.len()
+            && self.publications.len() == home.publications.len()
+            && self.bindings.iter().zip(&home.bindings).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.publications.iter().zip(&home.publications).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
+
+const SHARDS: usize = 32;
+/// Documents kept per shard: with two grants of 4 KB each about 16 MB in all.
+const PER_SHARD: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presence::testing::{NOW, aor, publication};
+
+    fn home(publications: &[Arc<Publication>]) -> HomeState {
+        HomeState { publications: publications.to_vec(), ..HomeState::empty(aor("alice@example.org")) }
+    }
+
+    #[test]
+    fn one_document_is_shared_by_all_who_may_see_it() {
+        let views = Views::new();
+        let home = home(&[Arc::new(publication(1, 1))]);
+        let first = views.document(&home, Grant::Full, NOW);
+        let mut other = home.clone();
+        other.version += 1;
+        let second = views.document(&other, Grant::Full, NOW);
+        assert_eq!(first.body.as_ptr(), second.body.as_ptr());
+        assert_eq!(first.fingerprint, second.fingerprint);
+    }
+
+    #[test]
+    fn other_sources_and_ended_ones_are_composed_anew() {
+        let views = Views::new();
+        let old = home(&[Arc::new(publication(1, 1))]);
+        let first = views.document(&old, Grant::Full, NOW);
+        let new = home(&[Arc::new(publication(1, 1))]);
+        assert_ne!(first.body.as_ptr(), views.document(&new, Grant::Full, NOW).body.as_ptr());
+        let later = NOW.after_secs(3_600);
+        assert_ne!(first.body.as_ptr(), views.document(&old, Grant::Full, later).body.as_ptr());
+    }
+
+    #[test]
+    fn grants_are_kept_apart_a31() {
+        let views = Views::new();
+        let home = home(&[Arc::new(publication(1, 1))]);
+        let full = views.document(&home, Grant::Full, NOW);
+        assert_eq!(full.fingerprint.standing, Standing::Active);
+        for (grant, standing) in [(Grant::Pending, Standing::Pending), (Grant::Rejected, Standing::Refused)] {
+            let none = views.document(&home, grant, NOW);
+            assert_eq!((none.fingerprint.standing, none.body.len()), (standing, 0));
+        }
+    }
+}
