@@ -183,6 +183,7 @@ impl Presence {
 
     /// Reacts to what changes in homes, until `stop` is set. Subscriptions outlive the server: nothing is terminated then.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        self.notifier.stops_with(stop.clone());
         let mut backlog = Backlog::default();
         loop {
             tokio::select! {

@@ -4,10 +4,11 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::availability::view::grant;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
@@ -34,6 +35,8 @@ pub(super) struct Notifier {
     views: Views,
     /// When the next dialog of an earlier run may send its full state.
     next_slot: Mutex<Option<Instant>>,
+    /// Set to true when the server stops.
+    stop: OnceLock<watch::Receiver<bool>>,
 }
 
 /// One dialog, and what its machine needs around it. The user of its NOTIFY transactions.
@@ -77,7 +80,13 @@ impl Notifier {
             seats: Seats::new(),
             views: Views::new(),
             next_slot: Mutex::new(None),
+            stop: OnceLock::new(),
         })
+    }
+
+    /// Listens to the server's stop.
+    pub(super) fn stops_with(&self, stop: watch::Receiver<bool>) {
+        let _ = self.stop.set(stop);
     }
 
     /// How many dialogs are held.
@@ -196,7 +205,7 @@ impl Notifier {
             }
         };
         let answer = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
-            None => Answer::Gone,
+            None => self.undelivered(),
             Some((row, flow)) => {
                 let user = notify::escaped_user(&row.presentity);
                 let contact = notify::contact(&self.endpoint.own_uri(&flow, Some(&user)), &row);
@@ -207,12 +216,23 @@ impl Notifier {
                 match self.endpoint.send_limited(bytes, &flow, watch.clone(), cseq, max_sends) {
                     Ok(_) => return,
                     // Our table or the peer's buffer is full: it lives, and is told a little later.
-                    Err(SendError::Full) => Answer::Failed { retry_after: Some(WHEN_FULL) },
-                    Err(SendError::FlowGone | SendError::NoListener | SendError::Refused) => Answer::Gone,
+                    Err(SendError::Full) => Answer::Unsent { retry_after: Some(WHEN_FULL) },
+                    Err(SendError::FlowGone | SendError::NoListener | SendError::Refused) => {
+                        self.undelivered()
+                    }
                 }
             }
         };
         watch.held().dialog.handle_answer(clock::instant(), cseq, answer);
+    }
+
+    /// The watcher is out of reach. While the server stops that is our doing: subscriptions outlive it.
+    fn undelivered(&self) -> Answer {
+        if self.stop.get().is_some_and(|stop| *stop.borrow()) {
+            Answer::Unsent { retry_after: None }
+        } else {
+            Answer::Gone
+        }
     }
 
     /// The flow of the last SUBSCRIBE. If that connection is gone, a new one to the next hop, if it is at the address that subscribed: who
@@ -373,8 +393,12 @@ impl TransactionUser for Watch {
                 let answer = Answer::of(response.status(), retry_after);
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, answer));
             }
-            UserEvent::Timeout { branch } | UserEvent::TransportFailed { branch } => {
+            UserEvent::Timeout { branch } => {
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, Answer::Gone));
+            }
+            UserEvent::TransportFailed { branch } => {
+                let answer = notifier.undelivered();
+                notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, answer));
             }
             UserEvent::Timer { .. } => {
                 self.held().wake_at = None;

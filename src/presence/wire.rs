@@ -453,6 +453,25 @@ async fn a_lost_connection_is_made_anew_to_the_host_that_subscribed() {
 }
 
 #[tokio::test]
+async fn a_stop_ends_no_subscription_rfc6665_x1() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder, DomainDefault::Full).await;
+    let mut line = Line::subscribed(&server, "sip:bob@k2j3.invalid;transport=tcp").await;
+    let mut alice = Phone::of("alice", &server).await;
+    alice.publish("", "open").await;
+    assert_eq!(alice.response().await.status().code(), 200);
+    // Its NOTIFY is in flight when the connection is closed.
+    assert!(matches!(line.receive().await, Message::Request(_)));
+    let flow = server.homes.read(&aor("alice@example.org")).subscriptions[0].flow;
+    server.stop.send(true).expect("somebody listens");
+    until(|| !server.presence.endpoint.sockets().is_alive(&flow)).await;
+    until(|| server.presence.endpoint.transactions().1 == 0).await;
+    server.homes.drained().await;
+    assert_eq!(server.homes.census()[3], 1);
+    server.store.close().await;
+}
+
+#[tokio::test]
 async fn no_connection_is_made_to_another_host_or_a_name_a14() {
     for contact in ["sip:bob@127.0.0.2:5060;transport=tcp", "sip:bob@k2j3.invalid;transport=tcp"] {
         let folder = tempfile::tempdir().expect("a folder");

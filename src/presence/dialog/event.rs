@@ -62,6 +62,11 @@ pub enum Answer {
     Accepted,
     /// The dialog or the watcher is gone (RFC 6665 4.2.2): a fatal code, a timeout, a dead transport.
     Gone,
+    /// It never left us, for reasons of our own: the subscription lives on.
+    Unsent {
+        /// When to try again; `None`: with the next change.
+        retry_after: Option<Duration>,
+    },
     /// Any other failure: the subscription lives on until it is refreshed or expires.
     Failed {
         /// When the peer asked to be told again.

@@ -144,11 +144,11 @@ impl Dialog {
             Phase::InFlight(sent) if sent == cseq => {}
             _ => return,
         }
-        self.proven = self.proven || answer != Answer::Gone;
+        self.proven |= matches!(answer, Answer::Accepted | Answer::Failed { .. });
         self.phase = Phase::Idle;
         match answer {
             Answer::Accepted => {}
-            Answer::Failed { retry_after } => {
+            Answer::Failed { retry_after } | Answer::Unsent { retry_after } => {
                 self.sent = None;
                 if let Some(after) = retry_after {
                     self.not_before = Some(now + after);
@@ -548,6 +548,20 @@ mod tests {
         dialog.poll_output();
         dialog.handle_state(now, Seen::State(ONE));
         assert_eq!(drain(&mut dialog), [Output::Notify { cseq: 2, state: State::Active, unproven: false }]);
+    }
+
+    #[test]
+    fn what_never_left_us_proves_nothing_and_is_tried_again_a16() {
+        let now = begin();
+        let mut dialog = Dialog::initial(now, PACING, 64);
+        dialog.handle_subscribed(now);
+        look(&mut dialog, now, ONE);
+        dialog.handle_answer(now, 1, Answer::Unsent { retry_after: Some(RETRY_AFTER) });
+        let at = dialog.next_timeout().expect("tried again");
+        dialog.handle_timeout(at);
+        dialog.poll_output();
+        dialog.handle_state(at, Seen::State(ONE));
+        assert_eq!(drain(&mut dialog), [Output::Notify { cseq: 2, state: State::Active, unproven: true }]);
     }
 
     #[test]
