@@ -117,3 +117,29 @@ pub fn parameter(value: &str, name: &str) -> Option<String> {
         key.trim().eq_ignore_ascii_case(name).then(|| value.trim().to_string())
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Algorithm, Challenge};
+
+    /// RFC 7616 section 3.9.1 gives both responses for one request.
+    #[test]
+    fn the_examples_of_rfc7616_come_out() {
+        let row = "Digest realm=\"http-auth@example.org\", qop=\"auth, auth-int\", algorithm=SHA-256, \
+                   nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"";
+        let challenge = Challenge::parse(row).expect("a challenge");
+        assert!(challenge.qop && challenge.algorithm == Algorithm::Sha256);
+        let answer = challenge.answer_with_count("Mufasa", "Circle of Life", "GET", "/dir/index.html", 1);
+        let cnonce = super::parameter(&answer, "cnonce").expect("cnonce");
+        let ha1 = Algorithm::Sha256.hex("Mufasa:http-auth@example.org:Circle of Life");
+        let ha2 = Algorithm::Sha256.hex("GET:/dir/index.html");
+        let respond = |cnonce: &str| {
+            Algorithm::Sha256.hex(&format!("{ha1}:{}:00000001:{cnonce}:auth:{ha2}", challenge.nonce))
+        };
+        assert_eq!(
+            respond("f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"),
+            "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"
+        );
+        assert_eq!(super::parameter(&answer, "response"), Some(respond(&cnonce)));
+    }
+}

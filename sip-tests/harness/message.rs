@@ -41,8 +41,10 @@ impl Message {
         let other = rsip::SipMessage::try_from(self.raw.as_slice())
             .unwrap_or_else(|error| panic!("rsip cannot read this: {error}\n{self}"));
         assert_eq!(other.is_request(), self.status().is_none(), "request or response?\n{self}");
-        let call_id = other.call_id_header().map(|id| id.value().to_string());
-        assert_eq!(call_id.ok().as_deref().map(str::trim), self.header("Call-ID"), "Call-ID of\n{self}");
+        // It knows no compact forms, so a header it cannot find says nothing.
+        if let Ok(call_id) = other.call_id_header() {
+            assert_eq!(Some(call_id.value().trim()), self.header("Call-ID"), "Call-ID of\n{self}");
+        }
     }
 
     /// Status code of a response.
@@ -103,7 +105,7 @@ impl Message {
         tag(self.need("To"))
     }
 
-    pub fn from_tag(&self) -> Option<String> {
+    pub fn tag_in_from(&self) -> Option<String> {
         tag(self.need("From"))
     }
 
@@ -164,17 +166,6 @@ pub struct Reply {
 impl Reply {
     pub fn header(mut self, name: &str, value: &str) -> Reply {
         self.headers.push((name.into(), value.into()));
-        self
-    }
-
-    /// Another To tag than the usual one.
-    pub fn to_tag(mut self, new: &str) -> Reply {
-        for (name, value) in &mut self.headers {
-            if name.eq_ignore_ascii_case("to") {
-                let bare = value.split(";tag=").next().unwrap_or("").to_string();
-                *value = format!("{bare};tag={new}");
-            }
-        }
         self
     }
 
@@ -258,5 +249,35 @@ fn long(name: &str) -> &str {
         "o" => "Event",
         "u" => "Allow-Events",
         name => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Message, param, split_commas, uri_of};
+
+    #[test]
+    fn a_message_is_read() {
+        let text = b"NOTIFY sip:a@b SIP/2.0\r\nv: SIP/2.0/UDP h;branch=z9hG4bK1;rport=5\r\nf: \"A, B\" <sip:x@y;p=1>;tag=9\r\n\
+                     t: <sip:z@y>\r\ni: c1\r\nCSeq: 7 NOTIFY\r\nm: <sip:q@w>;expires=5, <sip:r@w>\r\nl: 2\r\n\r\nhi";
+        let message = Message::parse(text);
+        message.second_opinion();
+        assert_eq!((message.method(), message.uri(), message.cseq()), ("NOTIFY", "sip:a@b", 7));
+        assert_eq!(message.tag_in_from().as_deref(), Some("9"));
+        assert_eq!(message.to_tag(), None);
+        assert_eq!(message.branch(), "z9hG4bK1");
+        assert_eq!(message.list("Contact").len(), 2);
+        assert_eq!(message.contact_uri(), "sip:q@w");
+        assert_eq!(message.body, b"hi");
+        let reply = Message::parse(&message.reply(200, "OK").header("X", "y").bytes());
+        assert_eq!((reply.status(), reply.method()), (Some(200), "NOTIFY"));
+        assert!(reply.to_tag().is_some());
+    }
+
+    #[test]
+    fn values_are_taken_apart() {
+        assert_eq!(split_commas("\"a,b\" <sip:x?y=1,2>, <sip:z>"), ["\"a,b\" <sip:x?y=1,2>", "<sip:z>"]);
+        assert_eq!(param("<sip:x;tag=no>;tag=yes", "tag").as_deref(), Some("yes"));
+        assert_eq!(uri_of("sip:a@b;tag=1"), "sip:a@b");
     }
 }

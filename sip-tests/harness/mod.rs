@@ -12,7 +12,7 @@ pub mod request;
 pub mod server;
 pub mod socket;
 
-pub use message::{Message, Reply};
+pub use message::Message;
 pub use phone::Phone;
 pub use request::{Dialog, Request};
 pub use server::{Database, Server};

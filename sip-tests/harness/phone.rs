@@ -186,11 +186,6 @@ impl Phone {
 
     // Receiving
 
-    /// The next message of any kind.
-    pub fn receive(&mut self, within: Duration) -> Option<Message> {
-        self.inbox.pop_front().or_else(|| self.read(Instant::now() + within))
-    }
-
     /// The first message, already here or yet to come, that `wanted` accepts. Others stay for later.
     ///
     /// # Panics
@@ -241,7 +236,7 @@ impl Phone {
         let response = self.expect(&format!("{status} to {method}"), |message| {
             message.branch() == branch
                 && message.method() == method
-                && message.status().is_some_and(|s| s == status || (s >= 300 && s != status))
+                && message.status().is_some_and(|s| s == status || s >= 300)
         });
         assert_eq!(response.status(), Some(status), "to {method}:\n{response}");
         if method == "INVITE" && status >= 300 {
@@ -358,11 +353,10 @@ impl Phone {
                 message.second_opinion();
             }
             let again = !self.seen.insert(bytes);
-            if message.status().is_none() {
-                if let Some(answer) = self.answered.get(&key(&message)).cloned() {
-                    self.send_raw(&answer);
-                    continue;
-                }
+            let answer = self.answered.get(&key(&message)).filter(|_| message.status().is_none());
+            if let Some(answer) = answer.cloned() {
+                self.send_raw(&answer);
+                continue;
             }
             if !again || self.show_retransmissions {
                 return Some(message);

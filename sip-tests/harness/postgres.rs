@@ -222,3 +222,18 @@ fn capture(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Postgres;
+
+    #[test]
+    fn a_throw_away_server_comes_and_goes() {
+        let Some(server) = Postgres::throw_away() else { return };
+        server.new_database();
+        server.stop();
+        assert!(server.try_execute("SELECT 1").is_err());
+        server.start();
+        server.new_database();
+    }
+}

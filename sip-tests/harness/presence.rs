@@ -2,7 +2,7 @@
 
 use super::documents::pidf;
 use super::message::{Message, param};
-use super::phone::{Phone, aor, unique};
+use super::phone::{Phone, aor};
 use super::request::{Dialog, Request};
 use super::{DEADLINE, DOMAIN};
 
@@ -71,7 +71,7 @@ impl Phone {
         assert_eq!(response.status(), Some(200), "to SUBSCRIBE:\n{response}");
         let notify = self.expect_notify(request.call_id());
         assert_eq!(
-            notify.from_tag(),
+            notify.tag_in_from(),
             response.to_tag(),
             "NOTIFY belongs to the dialog of the 200:\n{notify}"
         );
@@ -179,11 +179,6 @@ impl Phone {
     pub fn options(&mut self) -> Message {
         let request = self.request("OPTIONS", &format!("sip:{DOMAIN}"));
         self.transact(&request)
-    }
-
-    /// A Contact with an instance (RFC 5626).
-    pub fn contact_with_instance(&self) -> String {
-        format!("{};+sip.instance=\"<urn:uuid:{}>\"", self.contact(), unique("00000000-0000-1000-8000-"))
     }
 }
 

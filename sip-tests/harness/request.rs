@@ -1,6 +1,6 @@
 //! Requests as plain text: every line can be changed, doubled or left out.
 
-use super::message::{Message, uri_of};
+use super::message::Message;
 
 /// A request being written. Header order is as added.
 #[derive(Clone, Debug)]
@@ -30,13 +30,7 @@ impl Request {
         self
     }
 
-    /// Puts a header before all others, above Via.
-    pub fn on_top(mut self, name: &str, value: &str) -> Request {
-        self.headers.insert(0, (name.into(), value.into()));
-        self
-    }
-
-    pub fn to_uri(mut self, uri: &str) -> Request {
+    pub fn aimed_at(mut self, uri: &str) -> Request {
         self.uri = uri.into();
         self
     }
@@ -134,10 +128,5 @@ impl Dialog {
             target: request.contact_uri(),
             route: request.list("Record-Route"),
         }
-    }
-
-    /// The remote party's AoR.
-    pub fn remote_uri(&self) -> String {
-        uri_of(&self.remote)
     }
 }

@@ -189,7 +189,7 @@ impl Server {
         let pid = child.id();
         let waiter = std::thread::spawn(move || {
             let status = child.wait();
-            drop(done.send(()));
+            let _ = done.send(());
             status
         });
         if ended.recv_timeout(Duration::from_secs(15)).is_err() {

@@ -183,7 +183,7 @@ fn oversize_is_refused_and_costs_no_memory_a05(database: Database) {
                     .fold(request, |r, n| r.header("Via", &format!("SIP/2.0/UDP h{n};branch=z9hG4bK{n}"))),
                 3 => (0..33 * factor).fold(request, |r, n| r.header("Route", &format!("<sip:h{n};lr>"))),
                 4 => (0..21 * factor).fold(request, |r, n| r.header("Contact", &format!("<sip:a@h{n}>"))),
-                5 => request.to_uri(&format!("sip:{}@{DOMAIN}", "u".repeat(2100 * factor))),
+                5 => request.aimed_at(&format!("sip:{}@{DOMAIN}", "u".repeat(2100 * factor))),
                 6 => request.set("From", &format!("<sip:x@h>;tag={}", "t".repeat(257 * factor))),
                 7 => request.set("Call-ID", &"c".repeat(257 * factor)),
                 _ => request.body("text/plain", &vec![b'b'; 66_000 * factor]),

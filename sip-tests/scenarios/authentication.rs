@@ -205,7 +205,7 @@ fn what_we_did_not_issue_is_refused_a09(database: Database) {
     let answer = |challenge: &mut Challenge, request: &Request| {
         challenge.answer("alice", &password, "REGISTER", &request.uri)
     };
-    assert_eq!(with_spoilt_credentials(&server, &answer), Some(200), "the control");
+    assert_eq!(with_spoilt_credentials(&server, answer), Some(200), "the control");
     let alien_realm = with_spoilt_credentials(&server, |challenge, request| {
         challenge.realm = "elsewhere.example".into();
         answer(challenge, request)

@@ -50,7 +50,7 @@ fn a_text_reaches_its_reader_as_it_was_sent_rfc3261_16_6(database: Database, via
     assert_eq!(arrived.need("Subject"), "a subject");
     assert_eq!(arrived.need("Max-Forwards"), "69", "{arrived}");
     assert_eq!(arrived.call_id(), request.call_id());
-    assert_eq!(arrived.from_tag(), tag(request.get("From")));
+    assert_eq!(arrived.tag_in_from(), tag(request.get("From")));
     assert_eq!(user_of(arrived.need("From")), "alice");
     assert_eq!(arrived.to_tag(), None, "{arrived}");
     assert_eq!(arrived.list("Via").len(), 2, "{arrived}");
@@ -120,7 +120,7 @@ fn an_escaped_user_is_the_same_user_rfc3261_19_1_2(database: Database) {
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     bob.register();
     let uri = format!("sip:%62ob@{}", DOMAIN.to_ascii_uppercase());
-    let request = alice.message_request("bob", "escaped").to_uri(&uri);
+    let request = alice.message_request("bob", "escaped").aimed_at(&uri);
     let request = alice.start(request);
     let arrived = bob.expect_request("MESSAGE");
     bob.answer(&arrived, 200, "OK");

@@ -131,7 +131,7 @@ fn aliases_are_the_same_domain(database: Database) {
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     bob.register();
-    let request = alice.message_request("bob", "by the other name").to_uri("sip:bob@also.example");
+    let request = alice.message_request("bob", "by the other name").aimed_at("sip:bob@also.example");
     let request = request.set("From", "<sip:alice@also.example>;tag=alias");
     let request = alice.start(request);
     let arrived = bob.expect_request("MESSAGE");

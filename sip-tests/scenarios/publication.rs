@@ -97,7 +97,7 @@ fn only_the_owner_publishes_rfc3903_14_1(database: Database, via: Transport) {
     let mut alice = Phone::new(&server, "alice", via);
     let request = bob
         .publish_request(Some(&pidf("alice", "t1", "open", "forged")), None, 600)
-        .to_uri(&aor("alice"))
+        .aimed_at(&aor("alice"))
         .set("To", &format!("<{}>", aor("alice")));
     let response = bob.ask(request);
     assert_eq!(response.status(), Some(403), "{response}");

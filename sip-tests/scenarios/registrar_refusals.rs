@@ -89,7 +89,8 @@ fn registrar_address_has_no_user_rfc3261_10_2(database: Database) {
     let server = Server::start(database);
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let contact = alice.contact();
-    let request = alice.register_request().to_uri(&format!("sip:alice@{DOMAIN}")).header("Contact", &contact);
+    let request =
+        alice.register_request().aimed_at(&format!("sip:alice@{DOMAIN}")).header("Contact", &contact);
     let response = alice.ask(request);
     assert!(matches!(response.status(), Some(400 | 404)), "{response}");
     assert!(alice.fetch_contacts().is_empty());
