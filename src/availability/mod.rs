@@ -1,5 +1,10 @@
 //! Who is available, and who may know: pure functions over a home.
+//!
+//! [`composition`] makes one document of everything a presentity's devices said; [`view`] decides what of it a watcher gets.
 
 pub mod composition;
+pub mod contact;
 pub mod document;
+#[cfg(test)]
+mod fixtures;
 pub mod view;

@@ -1,5 +1,12 @@
 //! Digest: credentials, challenges and the maths (RFC 3261 22.4, RFC 7616, RFC 8760). No policy here.
 
+use std::fmt::Write;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use md5::{Digest, Md5};
+
+use crate::sip::lexer;
+use crate::sip::params::Grammar;
 use crate::sip::{Params, ParseError};
 
 /// Hash algorithms offered, strongest first.
@@ -19,11 +26,45 @@ impl Algorithm {
             Algorithm::Md5 => "MD5",
         }
     }
+
+    /// Reads a token in any case.
+    fn parse(token: &str) -> Option<Algorithm> {
+        [Algorithm::Sha256, Algorithm::Md5].into_iter().find(|a| a.as_str().eq_ignore_ascii_case(token))
+    }
+
     /// Lower-case hex of the hash of the parts joined with `:`.
     pub fn hash_hex(self, parts: &[&[u8]]) -> String {
-        let _ = parts;
-        todo!()
+        fn feed(parts: &[&[u8]], mut update: impl FnMut(&[u8])) {
+            for (at, part) in parts.iter().enumerate() {
+                if at > 0 {
+                    update(b":");
+                }
+                update(part);
+            }
+        }
+        match self {
+            Algorithm::Sha256 => {
+                let mut context = Context::new(&SHA256);
+                feed(parts, |part| context.update(part));
+                hex(context.finish().as_ref())
+            }
+            Algorithm::Md5 => {
+                let mut context = Md5::new();
+                feed(parts, |part| context.update(part));
+                hex(context.finalize().as_slice())
+            }
+        }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    text
 }
 
 /// `Digest` credentials as sent; quotes taken off, escapes left alone.
@@ -39,7 +80,7 @@ pub struct Credentials<'a> {
     pub uri: &'a str,
     /// `response`, as sent
     pub response: &'a str,
-    /// `algorithm`; `None` if absent (MD5), the raw token if unknown.
+    /// `algorithm`; MD5 if absent, the raw token as an error if unknown.
     pub algorithm: Result<Algorithm, &'a str>,
     /// `cnonce`
     pub cnonce: Option<&'a str>,
@@ -56,28 +97,217 @@ pub struct Credentials<'a> {
 impl<'a> Credentials<'a> {
     /// Reads a header value. `Ok(None)` if the scheme is not Digest.
     ///
+    /// Quotes are tolerated where the grammar has none and missed where it has them: clients differ (`nc`, `qop`, `algorithm`).
+    ///
     /// # Errors
     /// A missing mandatory parameter, a duplicate, `username` with `username*`, or a bad `nc` (RFC 7616 3.4).
     pub fn parse(value: &'a [u8]) -> Result<Option<Credentials<'a>>, ParseError> {
-        let _ = value;
-        todo!()
+        let Some(text) = digest_params(value) else { return Ok(None) };
+        let text = std::str::from_utf8(text)
+            .map_err(|e| ParseError::bad("Malformed credentials", e.valid_up_to()))?;
+        let params = Params::parse(text, Grammar::Credentials)?;
+        let needed = |name: &str, what| params.get(name).ok_or_else(|| ParseError::bad(what, 0));
+        if params.has("username*") {
+            return Err(ParseError::bad("username* in credentials", 0));
+        }
+        let nc_text = params.get("nc");
+        let nc = nc_text
+            .map(|text| {
+                let digits = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
+                let count = digits.then(|| u32::from_str_radix(text, 16).ok()).flatten();
+                count.ok_or_else(|| ParseError::bad("Malformed nc in credentials", 0))
+            })
+            .transpose()?;
+        let (cnonce, qop) = (params.get("cnonce"), params.get("qop"));
+        if qop.is_some() && (cnonce.is_none() || nc.is_none()) {
+            return Err(ParseError::bad("Missing cnonce or nc in credentials", 0));
+        }
+        Ok(Some(Credentials {
+            username: needed("username", "Missing username in credentials")?,
+            realm: needed("realm", "Missing realm in credentials")?,
+            nonce: needed("nonce", "Missing nonce in credentials")?,
+            uri: needed("uri", "Missing uri in credentials")?,
+            response: needed("response", "Missing response in credentials")?,
+            algorithm: match params.get("algorithm") {
+                None => Ok(Algorithm::Md5),
+                Some(token) => Algorithm::parse(token).ok_or(token),
+            },
+            cnonce,
+            qop,
+            nc,
+            nc_text,
+            params,
+        }))
     }
+}
+
+/// What follows the scheme, if it is Digest.
+fn digest_params(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(6)?;
+    (scheme.eq_ignore_ascii_case(b"Digest") && rest.first().is_some_and(|&b| lexer::is_blank(b)))
+        .then(|| lexer::trim(rest))
+}
+
+/// Are these Digest credentials for this realm? Also true of malformed ones, as far as they can be read.
+pub(super) fn mentions_realm(value: &[u8], realm: &str) -> bool {
+    let Some(text) = digest_params(value).and_then(|text| std::str::from_utf8(text).ok()) else {
+        return false;
+    };
+    let params = Params { text, grammar: Grammar::Credentials };
+    params.raw().any(|param| {
+        let value = param.value.unwrap_or_default();
+        param.name.eq_ignore_ascii_case("realm")
+            && value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value) == realm
+    })
 }
 
 /// The expected `response` (RFC 7616 3.4.1) for `qop=auth`, or without qop (RFC 2617 3.2.2.1).
 /// `ha1`: lower-case hex of H(user:realm:password).
+///
+/// Callers refuse other values of `qop` before they ask: the body has no part in this.
 pub fn expected_response(
     algorithm: Algorithm,
     ha1: &str,
     method: &str,
     credentials: &Credentials<'_>,
 ) -> String {
-    let _ = (algorithm, ha1, method, credentials);
-    todo!()
+    let ha2 = algorithm.hash_hex(&[method.as_bytes(), credentials.uri.as_bytes()]);
+    let nonce = credentials.nonce.as_bytes();
+    match credentials.qop {
+        Some(qop) => algorithm.hash_hex(&[
+            ha1.as_bytes(),
+            nonce,
+            credentials.nc_text.unwrap_or_default().as_bytes(),
+            credentials.cnonce.unwrap_or_default().as_bytes(),
+            qop.as_bytes(),
+            ha2.as_bytes(),
+        ]),
+        None => algorithm.hash_hex(&[ha1.as_bytes(), nonce, ha2.as_bytes()]),
+    }
 }
 
 /// A challenge value: `Digest realm="..", nonce="..", algorithm=SHA-256, qop="auth"[, stale=true]`.
 pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> String {
-    let _ = (realm, nonce, algorithm, stale);
-    todo!()
+    let mut text = String::with_capacity(80 + realm.len() + nonce.len());
+    text.push_str("Digest realm=");
+    push_quoted(&mut text, realm);
+    text.push_str(", nonce=");
+    push_quoted(&mut text, nonce);
+    // Writing to a string cannot fail.
+    let _ = write!(text, ", algorithm={}, qop=\"auth\"", algorithm.as_str());
+    if stale {
+        text.push_str(", stale=true");
+    }
+    text
+}
+
+fn push_quoted(text: &mut String, value: &str) {
+    text.push('"');
+    for character in value.chars() {
+        if matches!(character, '"' | '\\') {
+            text.push('\\');
+        }
+        text.push(character);
+    }
+    text.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Credentials<'_> {
+        Credentials::parse(text.as_bytes()).unwrap().unwrap()
+    }
+
+    fn answer(algorithm: Algorithm, password: &str, credentials: &str) -> (String, String) {
+        let c = parse(credentials);
+        assert_eq!(c.algorithm, Ok(algorithm));
+        let ha1 = algorithm.hash_hex(&[c.username.as_bytes(), c.realm.as_bytes(), password.as_bytes()]);
+        (expected_response(algorithm, &ha1, "GET", &c), c.response.to_owned())
+    }
+
+    const RFC7616: &str = "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", uri=\"/dir/index.html\", \
+        nonce=\"7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v\", nc=00000001, \
+        cnonce=\"f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ\", qop=auth, opaque=\"FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS\"";
+
+    #[test]
+    fn the_example_of_rfc7616_3_9_1() {
+        let md5 = format!("{RFC7616}, algorithm=MD5, response=\"8ca523f5e9506fed4657c9700eebdbec\"");
+        let (expected, sent) = answer(Algorithm::Md5, "Circle of Life", &md5);
+        assert_eq!(expected, sent);
+        let sha = format!(
+            "{RFC7616}, algorithm=SHA-256, response=\"753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1\""
+        );
+        let (expected, sent) = answer(Algorithm::Sha256, "Circle of Life", &sha);
+        assert_eq!(expected, sent);
+    }
+
+    #[test]
+    fn the_example_of_rfc2617_3_5_and_its_form_without_qop() {
+        let with = "Digest username=\"Mufasa\", realm=\"testrealm@host.com\", nonce=\"dcd98b7102dd2f0e8b11d0f600bfb0c093\", \
+            uri=\"/dir/index.html\", qop=auth, nc=00000001, cnonce=\"0a4f113b\", response=\"6629fae49393a05397450978507c4ef1\", \
+            opaque=\"5ccc069c403ebaf9f0171e9517f40e41\"";
+        let (expected, sent) = answer(Algorithm::Md5, "Circle Of Life", with);
+        assert_eq!(expected, sent);
+        let without = with.replace("qop=auth, nc=00000001, cnonce=\"0a4f113b\", ", "");
+        let (expected, _) = answer(Algorithm::Md5, "Circle Of Life", &without);
+        assert_eq!(expected, "670fd8c2df070c60b045671b8b24ff02");
+    }
+
+    #[test]
+    fn quotes_are_tolerated_where_clients_put_them() {
+        let text = RFC7616.replace("nc=00000001", "nc=\"0000000A\"").replace("qop=auth", "qop=\"auth\"")
+            + " , algorithm = \"sha-256\",response=x,";
+        let text = text.replace("Digest ", "dIGEST  ");
+        let c = parse(&text);
+        assert_eq!((c.nc, c.nc_text, c.qop), (Some(10), Some("0000000A"), Some("auth")));
+        assert_eq!(c.algorithm, Ok(Algorithm::Sha256));
+        assert_eq!(parse(&format!("{RFC7616}, response=x")).algorithm, Ok(Algorithm::Md5));
+        assert_eq!(parse(&format!("{RFC7616}, response=x, algorithm=MD5-sess")).algorithm, Err("MD5-sess"));
+    }
+
+    #[test]
+    fn malformed_credentials_are_refused_rfc7616_3_4() {
+        let good = format!("{RFC7616}, response=x");
+        for (from, to) in [
+            ("username=\"Mufasa\", ", ""),
+            ("realm=", "dream="),
+            ("nonce=\"7", "once=\"7"),
+            ("uri=", "url="),
+            ("response=", "answer="),
+            ("nc=00000001", "nc=1"),
+            ("nc=00000001", "nc=0000000g"),
+            ("nc=00000001, ", ""),
+            ("cnonce=", "c="),
+            ("qop=auth", "qop=auth, QOP=auth"),
+            ("qop=auth", "qop=auth, username*=UTF-8''x"),
+            ("qop=auth", "qop=\"auth"),
+            ("qop=auth", "qop auth"),
+        ] {
+            assert!(Credentials::parse(good.replace(from, to).as_bytes()).is_err(), "{from} -> {to}");
+        }
+        for other in ["Basic eHg=", "Digest", "Digestive x=y", "", "NoOneKnowsThisScheme opaque-data=here"] {
+            assert!(Credentials::parse(other.as_bytes()).unwrap().is_none(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_challenge_cannot_be_broken_out_of_a04() {
+        assert_eq!(
+            challenge("a\"b\\c", "n", Algorithm::Sha256, false),
+            "Digest realm=\"a\\\"b\\\\c\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\""
+        );
+        assert!(
+            challenge("r", "n", Algorithm::Md5, true).ends_with("algorithm=MD5, qop=\"auth\", stale=true")
+        );
+    }
+
+    #[test]
+    fn the_realm_is_found_in_broken_credentials_too_a10() {
+        assert!(mentions_realm(b"Digest x=1, realm=\"ours\", realm=\"b\"", "ours"));
+        assert!(mentions_realm(b"digest Realm = ours", "ours"));
+        assert!(!mentions_realm(b"Digest realm=\"theirs\"", "ours"));
+        assert!(!mentions_realm(b"Basic realm=\"ours\"", "ours"));
+    }
 }

@@ -2,11 +2,17 @@
 //!
 //! Unknown headers keep their bytes and order. What routing and security depend on is written anew.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 
-use crate::sip::{HeaderName, Request, Response};
+use crate::sip::digest;
+use crate::sip::lexer::{self, Elements};
+use crate::sip::message::Entry;
+use crate::sip::via::Stamp;
+use crate::sip::writer::{Writer, push_body, push_parsed_row, push_row, push_uri, push_vias};
+use crate::sip::{HeaderName, Headers, Method, Request, Response};
 
 /// What changes in a forwarded request; `Default` changes nothing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -34,32 +40,311 @@ pub struct RequestEdits<'a> {
 }
 
 /// The copy of a request. Content-Length is always written, right (16.6 step 9).
+///
+/// What proxies act on comes first (7.3.1), all else keeps its order. A `remove` of a routing header takes the rows of the
+/// request, not those that the edits bring.
 pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
-    let _ = (request, edits);
-    todo!()
+    let added: usize = edits.via.map_or(0, str::len)
+        + edits.uri.map_or(0, str::len)
+        + edits.routes.iter().chain(edits.record_routes).map(|value| value.len() + 16).sum::<usize>()
+        + edits.add.iter().map(|(_, value)| value.len() + 24).sum::<usize>();
+    // Names in long form and what the stamp brings fit the reserve of any ordinary message.
+    let mut out = Vec::with_capacity(request.bytes().len() + added + 192);
+    let kept = |name: HeaderName| !edits.remove.contains(&name);
+
+    out.extend_from_slice(request.method().as_str().as_bytes());
+    out.push(b' ');
+    match edits.uri {
+        Some(uri) => push_uri(&mut out, uri),
+        None => out.extend_from_slice(request.uri_bytes()),
+    }
+    out.extend_from_slice(b" SIP/2.0\r\n");
+
+    if let Some(via) = edits.via {
+        push_row(&mut out, HeaderName::Via, via.as_bytes());
+    }
+    if kept(HeaderName::Via) {
+        push_vias(&mut out, request);
+    }
+    for route in edits.routes {
+        push_row(&mut out, HeaderName::Route, route.as_bytes());
+    }
+    if kept(HeaderName::Route) {
+        push_list_without(&mut out, request, HeaderName::Route, edits.drop_routes);
+    }
+    for record_route in edits.record_routes {
+        push_row(&mut out, HeaderName::RecordRoute, record_route.as_bytes());
+    }
+    let mut copy = |name: HeaderName| {
+        if kept(name) {
+            for value in request.values(name).filter(|value| !belongs_to(name, value, edits)) {
+                push_parsed_row(&mut out, name, value);
+            }
+        }
+    };
+    copy(HeaderName::RecordRoute);
+    copy(HeaderName::ProxyRequire);
+    if edits.max_forwards.is_none() {
+        copy(HeaderName::MaxForwards);
+    }
+    if edits.max_breadth.is_none() {
+        copy(HeaderName::MaxBreadth);
+    }
+    copy(HeaderName::ProxyAuthorization);
+    // Writing to a vector cannot fail.
+    if let Some(hops) = edits.max_forwards {
+        let _ = write!(out, "Max-Forwards: {hops}\r\n");
+    }
+    if let Some(breadth) = edits.max_breadth {
+        let _ = write!(out, "Max-Breadth: {breadth}\r\n");
+    }
+    for (name, value) in edits.add {
+        push_row(&mut out, *name, value.as_bytes());
+    }
+    for entry in &request.index {
+        let name = entry.name;
+        let written = ROUTING & name.bit() != 0;
+        if !written
+            && (name == HeaderName::Other || kept(name))
+            && !belongs_to(name, entry.value.of(request.bytes()), edits)
+        {
+            push_entry(&mut out, request, entry);
+        }
+    }
+    push_body(&mut out, request.body());
+    Bytes::from(out)
+}
+
+/// What is written before the other rows, and Content-Length, which is written after them.
+const ROUTING: u64 = HeaderName::Via.bit()
+    | HeaderName::Route.bit()
+    | HeaderName::RecordRoute.bit()
+    | HeaderName::ProxyRequire.bit()
+    | HeaderName::MaxForwards.bit()
+    | HeaderName::MaxBreadth.bit()
+    | HeaderName::ProxyAuthorization.bit()
+    | HeaderName::ContentLength.bit();
+
+/// Are these credentials for the realm that is taken out?
+fn belongs_to(name: HeaderName, value: &[u8], edits: &RequestEdits<'_>) -> bool {
+    matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization)
+        && edits.remove_credentials_of.is_some_and(|realm| digest::mentions_realm(value, realm))
+}
+
+/// A known header gets its long name and one `: `; any other keeps its bytes, but for white space before the colon (`A03`).
+fn push_entry(out: &mut Vec<u8>, headers: &Headers, entry: &Entry) {
+    let bytes = headers.bytes();
+    let value = entry.value.of(bytes);
+    if entry.name != HeaderName::Other {
+        return push_parsed_row(out, entry.name, value);
+    }
+    let colon = entry.raw_name.end as usize;
+    if bytes.get(colon) == Some(&b':') {
+        let row = bytes.get(entry.raw_name.start as usize..entry.value.end as usize);
+        // An empty value is trimmed to a place after the colon, so that the range always covers name and colon.
+        out.extend_from_slice(row.unwrap_or_default());
+    } else {
+        out.extend_from_slice(entry.raw_name.of(bytes));
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The rows of a list without its first elements.
+fn push_list_without(out: &mut Vec<u8>, headers: &Headers, name: HeaderName, mut drop: usize) {
+    for value in headers.values(name) {
+        let mut elements = Elements::new(value);
+        let mut rest = value;
+        while drop > 0 && elements.next().is_some() {
+            rest = lexer::trim(elements.rest());
+            drop -= 1;
+        }
+        if !rest.is_empty() {
+            push_parsed_row(out, name, rest);
+        }
+    }
 }
 
 /// The copy of a response without its topmost Via (16.7 step 3). `None` if no Via is left: it was for us.
 pub fn response(response: &Response) -> Option<Bytes> {
-    let _ = response;
-    todo!()
+    response.elements(HeaderName::Via).nth(1)?;
+    let mut out = Vec::with_capacity(response.bytes().len() + 192);
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "SIP/2.0 {} ", response.status().code());
+    out.extend_from_slice(response.reason_bytes());
+    out.extend_from_slice(b"\r\n");
+    push_list_without(&mut out, response, HeaderName::Via, 1);
+    for entry in &response.index {
+        if !matches!(entry.name, HeaderName::Via | HeaderName::ContentLength) {
+            push_entry(&mut out, response, entry);
+        }
+    }
+    push_body(&mut out, response.body());
+    Some(Bytes::from(out))
 }
 
-/// Stamps `received` and `rport` into the topmost Via (RFC 3261 18.2.1, RFC 3581 4): `received` if the sent-by is not
-/// numerically the source or `rport` was asked; `rport` is filled if it was there. Returns the request unchanged if nothing is due.
-pub fn stamp(request: Request, source: SocketAddr) -> Request {
-    let _ = source;
+/// Notes `received` and `rport` for the topmost Via (RFC 3261 18.2.1, RFC 3581 4): `received` if the sent-by is not
+/// numerically the source or `rport` was asked; `rport` is filled if it was there. The bytes stay; whatever is written from
+/// the request bears the stamp, and [`Request::source`] tells it.
+pub fn stamp(mut request: Request, source: SocketAddr) -> Request {
+    let stamp = Stamp::new(request.top_via().ok().as_ref(), source);
+    request.stamp = Some(stamp);
     request
 }
 
 /// The ACK for a non-2xx final (17.1.1.3): Request-URI, top Via, From, Call-ID, Route and CSeq number of the `invite` as sent, To of the `response`.
 pub fn ack(invite: &Request, response: &Response) -> Bytes {
-    let _ = (invite, response);
-    todo!()
+    let to = response.value(HeaderName::To).or_else(|| invite.value(HeaderName::To));
+    hop_by_hop(invite, &Method::Ack, to.unwrap_or_default()).finish()
 }
 
 /// The CANCEL of a request as sent (9.1). `reason`: a Reason header value (RFC 3326).
 pub fn cancel(invite: &Request, reason: Option<&str>) -> Bytes {
-    let _ = (invite, reason);
-    todo!()
+    let to = invite.value(HeaderName::To).unwrap_or_default();
+    let mut writer = hop_by_hop(invite, &Method::Cancel, to);
+    if let Some(reason) = reason {
+        writer.header(HeaderName::Reason, reason);
+    }
+    writer.finish()
+}
+
+/// What ACK and CANCEL share: one Via, the top one of the invite, and its Route.
+fn hop_by_hop(invite: &Request, method: &Method, to: &[u8]) -> Writer {
+    let mut out = Vec::with_capacity(1_024);
+    out.extend_from_slice(method.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(invite.uri_bytes());
+    out.extend_from_slice(b" SIP/2.0\r\n");
+    let top = invite.elements(HeaderName::Via).next().unwrap_or_default();
+    push_parsed_row(&mut out, HeaderName::Via, top);
+    push_list_without(&mut out, invite, HeaderName::Route, 0);
+    out.extend_from_slice(b"Max-Forwards: 70\r\n");
+    push_parsed_row(&mut out, HeaderName::From, invite.value(HeaderName::From).unwrap_or_default());
+    push_parsed_row(&mut out, HeaderName::To, to);
+    push_parsed_row(&mut out, HeaderName::CallId, invite.value(HeaderName::CallId).unwrap_or_default());
+    let number = invite.cseq().map_or(0, |cseq| cseq.number);
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "CSeq: {number} {method}\r\n");
+    Writer { buffer: out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::{Limits, Message};
+
+    fn parse(text: &str) -> Message {
+        Message::parse(Bytes::copy_from_slice(text.as_bytes()), false, &Limits::default()).unwrap()
+    }
+
+    fn invite() -> Request {
+        let text = "INVITE sip:bob@example.com SIP/2.0\r\ns:hi\r\nX-One:  1 \r\nv: SIP/2.0/UDP h;branch=z9hG4bK1;rport, SIP/2.0/TCP i\r\n\
+            Max-Forwards : 70\r\nf: <sip:a@b>;tag=1\r\nTo:<sip:bob@example.com>\r\nx-two :2\r\ni: x\r\nCSeq: 07  INVITE\r\n\
+            Route: <sip:r1;lr>, <sip:r2;lr>\r\nroute: <sip:r3;lr>\r\nRecord-Route: <sip:rr;lr>\r\n\
+            Proxy-Authorization: Digest realm=\"ours\", nonce=\"n\"\r\nAuthorization: Digest realm=\"theirs\"\r\nl: 4\r\nEmpty:\r\nc: text/plain\r\n\r\nbodytail";
+        match parse(text) {
+            Message::Request(request) => request,
+            Message::Response(_) => panic!("a request"),
+        }
+    }
+
+    fn text(bytes: Bytes) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_copy_is_the_request_with_its_edits_rfc3261_16_6() {
+        let edits = RequestEdits {
+            uri: Some("sip:bob@192.0.2.9:5062"),
+            max_forwards: Some(69),
+            via: Some("SIP/2.0/UDP us;branch=z9hG4bKours"),
+            drop_routes: 1,
+            routes: &["<sip:path;lr>"],
+            record_routes: &["<sip:us;lr>"],
+            remove: &[HeaderName::Subject],
+            remove_credentials_of: Some("ours"),
+            add: &[(HeaderName::PAssertedIdentity, "<sip:a@b>")],
+            max_breadth: Some(60),
+        };
+        let request_ = stamp(invite(), "192.0.2.1:6000".parse().unwrap());
+        assert_eq!(
+            text(request(&request_, &edits)),
+            "INVITE sip:bob@192.0.2.9:5062 SIP/2.0\r\nVia: SIP/2.0/UDP us;branch=z9hG4bKours\r\n\
+             Via: SIP/2.0/UDP h;branch=z9hG4bK1;received=192.0.2.1;rport=6000, SIP/2.0/TCP i\r\n\
+             Route: <sip:path;lr>\r\nRoute: <sip:r2;lr>\r\nRoute: <sip:r3;lr>\r\n\
+             Record-Route: <sip:us;lr>\r\nRecord-Route: <sip:rr;lr>\r\nMax-Forwards: 69\r\nMax-Breadth: 60\r\n\
+             P-Asserted-Identity: <sip:a@b>\r\nX-One:  1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:bob@example.com>\r\nx-two: 2\r\n\
+             Call-ID: x\r\nCSeq: 07  INVITE\r\nAuthorization: Digest realm=\"theirs\"\r\nEmpty:\r\nContent-Type: text/plain\r\n\
+             Content-Length: 4\r\n\r\nbody"
+        );
+    }
+
+    #[test]
+    fn all_routes_of_a_row_and_more_can_go() {
+        let drop =
+            |drop_routes| text(request(&invite(), &RequestEdits { drop_routes, ..RequestEdits::default() }));
+        assert!(drop(0).contains("Route: <sip:r1;lr>, <sip:r2;lr>\r\nRoute: <sip:r3;lr>\r\n"));
+        assert!(
+            drop(2).contains(
+                "Via: SIP/2.0/UDP h;branch=z9hG4bK1;rport, SIP/2.0/TCP i\r\nRoute: <sip:r3;lr>\r\n"
+            )
+        );
+        assert!(!drop(3).contains("\r\nRoute:") && !drop(9).contains("\r\nRoute:"));
+    }
+
+    #[test]
+    fn a_second_copy_is_the_same_bytes() {
+        let first = request(&invite(), &RequestEdits::default());
+        let Message::Request(again) = parse(&text(first.clone())) else { panic!("a request") };
+        assert_eq!(request(&again, &RequestEdits::default()), first);
+    }
+
+    #[test]
+    fn a_response_loses_its_topmost_via_rfc3261_16_7_3() {
+        let copy =
+            |vias: &str| match parse(&format!("SIP/2.0 200 Fine\r\n{vias}t: <sip:a>\r\nX : y\r\n\r\nb")) {
+                Message::Response(message) => response(&message).map(text),
+                Message::Request(_) => panic!("a response"),
+            };
+        let rest = "To: <sip:a>\r\nX: y\r\nContent-Length: 1\r\n\r\nb";
+        let expected = Some(format!("SIP/2.0 200 Fine\r\nVia: SIP/2.0/UDP two\r\n{rest}"));
+        assert_eq!(copy("v: SIP/2.0/UDP one\r\nVia: SIP/2.0/UDP two\r\n"), expected);
+        assert_eq!(copy("Via: SIP/2.0/UDP one,\tSIP/2.0/UDP two\r\n"), expected);
+        assert_eq!(copy("Via: SIP/2.0/UDP one\r\n"), None);
+        assert_eq!(copy(""), None);
+    }
+
+    #[test]
+    fn ack_and_cancel_follow_the_invite_rfc3261_17_1_1_3_and_9_1() {
+        let Message::Response(refusal) =
+            parse("SIP/2.0 486 Busy Here\r\nTo: <sip:bob@example.com>;tag=9\r\n\r\n")
+        else {
+            panic!("a response");
+        };
+        let shared = |method: &str, to: &str| {
+            format!(
+                "{method} sip:bob@example.com SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1;rport\r\n\
+                 Route: <sip:r1;lr>, <sip:r2;lr>\r\nRoute: <sip:r3;lr>\r\nMax-Forwards: 70\r\nFrom: <sip:a@b>;tag=1\r\n\
+                 To: {to}\r\nCall-ID: x\r\nCSeq: 7 {method}\r\n"
+            )
+        };
+        let end = "Content-Length: 0\r\n\r\n";
+        let ack_ = text(ack(&invite(), &refusal));
+        assert_eq!(ack_, format!("{}{end}", shared("ACK", "<sip:bob@example.com>;tag=9")));
+        let cancel_ = text(cancel(&invite(), Some("SIP;cause=200")));
+        assert_eq!(
+            cancel_,
+            format!("{}Reason: SIP;cause=200\r\n{end}", shared("CANCEL", "<sip:bob@example.com>"))
+        );
+    }
+
+    #[test]
+    fn a_stamp_leaves_the_bytes_and_tells_the_source() {
+        let before = invite();
+        let after = stamp(before.clone(), "192.0.2.1:6000".parse().unwrap());
+        assert_eq!(after.bytes(), before.bytes());
+        assert_eq!(after.source(), Some("192.0.2.1:6000".parse().unwrap()));
+        assert_eq!(before.source(), None);
+    }
 }

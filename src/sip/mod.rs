@@ -8,18 +8,33 @@ pub mod error;
 pub mod forward;
 pub mod framer;
 pub mod header;
+mod headers;
+mod host;
+mod lexer;
 pub mod message;
+pub mod method;
 pub mod name_addr;
+mod params;
+pub mod salvage;
 pub mod status;
 pub mod uri;
+mod uri_equality;
 pub mod validate;
 pub mod via;
 pub mod writer;
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod second_opinion;
+#[cfg(test)]
+mod torture;
 
 pub use error::{Limits, ParseError};
 pub use header::{Header, HeaderName};
 pub use message::{CSeq, Contacts, Event, Headers, Message, Method, Request, Response};
 pub use name_addr::NameAddr;
+pub use salvage::salvage;
 pub use status::StatusCode;
 pub use uri::{Host, HostPort, Params, Scheme, Uri};
 pub use via::Via;

@@ -1,5 +1,7 @@
 //! `name-addr` and `addr-spec` with header parameters (RFC 3261 20.10, 25.1).
 
+use crate::sip::lexer;
+use crate::sip::params::Grammar;
 use crate::sip::{Params, ParseError, Uri};
 
 /// From, To, Contact, Route..: a URI with optional display name and header parameters.
@@ -18,15 +20,124 @@ pub struct NameAddr<'a> {
 impl<'a> NameAddr<'a> {
     /// Reads one element.
     pub fn parse(text: &'a [u8]) -> Result<NameAddr<'a>, ParseError> {
-        let _ = text;
-        todo!()
+        let text =
+            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed address", e.valid_up_to()))?;
+        let text = text.trim_matches([' ', '\t']);
+        let (display, open) = display(text)?;
+        match open {
+            Some(open) => in_angles(text, display, open),
+            None => bare(text),
+        }
     }
+
     /// The `tag` parameter.
     pub fn tag(&self) -> Option<&'a str> {
-        todo!()
+        self.params.get("tag")
     }
+
     /// As written.
     pub fn as_str(&self) -> &'a str {
         self.text
+    }
+}
+
+/// The display name and the position of the `<`; no position means a bare `addr-spec`.
+fn display(text: &str) -> Result<(Option<&str>, Option<usize>), ParseError> {
+    let bytes = text.as_bytes();
+    let skip = |from: usize| from + bytes.iter().skip(from).take_while(|&&b| lexer::is_blank(b)).count();
+    if bytes.first() == Some(&b'"') {
+        let end = lexer::quoted_end(bytes, 0).ok_or_else(|| ParseError::bad("Unbalanced quotes", 0))?;
+        let open = skip(end);
+        if bytes.get(open) != Some(&b'<') {
+            return Err(ParseError::bad("Address without <", open));
+        }
+        return Ok((text.get(1..end - 1), Some(open)));
+    }
+    // Unquoted names are tokens; UTF-8 in them is common enough to be read.
+    let tokens = |b: &&u8| lexer::is(**b, lexer::TOKEN) || lexer::is_blank(**b) || **b >= 0x80;
+    let end = bytes.iter().take_while(tokens).count();
+    match bytes.get(end) {
+        Some(b'<') => {
+            let name = text.get(..end).unwrap_or_default().trim_matches([' ', '\t']);
+            Ok(((!name.is_empty()).then_some(name), Some(end)))
+        }
+        Some(b':') => Ok((None, None)),
+        _ => Err(ParseError::bad("Malformed address", end)),
+    }
+}
+
+fn in_angles<'a>(text: &'a str, display: Option<&'a str>, open: usize) -> Result<NameAddr<'a>, ParseError> {
+    let inner = text.get(open + 1..).unwrap_or_default();
+    let (uri, params) = inner.split_once('>').ok_or_else(|| ParseError::bad("Address without >", open))?;
+    let uri = Uri::read(uri)?;
+    let params = Params::parse(params.trim_matches([' ', '\t']), Grammar::Header)?;
+    Ok(NameAddr { display, uri, params, text })
+}
+
+/// Without `<>` what follows `;` belongs to the header, and `,` and `?` may not occur (RFC 3261 20, 20.10).
+fn bare(text: &str) -> Result<NameAddr<'_>, ParseError> {
+    let end = text.bytes().position(|b| b == b';').unwrap_or(text.len());
+    let (uri, params) = text.split_at_checked(end).unwrap_or((text, ""));
+    let uri = uri.trim_matches([' ', '\t']);
+    if let Some(at) = uri.bytes().position(|b| b == b'?' || b == b',') {
+        return Err(ParseError::bad("URI needs < and >", at));
+    }
+    let uri = Uri::read(uri)?;
+    Ok(NameAddr { display: None, uri, params: Params::parse(params, Grammar::Header)?, text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> NameAddr<'_> {
+        NameAddr::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    #[test]
+    fn parameters_after_a_bare_uri_belong_to_the_header_rfc3261_20() {
+        let address = parse("sip:a@example.com ;   tag    = 19n;lr");
+        assert_eq!(address.uri.as_str(), "sip:a@example.com");
+        assert_eq!(address.tag(), Some("19n"));
+        assert!(address.uri.params.as_str().is_empty());
+        let angled = parse("<sip:a@example.com;unknownparam>");
+        assert!(angled.uri.params.has("unknownparam") && !angled.params.has("unknownparam"));
+    }
+
+    #[test]
+    fn display_names_quoted_and_not() {
+        assert_eq!(parse("\"J \\\"R\\\\\" <sip:a@b>  ;\ttag = x").display, Some("J \\\"R\\\\"));
+        assert_eq!(parse("caller<sip:a@b>").display, Some("caller"));
+        assert_eq!(
+            parse("token1~` token2'+_ token3*%!.- <sip:a@b>").display,
+            Some("token1~` token2'+_ token3*%!.-")
+        );
+        assert_eq!(parse("<sip:a@b>").display, None);
+        assert_eq!(parse("\"\" <sip:a@b>").display, Some(""));
+        assert_eq!(parse("Jörg <sip:a@b>").display, Some("Jörg"));
+        assert_eq!(parse("\"Watson, <T>\" <sip:a@b>;tag=1").tag(), Some("1"));
+    }
+
+    #[test]
+    fn malformed_addresses_are_refused_rfc4475_3_1_2() {
+        for bad in [
+            "",
+            "\"Mr. J. User <sip:j.user@example.com>",
+            "\"Watson\" < sip:t.watson@example.org >",
+            "Bell, Alexander <sip:a@b>",
+            "sip:a@b?Route=%3Csip:c%3E",
+            "<sip:a@b",
+            "sip:a@b>",
+            "<>",
+            "<sip:a@b>;tag=1;TAG=2",
+            "<sip:a@b>;;",
+            "<sip:a@b> x",
+            "\"a\" sip:a@b",
+            "\"a\"x <sip:a@b>",
+            "<sip:a@b>;tag=",
+            "*",
+        ] {
+            assert!(NameAddr::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
     }
 }

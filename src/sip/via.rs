@@ -1,7 +1,11 @@
 //! `Via` (RFC 3261 20.42, RFC 3581).
 
-use std::net::IpAddr;
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 
+use crate::sip::host::{Host, port_number};
+use crate::sip::lexer;
+use crate::sip::params::Grammar;
 use crate::sip::{HostPort, Params, ParseError};
 
 /// One Via element.
@@ -19,27 +23,208 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads one element.
     pub fn parse(text: &'a [u8]) -> Result<Via<'a>, ParseError> {
-        let _ = text;
-        todo!()
+        let text =
+            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed Via", e.valid_up_to()))?;
+        let text = text.trim_matches(BLANK);
+        let offset = |rest: &str| text.len() - rest.len();
+        let bad = |rest: &str| ParseError::bad("Malformed Via", offset(rest));
+        let (_, rest) = token(text).ok_or_else(|| bad(text))?;
+        let rest = slash(rest).ok_or_else(|| bad(rest))?;
+        let (_, rest) = token(rest).ok_or_else(|| bad(rest))?;
+        let rest = slash(rest).ok_or_else(|| bad(rest))?;
+        let (transport, rest) = token(rest).ok_or_else(|| bad(rest))?;
+        if !rest.starts_with(BLANK) {
+            return Err(bad(rest));
+        }
+        let rest = rest.trim_start_matches(BLANK);
+        let end = rest.find(';').unwrap_or(rest.len());
+        let (sent_by, params) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        let sent_by = host_port(sent_by).ok_or_else(|| bad(rest))?;
+        Ok(Via { transport, sent_by, params: Params::parse(params, Grammar::Header)?, text })
     }
+
     /// As written.
     pub fn as_str(&self) -> &'a str {
         self.text
     }
+
     /// The branch parameter.
     pub fn branch(&self) -> Option<&'a str> {
-        todo!()
+        self.params.get("branch")
     }
+
     /// The branch if it has the magic cookie `z9hG4bK` and something after it (17.2.3, RFC 4475 3.2.1).
     pub fn rfc3261_branch(&self) -> Option<&'a str> {
-        todo!()
+        self.branch().filter(|branch| {
+            let (cookie, rest) = branch.split_at_checked(7).unwrap_or_default();
+            cookie.eq_ignore_ascii_case("z9hG4bK") && !rest.is_empty()
+        })
     }
+
     /// `received`, with or without brackets.
     pub fn received(&self) -> Option<IpAddr> {
-        todo!()
+        let text = self.params.get("received")?;
+        text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
     }
+
     /// `rport`: `None` absent, `Some(None)` without value, `Some(Some(port))`.
     pub fn rport(&self) -> Option<Option<u16>> {
-        todo!()
+        self.params.get("rport").map(port_number)
+    }
+}
+
+/// What the receiver adds to the topmost Via (RFC 3261 18.2.1, RFC 3581 4). Applied when the Via is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) source: SocketAddr,
+    received: bool,
+    rport: bool,
+}
+
+impl Stamp {
+    /// `received` is due if `sent-by` is not numerically the source, if `rport` asks for it, and if the sender wrote one
+    /// itself: a response must not go where he says.
+    pub(super) fn new(via: Option<&Via<'_>>, source: SocketAddr) -> Stamp {
+        let rport = via.is_some_and(|via| via.params.has("rport"));
+        let received = via.is_some_and(|via| {
+            let sent_by = via.sent_by.host.ip().map(|ip| ip.to_canonical());
+            rport || via.params.has("received") || sent_by != Some(source.ip().to_canonical())
+        });
+        Stamp { source, received, rport }
+    }
+
+    /// Writes the element with the stamp in it; an element that cannot be read is written as it came.
+    pub(super) fn write(&self, element: &[u8], out: &mut Vec<u8>) {
+        let via = match Via::parse(element) {
+            Ok(via) if self.received || self.rport => via,
+            Ok(_) | Err(_) => return out.extend_from_slice(element),
+        };
+        let head = via.text.len() - via.params.as_str().len();
+        out.extend_from_slice(via.text.get(..head).unwrap_or_default().trim_end_matches(BLANK).as_bytes());
+        for param in via.params.raw() {
+            if !param.name.eq_ignore_ascii_case("received") && !param.name.eq_ignore_ascii_case("rport") {
+                out.extend_from_slice(param.whole.as_bytes());
+            }
+        }
+        // Writing to a vector cannot fail.
+        let _ = write!(out, ";received={}", self.source.ip().to_canonical());
+        if self.rport {
+            let _ = write!(out, ";rport={}", self.source.port());
+        }
+    }
+}
+
+const BLANK: [char; 2] = [' ', '\t'];
+
+fn token(text: &str) -> Option<(&str, &str)> {
+    let end = text.bytes().take_while(|&b| lexer::is(b, lexer::TOKEN)).count();
+    if end == 0 { None } else { text.split_at_checked(end) }
+}
+
+fn slash(text: &str) -> Option<&str> {
+    Some(text.trim_start_matches(BLANK).strip_prefix('/')?.trim_start_matches(BLANK))
+}
+
+/// `host [COLON port]`, white space allowed around the colon.
+fn host_port(text: &str) -> Option<HostPort<'_>> {
+    let text = text.trim_matches(BLANK);
+    if let Some(found) = HostPort::parse(text) {
+        return Some(found);
+    }
+    let (host, port) = text.rsplit_once(':')?;
+    let host = Host::parse(host.trim_end_matches(BLANK))?;
+    Some(HostPort { host, port: Some(port_number(port.trim_start_matches(BLANK))?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Via<'_> {
+        Via::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{text}: {e}"))
+    }
+
+    fn stamped(text: &str, source: &str) -> String {
+        let mut out = Vec::new();
+        Stamp::new(Via::parse(text.as_bytes()).ok().as_ref(), source.parse().unwrap())
+            .write(text.as_bytes(), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn white_space_stands_where_the_grammar_allows_it_rfc4475_3_1_1_1() {
+        let via = parse("SIP  / 2.0  / TCP     spindle.example.com   ;   branch  =   z9hG4bK9ikj8");
+        assert_eq!(via.transport, "TCP");
+        assert_eq!(via.sent_by, HostPort { host: Host::Name("spindle.example.com"), port: None });
+        assert_eq!(via.branch(), Some("z9hG4bK9ikj8"));
+        assert_eq!(parse("SIP/2.0/UDP first.example.com: 4000;ttl=16").sent_by.port, Some(4000));
+        assert_eq!(parse("SIP/2.0/UDP [2001:db8::9:1] : 6050").sent_by.port, Some(6050));
+    }
+
+    #[test]
+    fn received_with_and_without_brackets_rfc5118_4_5() {
+        let address: IpAddr = "2001:db8::9:255".parse().unwrap();
+        assert_eq!(parse("SIP/2.0/UDP [2001:db8::9:1];received=2001:db8::9:255").received(), Some(address));
+        assert_eq!(parse("SIP/2.0/UDP [2001:db8::9:1];received=[2001:db8::9:255]").received(), Some(address));
+    }
+
+    #[test]
+    fn a_cookie_alone_is_no_branch_rfc4475_3_2_1() {
+        assert_eq!(parse("SIP/2.0/UDP h;branch=z9hG4bK").rfc3261_branch(), None);
+        assert_eq!(parse("SIP/2.0/UDP h;branch=390skdjuw").rfc3261_branch(), None);
+        assert_eq!(parse("SIP/2.0/UDP h;branch=z9hG4bK1").rfc3261_branch(), Some("z9hG4bK1"));
+    }
+
+    #[test]
+    fn rport_is_absent_empty_or_a_port_rfc3581() {
+        assert_eq!(parse("SIP/2.0/UDP h").rport(), None);
+        assert_eq!(parse("SIP/2.0/UDP h;rport").rport(), Some(None));
+        assert_eq!(parse("SIP/2.0/UDP h;rport=5070").rport(), Some(Some(5070)));
+    }
+
+    #[test]
+    fn malformed_vias_are_refused() {
+        for bad in [
+            "SIP/2.0/UDP 192.0.2.15;;",
+            "SIP/2.0/UDP",
+            "SIP/2.0 UDP h",
+            "SIP/2.0/UDPh;x",
+            "SIP/2.0/UDP h;branch=1;Branch=2",
+            "SIP/2.0/UDP h h",
+            "SIP/2.0/UDP 2001:db8::1",
+            "",
+        ] {
+            assert!(Via::parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn received_is_added_where_the_source_differs_rfc3261_18_2_1() {
+        assert_eq!(
+            stamped("SIP/2.0/UDP pc.example.com;branch=z9hG4bK1", "192.0.2.4:5060"),
+            "SIP/2.0/UDP pc.example.com;branch=z9hG4bK1;received=192.0.2.4"
+        );
+        let same = "SIP/2.0/UDP 192.0.2.4:9999;branch=z9hG4bK1";
+        assert_eq!(stamped(same, "192.0.2.4:5060"), same);
+        assert_eq!(stamped(same, "[::ffff:192.0.2.4]:5060"), same);
+        assert_eq!(
+            stamped("SIP/2.0/UDP 192.0.2.4 ; branch=z9hG4bK1", "[2001:db8::1]:5060"),
+            "SIP/2.0/UDP 192.0.2.4; branch=z9hG4bK1;received=2001:db8::1"
+        );
+    }
+
+    #[test]
+    fn rport_is_filled_and_received_always_added_rfc3581_4() {
+        let expected = "SIP/2.0/UDP 192.0.2.4;branch=z9hG4bK1;received=192.0.2.4;rport=6000";
+        assert_eq!(stamped("SIP/2.0/UDP 192.0.2.4;rport;branch=z9hG4bK1", "192.0.2.4:6000"), expected);
+        assert_eq!(stamped("SIP/2.0/UDP 192.0.2.4;RPORT=1;branch=z9hG4bK1", "192.0.2.4:6000"), expected);
+    }
+
+    #[test]
+    fn a_received_of_the_senders_own_is_overwritten() {
+        assert_eq!(
+            stamped("SIP/2.0/UDP 192.0.2.4;received=198.51.100.7", "192.0.2.4:5060"),
+            "SIP/2.0/UDP 192.0.2.4;received=192.0.2.4"
+        );
     }
 }

@@ -1,7 +1,11 @@
 //! Writes messages. Cannot emit CR, LF or NUL inside a value (`A04`).
 
+use std::fmt;
+use std::io::Write;
+
 use bytes::Bytes;
 
+use crate::sip::lexer::{self, Elements};
 use crate::sip::{HeaderName, Method, Request, StatusCode};
 
 /// A message under construction; the buffer is the message.
@@ -13,48 +17,272 @@ pub struct Writer {
 impl Writer {
     /// `METHOD uri SIP/2.0`.
     pub fn request(method: &Method, uri: &str) -> Writer {
-        let _ = (method, uri);
-        todo!()
+        let mut buffer = Vec::with_capacity(ORDINARY);
+        buffer.extend(method.as_str().bytes().filter(|&b| lexer::is(b, lexer::TOKEN)));
+        buffer.push(b' ');
+        push_uri(&mut buffer, uri);
+        buffer.extend_from_slice(b" SIP/2.0\r\n");
+        Writer { buffer }
     }
+
     /// `SIP/2.0 code reason`, default phrase.
     pub fn response(status: StatusCode) -> Writer {
-        let _ = status;
-        todo!()
+        Writer::response_with_reason(status, status.reason())
     }
+
     /// `SIP/2.0 code phrase`.
     pub fn response_with_reason(status: StatusCode, reason: &str) -> Writer {
-        let _ = (status, reason);
-        todo!()
+        let mut buffer = Vec::with_capacity(ORDINARY);
+        // Writing to a vector cannot fail.
+        let _ = write!(buffer, "SIP/2.0 {} ", status.code());
+        push_value(&mut buffer, reason.as_bytes());
+        buffer.extend_from_slice(b"\r\n");
+        Writer { buffer }
     }
-    /// A response to `request` with what 8.2.6.2 copies: all Vias in order (the topmost as sent: transport has already
-    /// stamped `received` and `rport`), From, To (with `to_tag` if it had none and the status is not 100), Call-ID, CSeq;
+
+    /// A response to `request` with what 8.2.6.2 copies: all Vias in order (the topmost with the `received` and `rport` that
+    /// [`crate::sip::forward::stamp`] noted), From, To (with `to_tag` if it had none and the status is not 100), Call-ID, CSeq;
     /// Timestamp for 100.
     pub fn respond(request: &Request, status: StatusCode, to_tag: &str) -> Writer {
-        let _ = (request, status, to_tag);
-        todo!()
+        Writer::response(status).answering(request, status, to_tag)
     }
+
+    /// The same as [`Writer::respond`] with a reason phrase that names the problem (21.4.1).
+    pub fn respond_with_reason(request: &Request, status: StatusCode, reason: &str, to_tag: &str) -> Writer {
+        Writer::response_with_reason(status, reason).answering(request, status, to_tag)
+    }
+
+    fn answering(mut self, request: &Request, status: StatusCode, to_tag: &str) -> Writer {
+        self.copy(request, HeaderName::Via);
+        self.copy(request, HeaderName::From);
+        if let Some(value) = request.value(HeaderName::To) {
+            self.buffer.extend_from_slice(b"To: ");
+            self.buffer.extend_from_slice(value);
+            if status != StatusCode::TRYING && !to_tag.is_empty() && !has_tag(request, value) {
+                self.buffer.extend_from_slice(b";tag=");
+                self.buffer.extend(to_tag.bytes().filter(|&b| lexer::is(b, lexer::TOKEN)));
+            }
+            self.buffer.extend_from_slice(b"\r\n");
+        }
+        self.copy(request, HeaderName::CallId);
+        self.copy(request, HeaderName::CSeq);
+        if status == StatusCode::TRYING {
+            self.copy(request, HeaderName::Timestamp);
+        }
+        self
+    }
+
     /// Adds a row. CR, LF and NUL in the value become spaces.
     pub fn header(&mut self, name: HeaderName, value: impl AsRef<[u8]>) -> &mut Writer {
-        let _ = (name, value.as_ref());
-        todo!()
+        push_row(&mut self.buffer, name, value.as_ref());
+        self
     }
+
     /// Adds a row from a displayable value, without an intermediate string.
-    pub fn header_fmt(&mut self, name: HeaderName, value: std::fmt::Arguments<'_>) -> &mut Writer {
-        let _ = (name, value);
-        todo!()
+    pub fn header_fmt(&mut self, name: HeaderName, value: fmt::Arguments<'_>) -> &mut Writer {
+        debug_assert!(name != HeaderName::Other, "a row needs a name");
+        if name == HeaderName::Other {
+            return self;
+        }
+        self.buffer.extend_from_slice(name.as_str().as_bytes());
+        self.buffer.extend_from_slice(b": ");
+        // A displayable value that reports an error leaves a row that is cut short, never a broken message.
+        let _ = fmt::Write::write_fmt(&mut Value(&mut self.buffer), value);
+        self.buffer.extend_from_slice(b"\r\n");
+        self
     }
+
     /// Adds a row of a name that has no [`HeaderName`].
     pub fn other_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Writer {
-        let _ = (name, value.as_ref());
-        todo!()
+        self.buffer.extend(name.bytes().filter(|&b| lexer::is(b, lexer::TOKEN)));
+        self.buffer.extend_from_slice(b": ");
+        push_value(&mut self.buffer, value.as_ref());
+        self.buffer.extend_from_slice(b"\r\n");
+        self
     }
+
+    /// Copies all rows of a name in order; the topmost Via with its stamp.
+    pub fn copy(&mut self, request: &Request, name: HeaderName) -> &mut Writer {
+        if name == HeaderName::Via {
+            push_vias(&mut self.buffer, request);
+        } else if name != HeaderName::Other {
+            for value in request.values(name) {
+                push_parsed_row(&mut self.buffer, name, value);
+            }
+        }
+        self
+    }
+
     /// Content-Type (if the body is not empty), Content-Length, empty line, body.
-    pub fn body(self, content_type: &str, body: &[u8]) -> Bytes {
-        let _ = (content_type, body);
-        todo!()
+    pub fn body(mut self, content_type: &str, body: &[u8]) -> Bytes {
+        if !body.is_empty() {
+            self.header(HeaderName::ContentType, content_type);
+        }
+        push_body(&mut self.buffer, body);
+        Bytes::from(self.buffer)
     }
+
     /// Content-Length: 0 and the empty line.
-    pub fn finish(self) -> Bytes {
-        todo!()
+    pub fn finish(mut self) -> Bytes {
+        push_body(&mut self.buffer, b"");
+        Bytes::from(self.buffer)
+    }
+}
+
+/// Room for an ordinary message, so that it is written without growing.
+const ORDINARY: usize = 1_024;
+
+/// Does the To of the request have a tag? One that cannot be read is looked through for the word.
+fn has_tag(request: &Request, value: &[u8]) -> bool {
+    match request.to() {
+        Ok(to) => to.tag().is_some(),
+        Err(_) => value.windows(4).any(|window| window.eq_ignore_ascii_case(b"tag=")),
+    }
+}
+
+/// A value from anywhere: CR, LF and NUL become spaces.
+pub(super) fn push_value(buffer: &mut Vec<u8>, value: &[u8]) {
+    let start = buffer.len();
+    buffer.extend_from_slice(value);
+    for byte in buffer.iter_mut().skip(start) {
+        if matches!(byte, b'\r' | b'\n' | 0) {
+            *byte = b' ';
+        }
+    }
+}
+
+/// A URI from anywhere: what would break the line is escaped.
+pub(super) fn push_uri(buffer: &mut Vec<u8>, uri: &str) {
+    for byte in uri.bytes() {
+        if byte <= b' ' || byte == 0x7f {
+            // Writing to a vector cannot fail.
+            let _ = write!(buffer, "%{byte:02X}");
+        } else {
+            buffer.push(byte);
+        }
+    }
+}
+
+pub(super) fn push_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
+    debug_assert!(name != HeaderName::Other, "a row needs a name");
+    if name == HeaderName::Other {
+        return;
+    }
+    buffer.extend_from_slice(name.as_str().as_bytes());
+    buffer.extend_from_slice(b": ");
+    push_value(buffer, value);
+    buffer.extend_from_slice(b"\r\n");
+}
+
+/// A value that came through the parser: no line end is in it, and controls only where the grammar has them.
+pub(super) fn push_parsed_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
+    buffer.extend_from_slice(name.as_str().as_bytes());
+    buffer.extend_from_slice(b": ");
+    buffer.extend_from_slice(value);
+    buffer.extend_from_slice(b"\r\n");
+}
+
+/// All Via rows; the stamp goes into the topmost element (18.2.1, RFC 3581 4).
+pub(super) fn push_vias(buffer: &mut Vec<u8>, request: &Request) {
+    let mut stamp = request.stamp.as_ref();
+    for value in request.values(HeaderName::Via) {
+        let mut elements = Elements::new(value);
+        match stamp {
+            Some(due) => {
+                let Some(top) = elements.next() else { continue };
+                buffer.extend_from_slice(b"Via: ");
+                due.write(top, buffer);
+                let rest = lexer::trim(elements.rest());
+                if !rest.is_empty() {
+                    buffer.extend_from_slice(b", ");
+                    buffer.extend_from_slice(rest);
+                }
+                buffer.extend_from_slice(b"\r\n");
+                stamp = None;
+            }
+            None => push_parsed_row(buffer, HeaderName::Via, value),
+        }
+    }
+}
+
+/// Content-Length, the empty line and the body.
+pub(super) fn push_body(buffer: &mut Vec<u8>, body: &[u8]) {
+    // Writing to a vector cannot fail.
+    let _ = write!(buffer, "Content-Length: {}\r\n\r\n", body.len());
+    buffer.extend_from_slice(body);
+}
+
+struct Value<'a>(&'a mut Vec<u8>);
+
+impl fmt::Write for Value<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        push_value(self.0, text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::{Limits, Message, forward};
+
+    fn request(rows: &str) -> Request {
+        let text = format!("OPTIONS sip:a@b SIP/2.0\r\n{rows}\r\n");
+        match Message::parse(Bytes::from(text), false, &Limits::default()).unwrap() {
+            Message::Request(request) => request,
+            Message::Response(_) => panic!("a request"),
+        }
+    }
+
+    fn text(bytes: Bytes) -> String {
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    const ROWS: &str = "CSeq: 1 OPTIONS\r\nv: SIP/2.0/UDP h;rport, SIP/2.0/TCP i\r\nVIA: SIP/2.0/UDP j\r\nTimestamp: 54\r\ni: x\r\nt: sip:c@d\r\nf: sip:a@b;tag=1\r\n";
+
+    #[test]
+    fn a_response_copies_what_rfc3261_8_2_6_2_names() {
+        let request = forward::stamp(request(ROWS), "192.0.2.1:6000".parse().unwrap());
+        assert_eq!(
+            text(Writer::respond(&request, StatusCode::OK, "t1").finish()),
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;received=192.0.2.1;rport=6000, SIP/2.0/TCP i\r\nVia: SIP/2.0/UDP j\r\n\
+             From: sip:a@b;tag=1\r\nTo: sip:c@d;tag=t1\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn trying_has_no_tag_and_copies_timestamp_rfc3261_8_2_6_1() {
+        let trying = text(Writer::respond(&request(ROWS), StatusCode::TRYING, "t1").finish());
+        assert!(trying.contains("To: sip:c@d\r\n") && trying.contains("Timestamp: 54\r\n"));
+    }
+
+    #[test]
+    fn a_tag_of_the_requests_own_is_kept() {
+        let rows = ROWS.replace("t: sip:c@d", "t: \"x\" <sip:c@d;tag=no>;tag=own");
+        let ok = text(Writer::respond(&request(&rows), StatusCode::OK, "t1").finish());
+        assert!(ok.contains("To: \"x\" <sip:c@d;tag=no>;tag=own\r\n"));
+    }
+
+    #[test]
+    fn no_value_breaks_its_line_a04() {
+        let evil = "a\r\nX: y\0";
+        let mut writer = Writer::request(&Method::Extension("A\r\nB".into()), "sip:a\r\nX: y@b c");
+        writer.header(HeaderName::Subject, evil).header_fmt(HeaderName::Reason, format_args!("{evil}"));
+        writer.other_header("N\r\n: ame", evil);
+        assert_eq!(
+            text(writer.body("t\r\n/x", b"\r\n")),
+            "AB sip:a%0D%0AX:%20y@b%20c SIP/2.0\r\nSubject: a  X: y \r\nReason: a  X: y \r\nName: a  X: y \r\n\
+             Content-Type: t  /x\r\nContent-Length: 2\r\n\r\n\r\n"
+        );
+        let response = text(Writer::response_with_reason(StatusCode::BAD_REQUEST, evil).finish());
+        assert!(response.starts_with("SIP/2.0 400 a  X: y \r\n"));
+    }
+
+    #[test]
+    fn rows_of_a_name_are_copied_in_order() {
+        let request = request("Record-Route: <sip:a;lr>\r\nX: y\r\nrecord-route: <sip:b;lr>\r\n");
+        let mut writer = Writer::response(StatusCode::OK);
+        writer.copy(&request, HeaderName::RecordRoute);
+        assert!(text(writer.finish()).contains("Record-Route: <sip:a;lr>\r\nRecord-Route: <sip:b;lr>\r\n"));
     }
 }

@@ -3,9 +3,37 @@
 //! All writes go through one writer that gathers whatever waits into one transaction. A commit ends in exactly one
 //! [`Outcome`]. What the rows mean is said once, in `model`.
 
-use smallvec::SmallVec;
+mod desk;
+mod failure;
+mod lazy;
+mod migrations;
+mod open;
+mod reader;
+mod session;
+mod table;
+mod value;
+mod write;
+mod writer;
 
-use crate::model::{Account, Aor, Row};
+#[cfg(test)]
+mod battery;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod outage;
+#[cfg(test)]
+mod throwaway;
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::model::{Account, Aor, HomeState, Row};
+use crate::store::desk::{AccountChange, Desk};
+use crate::store::reader::Reader;
+use crate::store::writer::Writer;
 
 /// Which database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,61 +84,130 @@ pub enum Fault {
     File(#[source] std::io::Error),
 }
 
-/// Handle to the store; cheap to clone.
+/// Handle to the store; cheap to clone. When the last one is dropped without [`Store::close`], the writer writes what
+/// waits and ends by itself.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    desk: Arc<Desk>,
+    reader: Reader,
+    /// Taken by the one who closes; others wait for it.
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.desk.close();
+    }
+}
 
 impl Store {
-    /// Connects, takes the exclusive lock, applies migrations and starts the writer.
+    /// Connects, takes the exclusive lock, applies migrations and starts the writer. A lock that is taken is asked for
+    /// again for up to 3 s: a run that was killed leaves it to the system.
+    #[expect(clippy::disallowed_methods, reason = "starts the writer, which `close` awaits")]
     pub async fn open(target: &Target) -> Result<Store, Fault> {
-        let _ = target;
-        todo!()
+        let options = open::options(target)?;
+        let (lock, session) = open::lock(target, &options).await?;
+        let reader = Reader::new(&options);
+        reader.migrate().await?;
+        let (desk, jobs) = Desk::new();
+        let desk = Arc::new(desk);
+        let writer = tokio::spawn(Writer::new(desk.clone(), jobs, options, session, lock).run());
+        Ok(Store { shared: Arc::new(Shared { desk, reader, writer: Mutex::new(Some(writer)) }) })
     }
-    /// Puts rows before the writer *now* (in call order) and returns a future for the outcome.
-    pub fn commit(&self, rows: SmallVec<[Row; 1]>) -> impl Future<Output = Outcome> + Send + 'static {
-        let _ = rows;
-        async { todo!() }
+    /// Puts rows before the writer *now* (in call order) and returns a future for the outcome. The rows stand or fall
+    /// together, and are written even if the future is dropped.
+    ///
+    /// A full queue (10,000 commits), an outage and a closed store are answered [`Outcome::NotCommitted`] at once.
+    pub fn commit(&self, rows: SmallVec<[Row; 1]>) -> impl Future<Output = Outcome> + Send + 'static + use<> {
+        let queued =
+            if rows.is_empty() { Err(Outcome::Committed) } else { Ok(self.shared.desk.commit(rows)) };
+        async move {
+            match queued {
+                Err(nothing_to_do) => nothing_to_do,
+                Ok(None) => Outcome::NotCommitted,
+                // A writer that died without an answer may have sent COMMIT.
+                Ok(Some(answer)) => answer.await.unwrap_or(Outcome::Unknown),
+            }
+        }
     }
-    /// Rows that must be on disk within 30 s; the newest per key. `false` if the bound is reached: then nothing was taken.
+    /// Rows that must be on disk within 30 s; the newest per key. `false` if the bound (200,000 rows) is reached or the
+    /// store is closed: then nothing was taken. A commit of the same key that comes later wins.
     pub fn write_lazily(&self, rows: &[Row]) -> bool {
-        let _ = rows;
-        todo!()
+        self.shared.desk.keep(rows)
     }
     /// Is the database away? Then decisions are volatile (`write_lazily` keeps them until it is back).
     pub fn is_out(&self) -> bool {
-        todo!()
+        self.shared.desk.is_out()
     }
-    /// Every row of every home, in batches of any order.
+    /// Every row of every home, in batches of any order. Asked at start, before anything is written.
     pub async fn load_all(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Fault> {
-        let _ = each;
-        todo!()
+        self.shared.reader.all(each).await
     }
-    /// Every row of one home.
+    /// Every row of one home, with what is still kept of it. A fault while the database is away, even if it could be
+    /// read: a commit whose outcome is unknown may still be under way there.
     pub async fn load_home(&self, aor: &Aor) -> Result<Vec<Row>, Fault> {
-        let _ = aor;
-        todo!()
+        if self.is_out() {
+            return Err(away("load a home"));
+        }
+        // Before the question: what is written meanwhile is then in both.
+        let kept = self.shared.desk.kept_of(aor);
+        let rows = self.shared.reader.home(aor).await?;
+        if kept.is_empty() {
+            return Ok(rows);
+        }
+        let mut home = HomeState::empty(aor.clone());
+        rows.iter().chain(&kept).for_each(|row| home.apply(row));
+        let bindings = home.bindings.into_iter().map(|b| Row::PutBinding(Arc::unwrap_or_clone(b)));
+        let publications =
+            home.publications.into_iter().map(|p| Row::PutPublication(Arc::unwrap_or_clone(p)));
+        let subscriptions =
+            home.subscriptions.into_iter().map(|s| Row::PutSubscription(Arc::unwrap_or_clone(s)));
+        Ok(bindings.chain(publications).chain(subscriptions).collect())
     }
     /// All accounts.
     pub async fn accounts(&self) -> Result<Vec<Account>, Fault> {
-        todo!()
+        self.shared.reader.accounts().await
     }
     /// Insert or replace an account.
     pub async fn put_account(&self, account: &Account) -> Result<(), Fault> {
-        let _ = account;
-        todo!()
+        self.change_account(AccountChange::Put(Box::new(account.clone()))).await.map(|_| ())
     }
     /// Remove an account and everything of that user, in its own home and in the homes of others (subscriptions as watcher), in one transaction. `false` if there was none.
+    ///
+    /// It takes its turn among the commits, and rows of that user that were kept before it are forgotten.
     pub async fn remove_account(&self, aor: &Aor) -> Result<bool, Fault> {
-        let _ = aor;
-        todo!()
+        self.change_account(AccountChange::Remove(aor.clone())).await.map(|removed| removed > 0)
     }
     /// The installation secret: made from `fresh` at first use, the same ever after.
     pub async fn secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], Fault> {
-        let _ = fresh;
-        todo!()
+        self.shared.reader.secret(fresh).await
     }
     /// Writes what waits, then closes.
     pub async fn close(&self) {
-        todo!()
+        self.shared.desk.close();
+        let mut writer = self.shared.writer.lock().await;
+        if let Some(running) = writer.as_mut() {
+            // Everything the writer does has a deadline. Dropped here, this future leaves the handle for the next call.
+            let _ = running.await;
+            *writer = None;
+            self.shared.reader.close().await;
+        }
     }
+
+    async fn change_account(&self, change: AccountChange) -> Result<u64, Fault> {
+        let attempted = change.attempted();
+        match self.shared.desk.account(change) {
+            Some(answer) => answer.await.unwrap_or_else(|_| Err(away(attempted))),
+            None => Err(away(attempted)),
+        }
+    }
+}
+
+fn away(attempted: &'static str) -> Fault {
+    Fault::Database { attempted, source: failure::deadline() }
 }

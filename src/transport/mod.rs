@@ -2,13 +2,43 @@
 //!
 //! Knows framing, flows and deadlines; knows no transactions. Everything is bounded.
 
+mod connection;
+mod counters;
+mod deny;
+mod listener;
+mod resolve;
+mod shared;
+mod source;
+mod stream;
+mod table;
+mod tcp;
+#[cfg(test)]
+mod testing;
+mod udp;
+
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 
 use crate::model::{Flow, Transport};
 use crate::sip::Limits;
+use crate::transport::connection::Connection;
+use crate::transport::counters::Counters;
+use crate::transport::listener::Bound;
+use crate::transport::shared::{Running, Shared, State, Tasks, is_stopped, lock};
+use crate::transport::source::Sources;
+use crate::transport::stream::Lease;
+use crate::transport::table::{Caps, Found, Table};
+use crate::transport::udp::UdpListener;
+
+pub use counters::{Closed, Dropped, Snapshot};
+pub use deny::may_contact;
+pub use resolve::Resolver;
 
 /// One listener as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,21 +69,37 @@ pub struct ConnectionLimits {
     /// Caps of the language.
     pub message: Limits,
     /// A begun header section must be complete within (5 s).
-    pub header_deadline: std::time::Duration,
+    pub header_deadline: Duration,
     /// A body must be complete within (10 s).
-    pub body_deadline: std::time::Duration,
+    pub body_deadline: Duration,
     /// The first valid request must arrive within (5 s) of connecting.
-    pub first_request_deadline: std::time::Duration,
+    pub first_request_deadline: Duration,
     /// Idle time of a connection on which nobody authenticated (30 s).
-    pub idle_unauthenticated: std::time::Duration,
+    pub idle_unauthenticated: Duration,
     /// Idle time of any connection (at least 64*T1; default 3,900 s: above the usual registration interval).
-    pub idle: std::time::Duration,
+    pub idle: Duration,
     /// Unauthenticated connections per remote address (1,000).
     pub unauthenticated_per_address: usize,
     /// All connections (50,000); beyond it the oldest unauthenticated one is closed.
     pub connections: usize,
     /// Bytes waiting to be written to one connection (256 KiB); beyond it the connection is closed.
     pub write_buffer: usize,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        ConnectionLimits {
+            message: Limits::default(),
+            header_deadline: Duration::from_secs(5),
+            body_deadline: Duration::from_secs(10),
+            first_request_deadline: Duration::from_secs(5),
+            idle_unauthenticated: Duration::from_secs(30),
+            idle: Duration::from_secs(3_900),
+            unauthenticated_per_address: 1_000,
+            connections: 50_000,
+            write_buffer: 256 * 1024,
+        }
+    }
 }
 
 /// Who is told what arrives. Called in the task that read it; must not block.
@@ -63,7 +109,8 @@ pub trait Receiver: Send + Sync + 'static {
     /// A stream held something that is no message; it is being closed. `head`: its complete header section, if there was one (so that a 400 can be
     /// sent with [`Sockets::send`] before the close).
     fn malformed(&self, error: crate::sip::ParseError, head: Option<Bytes>, flow: Flow);
-    /// A connection is gone (closed, reset, idle, or could not be made).
+    /// A connection is gone (closed, reset, idle, or could not be made). Told once, by the connection's own task, when its flow is
+    /// no longer alive; never from within [`Sockets::send`] or [`Sockets::flow_to`].
     fn closed(&self, flow: Flow);
 }
 
@@ -85,56 +132,237 @@ pub enum SendError {
 }
 
 /// All sockets of the server.
-#[derive(Debug)]
-pub struct Sockets {}
+///
+/// In every [`Flow`], `local` is the [`Listener::local`] of the listener it belongs to, also for accepted connections and for those that
+/// are made (they belong to the first TCP listener of their address family).
+pub struct Sockets {
+    shared: Arc<Shared>,
+    udp: Vec<Arc<UdpListener>>,
+    /// Taken by [`Sockets::run`].
+    tcp: Mutex<Vec<(SocketAddr, TcpListener)>>,
+}
+
+impl std::fmt::Debug for Sockets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sockets").field("listeners", &self.shared.listeners).finish_non_exhaustive()
+    }
+}
 
 impl Sockets {
-    /// Binds every listener. Sets 4 MB socket buffers and warns if the kernel grants less.
-    pub async fn bind(
-        listeners: &[ListenerConfig],
-        limits: ConnectionLimits,
-    ) -> std::io::Result<Arc<Sockets>> {
-        let _ = (listeners, limits);
-        todo!()
+    /// Binds every listener. Sets 4 MB socket buffers (datagrams) and warns if the kernel grants less.
+    ///
+    /// # Errors
+    /// What the system says, with transport and address; no randomness.
+    pub async fn bind(listeners: &[ListenerConfig], limits: ConnectionLimits) -> io::Result<Arc<Sockets>> {
+        let (mut bound, mut udp, mut tcp) = (Vec::new(), Vec::new(), Vec::new());
+        let mut buffer_warned = false;
+        for config in listeners {
+            let (listener, socket) = listener::bind(config, &mut buffer_warned)?;
+            match socket {
+                Bound::Udp(socket) => udp.push(Arc::new(UdpListener::new(socket, listener.local).await?)),
+                Bound::Tcp(socket) => tcp.push((listener.local, socket)),
+            }
+            bound.push(listener);
+        }
+        let mut base = [0; 8];
+        aws_lc_rs::rand::fill(&mut base).map_err(|_| io::Error::other("no random numbers"))?;
+        let caps = Caps {
+            connections: limits.connections,
+            unauthenticated_per_address: limits.unauthenticated_per_address,
+            write_buffer: limits.write_buffer,
+        };
+        let shared = Shared {
+            listeners: bound,
+            limits,
+            counters: Counters::default(),
+            table: Table::new(u64::from_ne_bytes(base), caps),
+            sources: Sources::default(),
+            tasks: Tasks::new(Handle::current()),
+            state: Mutex::new(State::Bound),
+        };
+        Ok(Arc::new(Sockets { shared: Arc::new(shared), udp, tcp: Mutex::new(tcp) }))
     }
+
     /// As bound, in configured order.
     pub fn listeners(&self) -> &[Listener] {
-        todo!()
+        &self.shared.listeners
     }
-    /// Starts the receiving tasks. They end when `stop` is set to true: listeners close, connections are drained and closed.
+
+    /// Starts the receiving tasks. They end when `stop` is set to true (or its sender is dropped): listeners close, connections are
+    /// drained and closed. Only the first call counts.
     pub fn run(self: &Arc<Self>, receiver: Arc<dyn Receiver>, stop: tokio::sync::watch::Receiver<bool>) {
-        let _ = (receiver, stop);
-        todo!()
+        {
+            let mut state = lock(&self.shared.state);
+            if !matches!(*state, State::Bound) {
+                return;
+            }
+            *state = State::Running(Running { receiver: Arc::clone(&receiver), stop: stop.clone() });
+        }
+        for udp in &self.udp {
+            let (shared, receiver) = (Arc::clone(&self.shared), Arc::clone(&receiver));
+            self.shared.tasks.spawn(Arc::clone(udp).receive(shared, receiver, stop.clone()));
+        }
+        for (local, listener) in lock(&self.tcp).drain(..) {
+            let (shared, receiver) = (Arc::clone(&self.shared), Arc::clone(&receiver));
+            self.shared.tasks.spawn(tcp::accept(listener, local, shared, receiver, stop.clone()));
+        }
     }
-    /// Waits until all tasks have ended (after `stop`).
+
+    /// Waits until all tasks have ended (after `stop`), and lets go of the receiver.
     pub async fn ended(&self) {
-        todo!()
+        self.shared.tasks.ended().await;
+        let mut state = lock(&self.shared.state);
+        if !matches!(&*state, State::Running(running) if is_stopped(&running.stop)) {
+            // Not running yet, or without a listener: connections may still be made.
+            return;
+        }
+        let ended = std::mem::replace(&mut *state, State::Ended);
+        drop(state);
+        // Freed outside the lock: the receiver may own these sockets.
+        drop(ended);
     }
+
     /// A flow to this address: the live connection to it if there is one, else one that is being made now (TCP), or the right
     /// listener (UDP). Failure to connect is told by `Receiver::closed`.
+    ///
+    /// # Errors
+    /// `NoListener`: none of that transport and family, or not running yet. `Full`: too many connections. `FlowGone`: stopping.
     pub fn flow_to(self: &Arc<Self>, transport: Transport, remote: SocketAddr) -> Result<Flow, SendError> {
-        let _ = (transport, remote);
-        todo!()
+        self.flow(transport, remote)
     }
+
     /// Is the flow usable? (Always for datagrams with a listener; for connections while they live.)
     pub fn is_alive(&self, flow: &Flow) -> bool {
-        let _ = flow;
-        todo!()
+        match flow.transport {
+            Transport::Udp => self.udp_of(flow).is_some(),
+            Transport::Tcp => self.shared.table.of(flow).is_some(),
+        }
     }
-    /// Sends at once or queues in the connection's buffer; never waits.
+
+    /// Sends at once or queues in the connection's buffer; never waits. A TCP flow with connection 0 goes over the live connection to
+    /// its remote address, or one that is made now.
+    ///
+    /// # Errors
+    /// As [`SendError`] says. After `Full` on a connection, the connection is closed.
     pub fn send(&self, flow: &Flow, bytes: &Bytes) -> Result<(), SendError> {
-        let _ = (flow, bytes);
-        todo!()
+        match flow.transport {
+            Transport::Udp => {
+                let listener = self.udp_of(flow).ok_or(SendError::NoListener)?;
+                listener.send(flow.remote, bytes, &self.shared.counters)
+            }
+            Transport::Tcp => {
+                let connection = match self.shared.table.of(flow) {
+                    Some(connection) => connection,
+                    None if flow.connection == 0 => {
+                        let flow = self.flow(flow.transport, flow.remote)?;
+                        self.shared.table.of(&flow).ok_or(SendError::FlowGone)?
+                    }
+                    None => return Err(SendError::FlowGone),
+                };
+                connection.send(bytes)?;
+                Counters::add(&self.shared.counters.messages_out);
+                Ok(())
+            }
+        }
     }
+
     /// Somebody proved who they are on this connection: the longer idle time applies.
     pub fn authenticated(&self, flow: &Flow) {
-        let _ = flow;
-        todo!()
+        if flow.transport == Transport::Tcp
+            && flow.connection != 0
+            && let Some(connection) = self.shared.table.of(flow)
+        {
+            self.shared.table.authenticated(&connection);
+        }
     }
+
     /// `(host, port)` that a peer on this flow should see as ours: the advertised one, else the local address the flow uses (the source
     /// address the kernel would choose, for wildcard binds).
     pub fn sent_by(&self, flow: &Flow) -> (String, u16) {
-        let _ = flow;
-        todo!()
+        let listener =
+            self.shared.listeners.iter().find(|l| l.transport == flow.transport && l.local == flow.local);
+        if let Some(advertise) = listener.and_then(|l| l.advertise.clone()) {
+            return advertise;
+        }
+        let ip = match flow.local.ip() {
+            ip if ip.is_unspecified() => self.shared.sources.source(flow.remote.ip()).unwrap_or(ip),
+            ip => ip,
+        };
+        (listener::ip_text(ip), flow.local.port())
+    }
+
+    /// May a request be sent to this address, which somebody else chose (`A14`)? [`may_contact`] with our own listeners, and with our own
+    /// addresses behind listeners that are bound to all of them.
+    pub fn may_contact(&self, addr: SocketAddr, extra_denied: &[(std::net::IpAddr, u8)]) -> bool {
+        let own: Vec<SocketAddr> = self.shared.listeners.iter().map(|l| l.local).collect();
+        may_contact(addr, &own, extra_denied) && !self.is_own(addr)
+    }
+    /// Is this an address we listen on, also behind a wildcard bind?
+    pub fn is_own(&self, addr: SocketAddr) -> bool {
+        let ip = addr.ip().to_canonical();
+        self.shared.listeners.iter().any(|listener| {
+            let local = listener.local;
+            local.port() == addr.port()
+                && (local.ip() == ip || (local.ip().is_unspecified() && self.shared.sources.is_ours(ip)))
+        })
+    }
+
+    /// The counters as they are now.
+    pub fn counters(&self) -> Snapshot {
+        self.shared.counters.snapshot(self.shared.table.len())
+    }
+
+    fn udp_of(&self, flow: &Flow) -> Option<&Arc<UdpListener>> {
+        self.udp.iter().find(|udp| udp.local() == flow.local)
+    }
+
+    fn flow(&self, transport: Transport, remote: SocketAddr) -> Result<Flow, SendError> {
+        let local = self.local_for(transport, remote).ok_or(SendError::NoListener)?;
+        match transport {
+            Transport::Udp => Ok(Flow { transport, local, remote, connection: 0 }),
+            Transport::Tcp => self.connection_to(local, remote),
+        }
+    }
+
+    fn connection_to(&self, local: SocketAddr, remote: SocketAddr) -> Result<Flow, SendError> {
+        let shared = &self.shared;
+        let (receiver, stop) = match &*lock(&shared.state) {
+            State::Bound => return Err(SendError::NoListener),
+            State::Ended => return Err(SendError::FlowGone),
+            State::Running(running) => (Arc::clone(&running.receiver), running.stop.clone()),
+        };
+        if is_stopped(&stop) {
+            return Err(SendError::FlowGone);
+        }
+        let connection: Arc<Connection> = match shared.table.find_or_make(local, remote) {
+            Ok(Found::Live(flow)) => return Ok(flow),
+            Ok(Found::New(connection)) => connection,
+            Err(table::NoRoom) => {
+                Counters::add(&shared.counters.refused);
+                return Err(SendError::Full);
+            }
+        };
+        Counters::add(&shared.counters.made);
+        let flow = connection.flow();
+        let lease = Lease { shared: Arc::clone(shared), receiver, connection };
+        shared.tasks.spawn(stream::make(lease, stop));
+        Ok(flow)
+    }
+
+    /// The listener to use towards a peer: the one bound to the address the kernel would choose, else one bound to all, else the first.
+    fn local_for(&self, transport: Transport, remote: SocketAddr) -> Option<SocketAddr> {
+        let fitting = || {
+            let of_transport = self.shared.listeners.iter().filter(|l| l.transport == transport);
+            of_transport.map(|l| l.local).filter(|l| l.is_ipv4() == remote.is_ipv4())
+        };
+        let first = fitting().next()?;
+        if transport == Transport::Tcp || fitting().nth(1).is_none() {
+            return Some(first);
+        }
+        let source = self.shared.sources.source(remote.ip());
+        fitting()
+            .find(|l| Some(l.ip()) == source)
+            .or_else(|| fitting().find(|l| l.ip().is_unspecified()))
+            .or(Some(first))
     }
 }

@@ -1,3 +1,10 @@
-//! XML documents, read defensively (`A07`). The only users of `quick-xml`.
+//! XML documents, read defensively (`A07`) and written in one form. The only users of `quick-xml`.
+//!
+//! [`xml`] reads any document within limits; [`pidf`] gives it the meaning of RFC 3863 and 4479; [`mod@write`] writes it back.
+//! What is not understood travels as a [`xml::Fragment`]: its own bytes, and the namespaces they need.
 
+mod lexis;
 pub mod pidf;
+mod values;
+pub mod write;
+pub mod xml;

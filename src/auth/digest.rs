@@ -1,0 +1,75 @@
+//! Is a digest response right? Pure; says nothing about the nonce (that is `nonce`) or about policy.
+
+use crate::model::{Account, Aor};
+use crate::sip::digest::{Algorithm, Credentials, expected_response};
+use crate::sip::{Host, Request, Uri};
+
+/// The outcome of the comparison.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The response proves the password.
+    Right,
+    /// It does not, or it uses what was not offered (`A09`).
+    Wrong,
+}
+
+/// Compares in constant time, and does the same work for a user who does not exist (`A11`).
+pub fn check(
+    credentials: &Credentials<'_>,
+    method: &str,
+    account: Option<&Account>,
+    offered: &[Algorithm],
+) -> Verdict {
+    let algorithm = credentials.algorithm.ok().filter(|a| offered.contains(a));
+    let qop_is_offered = credentials.qop.is_none_or(|qop| qop.eq_ignore_ascii_case("auth"));
+    let (hashed_with, shape_is_right) = match algorithm {
+        Some(algorithm) => (algorithm, qop_is_offered),
+        None => (offered.first().copied().unwrap_or(Algorithm::Sha256), false),
+    };
+    let with_realm = credentials.username.contains('@');
+    let ha1 = match (account, hashed_with, with_realm) {
+        (Some(account), Algorithm::Md5, false) => account.ha1.md5.0.as_str(),
+        (Some(account), Algorithm::Md5, true) => account.ha1.md5_at.0.as_str(),
+        (Some(account), Algorithm::Sha256, false) => account.ha1.sha256.0.as_str(),
+        (Some(account), Algorithm::Sha256, true) => account.ha1.sha256_at.0.as_str(),
+        (None, Algorithm::Md5, _) => NOBODY_MD5,
+        (None, Algorithm::Sha256, _) => NOBODY_SHA256,
+    };
+    let expected = expected_response(hashed_with, ha1, method, credentials);
+    let sent = credentials.response.to_ascii_lowercase();
+    let equal =
+        aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), sent.as_bytes()).is_ok();
+    if equal && shape_is_right && account.is_some() { Verdict::Right } else { Verdict::Wrong }
+}
+
+/// Does the digest `uri` name the same user and host as the Request-URI (22.4; parameters may differ)? All names of ours are one host.
+pub fn names_same_resource(digest_uri: &str, request: &Request, is_ours: &impl Fn(&Uri<'_>) -> bool) -> bool {
+    let (Ok(claimed), Ok(actual)) = (Uri::parse(digest_uri.as_bytes()), request.uri()) else { return false };
+    if claimed.user_decoded() != actual.user_decoded() {
+        return false;
+    }
+    (is_ours(&claimed) && is_ours(&actual)) || same_host(claimed.host_port.host, actual.host_port.host)
+}
+
+fn same_host(a: Host<'_>, b: Host<'_>) -> bool {
+    match (a, b) {
+        (Host::Name(a), Host::Name(b)) => a.eq_ignore_ascii_case(b),
+        (a, b) => a == b,
+    }
+}
+
+/// May this identity write this From (`A18`)? Its own AoR under any of our names, or anonymous with Privacy.
+pub fn may_use_from(identity: &Aor, request: &Request, local_aor: impl Fn(&Uri<'_>) -> Option<Aor>) -> bool {
+    let Ok(from) = request.from() else { return false };
+    if let Host::Name(name) = from.uri.host_port.host
+        && name.eq_ignore_ascii_case("anonymous.invalid")
+    {
+        return request.has_token(crate::sip::HeaderName::Privacy, "id")
+            || request.has_token(crate::sip::HeaderName::Privacy, "user");
+    }
+    local_aor(&from.uri).is_some_and(|aor| aor == *identity)
+}
+
+/// Hashes that no password has.
+const NOBODY_MD5: &str = "00000000000000000000000000000000";
+const NOBODY_SHA256: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -1,0 +1,221 @@
+//! Writes a [`Pidf`]: always the same bytes for the same value, valid against the schema of RFC 3863 4.4.
+//!
+//! The default namespace is PIDF, `dm` is the data model. A prefix of a fragment is declared on the root if nothing else has it
+//! there; where two publishers use one prefix for two namespaces, the later fragment declares it on its own start tag.
+
+use bytes::Bytes;
+
+use crate::availability::document::lexis::is_xml_char;
+use crate::availability::document::pidf::{Basic, DATA_MODEL, Note, PIDF, Pidf, Tuple};
+use crate::availability::document::xml::Fragment;
+
+impl Pidf {
+    /// The document, or `None` if it would be longer than `most` bytes.
+    pub fn write(&self, most: usize) -> Option<Bytes> {
+        let mut out = Writer { text: String::with_capacity(1024), most, root: self.root_namespaces() };
+        out.text.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence");
+        for (prefix, uri) in out.root.clone() {
+            out.declare(prefix, uri);
+        }
+        out.attribute("entity", &self.entity);
+        out.text.push_str(">\n");
+        for tuple in &self.tuples {
+            out.tuple(tuple)?;
+        }
+        for note in &self.notes {
+            out.note("note", note)?;
+        }
+        for person in &self.persons {
+            out.open_with_id("dm:person", &person.id);
+            out.fragments(&person.extensions)?;
+            out.closing("dm:", &person.notes, person.timestamp.as_deref())?;
+            out.text.push_str("</dm:person>\n");
+        }
+        for device in &self.devices {
+            out.open_with_id("dm:device", &device.id);
+            out.fragments(&device.extensions)?;
+            out.leaf("dm:deviceID", &device.device_id);
+            out.closing("dm:", &device.notes, device.timestamp.as_deref())?;
+            out.text.push_str("</dm:device>\n");
+        }
+        out.fragments(&self.extensions)?;
+        out.text.push_str("</presence>\n");
+        out.within()?;
+        Some(out.text.into())
+    }
+
+    /// What is declared on the root; the first fragment that needs a prefix decides what it means there.
+    fn root_namespaces(&self) -> Vec<(&str, &str)> {
+        let mut root = vec![("", PIDF)];
+        if !self.persons.is_empty() || !self.devices.is_empty() {
+            root.push(("dm", DATA_MODEL));
+        }
+        let tuples = self.tuples.iter().flat_map(|t| t.status.iter().chain(&t.extensions));
+        let persons = self.persons.iter().flat_map(|p| &p.extensions);
+        let devices = self.devices.iter().flat_map(|d| &d.extensions);
+        let fragments = tuples.chain(persons).chain(devices).chain(&self.extensions);
+        for (prefix, uri) in fragments.flat_map(|f| f.needs()) {
+            if root.len() < MAX_ROOT_NAMESPACES && !root.iter().any(|(known, _)| known == prefix) {
+                root.push((prefix, uri));
+            }
+        }
+        root
+    }
+}
+
+struct Writer<'p> {
+    text: String,
+    most: usize,
+    root: Vec<(&'p str, &'p str)>,
+}
+
+impl Writer<'_> {
+    fn tuple(&mut self, tuple: &Tuple) -> Option<()> {
+        self.open_with_id("tuple", &tuple.id);
+        match (tuple.basic, tuple.status.is_empty()) {
+            (None, true) => self.text.push_str("<status/>"),
+            (basic, _) => {
+                self.text.push_str("<status>");
+                if let Some(basic) = basic {
+                    self.leaf("basic", basic.as_str());
+                }
+                self.fragments(&tuple.status)?;
+                self.text.push_str("</status>");
+            }
+        }
+        self.fragments(&tuple.extensions)?;
+        if let Some(contact) = &tuple.contact {
+            self.text.push_str("<contact");
+            if let Some(priority) = &contact.priority {
+                self.attribute("priority", priority);
+            }
+            self.text.push('>');
+            escape(&mut self.text, &contact.uri);
+            self.text.push_str("</contact>");
+        }
+        self.closing("", &tuple.notes, tuple.timestamp.as_deref())?;
+        self.text.push_str("</tuple>\n");
+        self.within()
+    }
+
+    fn closing(&mut self, prefix: &str, notes: &[Note], timestamp: Option<&str>) -> Option<()> {
+        for note in notes {
+            self.note(&format!("{prefix}note"), note)?;
+        }
+        if let Some(timestamp) = timestamp {
+            self.leaf(&format!("{prefix}timestamp"), timestamp);
+        }
+        self.within()
+    }
+
+    fn note(&mut self, name: &str, note: &Note) -> Option<()> {
+        self.text.push('<');
+        self.text.push_str(name);
+        if let Some(lang) = &note.lang {
+            self.attribute("xml:lang", lang);
+        }
+        self.text.push('>');
+        escape(&mut self.text, &note.text);
+        self.close(name);
+        self.within()
+    }
+
+    fn fragments(&mut self, fragments: &[Fragment]) -> Option<()> {
+        for fragment in fragments {
+            let (start, rest) = fragment.split();
+            self.text.push_str(start);
+            for (prefix, uri) in fragment.needs() {
+                let known = self.root.iter().any(|&(p, u)| p == prefix && u == uri);
+                if !known {
+                    self.declare(prefix, uri);
+                }
+            }
+            self.text.push_str(rest);
+            self.within()?;
+        }
+        Some(())
+    }
+
+    fn declare(&mut self, prefix: &str, uri: &str) {
+        if prefix.is_empty() {
+            self.attribute("xmlns", uri);
+        } else {
+            self.attribute(&format!("xmlns:{prefix}"), uri);
+        }
+    }
+
+    fn attribute(&mut self, name: &str, value: &str) {
+        self.text.push(' ');
+        self.text.push_str(name);
+        self.text.push_str("=\"");
+        escape(&mut self.text, value);
+        self.text.push('"');
+    }
+
+    fn open_with_id(&mut self, name: &str, id: &str) {
+        self.text.push('<');
+        self.text.push_str(name);
+        self.attribute("id", id);
+        self.text.push('>');
+    }
+
+    fn leaf(&mut self, name: &str, text: &str) {
+        self.text.push('<');
+        self.text.push_str(name);
+        self.text.push('>');
+        escape(&mut self.text, text);
+        self.close(name);
+    }
+
+    fn close(&mut self, name: &str) {
+        self.text.push_str("</");
+        self.text.push_str(name);
+        self.text.push('>');
+    }
+
+    fn within(&self) -> Option<()> {
+        (self.text.len() <= self.most).then_some(())
+    }
+}
+
+impl Basic {
+    /// `open` or `closed` (RFC 3863 4.1.4).
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Basic::Open => "open",
+            Basic::Closed => "closed",
+        }
+    }
+}
+
+/// Text or an attribute's value in double quotes; line ends and tabs survive as references, what XML cannot carry is left out.
+fn escape(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\r' => out.push_str("&#13;"),
+            '\n' => out.push_str("&#10;"),
+            '\t' => out.push_str("&#9;"),
+            c if is_xml_char(c) => out.push(c),
+            _ => {}
+        }
+    }
+}
+
+/// More go on the fragments: a root with hundreds would be refused by others as it is by us.
+const MAX_ROOT_NAMESPACES: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markup_and_line_ends_in_values_cannot_leave_their_place_a04() {
+        let mut out = String::new();
+        escape(&mut out, "a<b>&\"\r\n\t\u{1}\u{FFFE}é");
+        assert_eq!(out, "a&lt;b&gt;&amp;&quot;&#13;&#10;&#9;é");
+    }
+}

@@ -1,0 +1,98 @@
+//! Homes and documents for the tests of this module.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::model::{
+    Aor, Binding, BindingKey, EntityTag, Flow, HomeState, Package, Publication, PublicationId, Subscription,
+    SubscriptionId, Timestamp, Transport,
+};
+
+pub const NOW: Timestamp = Timestamp(1_795_217_355_123);
+
+pub fn alice() -> Aor {
+    Aor::new("alice", "example.org").unwrap()
+}
+
+pub fn home() -> HomeState {
+    HomeState::empty(alice())
+}
+
+/// A document of alice's.
+pub fn pidf(inner: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\"?><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" \
+         xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" \
+         entity=\"sip:alice@example.org\">{inner}</presence>"
+    )
+}
+
+pub fn publish(home: &mut HomeState, id: u128, body: &str) {
+    home.publications.push(Arc::new(Publication {
+        aor: home.aor.clone(),
+        id: PublicationId(id),
+        package: Package::Presence,
+        tag: EntityTag(id),
+        content_type: "application/pidf+xml".to_owned(),
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        created_at: NOW,
+        modified_at: NOW.after_secs(u32::try_from(id).unwrap_or(0)),
+        expires_at: NOW.after_secs(600),
+    }));
+}
+
+pub fn register(home: &mut HomeState, nth: u32, instance: Option<&str>) {
+    let flow = Flow {
+        transport: Transport::Udp,
+        local: "192.0.2.1:5060".parse().unwrap(),
+        remote: "198.51.100.7:5062".parse().unwrap(),
+        connection: 0,
+    };
+    home.bindings.push(Arc::new(Binding {
+        aor: home.aor.clone(),
+        key: BindingKey(format!("sip:alice@198.51.100.{nth}:5062")),
+        contact: format!("sip:alice@198.51.100.{nth}:5062"),
+        params: String::new(),
+        q: 1000,
+        instance: instance.map(str::to_owned),
+        reg_id: None,
+        path: Vec::new(),
+        call_id: format!("call-{nth}"),
+        cseq: 1,
+        flow,
+        direct: true,
+        user_agent: "phone".to_owned(),
+        created_at: NOW.after_secs(nth),
+        refreshed_at: NOW,
+        expires_at: NOW.after_secs(300 + nth),
+    }));
+}
+
+pub fn watch(home: &mut HomeState, watcher: &Aor, expires_at: Timestamp) {
+    home.subscriptions.push(Arc::new(Subscription {
+        id: SubscriptionId(7),
+        presentity: home.aor.clone(),
+        watcher: watcher.clone(),
+        package: Package::Presence,
+        event_id: None,
+        call_id: "c".to_owned(),
+        local_tag: "l".to_owned(),
+        remote_tag: "r".to_owned(),
+        local_address: home.aor.uri(),
+        remote_address: watcher.uri(),
+        remote_target: "sip:w@192.0.2.9".to_owned(),
+        route_set: Vec::new(),
+        flow: Flow {
+            transport: Transport::Udp,
+            local: "192.0.2.1:5060".parse().unwrap(),
+            remote: "192.0.2.9:5060".parse().unwrap(),
+            connection: 0,
+        },
+        accept: String::new(),
+        remote_cseq: 1,
+        notify_cseq_reserved: 0,
+        created_at: NOW,
+        expires_at,
+    }));
+}

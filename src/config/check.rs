@@ -1,0 +1,285 @@
+//! Ranges, and what must hold between keys. Also where names get their canonical form.
+
+use std::ops::RangeInclusive;
+
+use crate::config::{Config, Listen, host};
+
+/// One thing that does not hold: the keys it concerns (the first one set by somebody is blamed) and why.
+pub(super) struct Found {
+    pub(super) keys: Vec<&'static str>,
+    pub(super) reason: String,
+}
+
+/// Makes host names canonical and returns what is out of range.
+pub(super) fn check(config: &mut Config) -> Vec<Found> {
+    let mut found = Vec::new();
+    names(config, &mut found);
+    places(config, &mut found);
+    for (keys, min, default, max) in intervals(config) {
+        interval(keys, min, default, max, &mut found);
+    }
+    numbers(config, &mut found);
+    found
+}
+
+/// What is allowed but should be known.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let timer_c_s = config.proxy.timer_c_s;
+    if timer_c_s <= TIMER_C_FLOOR_S {
+        warnings.push(format!(
+            "proxy.timer_c_s is {timer_c_s}: RFC 3261 16.6 step 11 asks for more than {TIMER_C_FLOOR_S} s"
+        ));
+    }
+    if config.auth.algorithms.first() == Some(&crate::sip::digest::Algorithm::Md5)
+        && config.auth.algorithms.len() > 1
+    {
+        warnings.push("auth.algorithms offers MD5 before SHA-256: phones take the first they know".into());
+    }
+    warnings
+}
+
+fn names(config: &mut Config, found: &mut Vec<Found>) {
+    if config.domain.is_empty() {
+        let reason = "is not set; it is the one key that is needed, as in `domain = \"example.org\"`".into();
+        found.push(Found { keys: vec!["domain"], reason });
+    } else {
+        canonical("domain", &mut config.domain, found);
+    }
+    for alias in &mut config.aliases {
+        canonical("aliases", alias, found);
+    }
+}
+
+fn canonical(key: &'static str, name: &mut String, found: &mut Vec<Found>) {
+    match host::canonical(name) {
+        Ok(host) => *name = host,
+        Err(wrong) => found.push(Found { keys: vec![key], reason: format!("holds `{name}`, which {wrong}") }),
+    }
+}
+
+fn places(config: &Config, found: &mut Vec<Found>) {
+    let mut say = |key, reason: String| found.push(Found { keys: vec![key], reason });
+    let database = config.database.as_str();
+    let is_file =
+        database.strip_prefix("sqlite:").is_some_and(|file| !file.is_empty() && !file.contains('\0'));
+    let is_postgres = ["postgres://", "postgresql://"]
+        .iter()
+        .any(|scheme| database.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    if !is_file && !is_postgres {
+        // Without the value: it may hold a password.
+        say("database", "must be `sqlite:FILE` or `postgres://user:password@host/name`".into());
+    }
+    if database.starts_with("sqlite::memory") {
+        say("database", "must be a file: what is kept in memory is lost with the process".into());
+    }
+    let socket = config.control_socket.as_os_str().len();
+    if !(1..=MAX_SOCKET_PATH).contains(&socket) {
+        say("control_socket", format!("must be a path of 1 to {MAX_SOCKET_PATH} bytes"));
+    }
+    if let Some(text) = &config.server_header
+        && (text.len() > MAX_SERVER_HEADER || !text.bytes().all(|byte| matches!(byte, b' '..=b'~')))
+    {
+        say("server_header", format!("must be at most {MAX_SERVER_HEADER} printable ASCII characters"));
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.filter) {
+        say(
+            "log.filter",
+            format!("is not a filter ({error}); as in `info` or `info,hither::presence=debug`"),
+        );
+    }
+    listeners(&config.listen, &mut say);
+    let algorithms = &config.auth.algorithms;
+    let repeated =
+        algorithms.iter().enumerate().any(|(at, one)| algorithms.iter().take(at).any(|a| a == one));
+    if algorithms.is_empty() || repeated {
+        say("auth.algorithms", "must name at least one algorithm, each once".into());
+    }
+}
+
+fn listeners(listen: &[Listen], say: &mut impl FnMut(&'static str, String)) {
+    if listen.is_empty() {
+        say("listen", "must name at least one listener, as in `udp:0.0.0.0:5060`".into());
+    }
+    for (at, one) in listen.iter().enumerate() {
+        let same = |other: &Listen| (other.transport, other.bind) == (one.transport, one.bind);
+        if one.bind.port() != 0 && listen.iter().take(at).any(same) {
+            say("listen", format!("names `{one}` twice"));
+        }
+        if one.bind.ip().is_multicast() {
+            say("listen", format!("holds `{one}`, a multicast address"));
+        }
+    }
+}
+
+type Interval = ([&'static str; 3], u32, u32, u32);
+
+fn intervals(config: &Config) -> [Interval; 3] {
+    let Config { registration: r, subscription: s, publication: p, .. } = config;
+    [
+        (
+            ["registration.min_interval_s", "registration.default_interval_s", "registration.max_interval_s"],
+            r.min_interval_s,
+            r.default_interval_s,
+            r.max_interval_s,
+        ),
+        (
+            ["subscription.min_interval_s", "subscription.default_interval_s", "subscription.max_interval_s"],
+            s.min_interval_s,
+            s.default_interval_s,
+            s.max_interval_s,
+        ),
+        (
+            ["publication.min_interval_s", "publication.default_interval_s", "publication.max_interval_s"],
+            p.min_interval_s,
+            p.default_interval_s,
+            p.max_interval_s,
+        ),
+    ]
+}
+
+fn interval(keys: [&'static str; 3], min: u32, default: u32, max: u32, found: &mut Vec<Found>) {
+    for (key, value) in keys.into_iter().zip([min, default, max]) {
+        range(key, u64::from(value), 1..=YEAR_S, found);
+    }
+    if min > default || default > max {
+        let reason = format!("is out of order: min ({min}) <= default ({default}) <= max ({max}) must hold");
+        found.push(Found { keys: keys.to_vec(), reason });
+    }
+}
+
+fn numbers(config: &Config, found: &mut Vec<Found>) {
+    let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+    let Config { registration, subscription, publication, presence, auth, proxy, limits, .. } = config;
+    let all: [(&'static str, u64, RangeInclusive<u64>); 17] = [
+        ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
+        ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
+        ("subscription.max_per_presentity", count(subscription.max_per_presentity), 1..=1_000_000),
+        ("publication.max_per_aor", count(publication.max_per_aor), 1..=1_000),
+        ("presence.notify_burst", presence.notify_burst.into(), 1..=1_000),
+        ("presence.notify_interval_ms", presence.notify_interval_ms, 1..=3_600_000),
+        ("auth.nonce_lifetime_s", auth.nonce_lifetime_s.into(), 1..=86_400),
+        ("proxy.timer_c_s", proxy.timer_c_s.into(), 1..=3_600),
+        // RFC 5393 5.3: Max-Breadth begins at 60.
+        ("proxy.max_forks", count(proxy.max_forks), 1..=60),
+        ("limits.message_bytes", count(limits.message_bytes), 2_048..=1_048_576),
+        ("limits.tcp_connections", count(limits.tcp_connections), 1..=10_000_000),
+        (
+            "limits.tcp_unauthenticated_per_address",
+            count(limits.tcp_unauthenticated_per_address),
+            1..=10_000_000,
+        ),
+        ("limits.tcp_header_deadline_ms", limits.tcp_header_deadline_ms, 10..=600_000),
+        ("limits.tcp_body_deadline_ms", limits.tcp_body_deadline_ms, 10..=600_000),
+        ("limits.tcp_first_request_deadline_ms", limits.tcp_first_request_deadline_ms, 10..=600_000),
+        ("limits.tcp_idle_unauthenticated_s", limits.tcp_idle_unauthenticated_s.into(), 1..=86_400),
+        // Never below 64*T1: an answer may be on its way (RFC 3261 18).
+        ("limits.tcp_idle_s", limits.tcp_idle_s.into(), 32..=YEAR_S),
+    ];
+    for (key, value, allowed) in all {
+        range(key, value, allowed, found);
+    }
+}
+
+fn range(key: &'static str, value: u64, allowed: RangeInclusive<u64>, found: &mut Vec<Found>) {
+    if !allowed.contains(&value) {
+        let reason = format!("is {value}; it must be {} to {}", allowed.start(), allowed.end());
+        found.push(Found { keys: vec![key], reason });
+    }
+}
+
+const YEAR_S: u64 = 31_536_000;
+/// `sun_path` is 108 bytes with its final NUL.
+const MAX_SOCKET_PATH: usize = 100;
+const MAX_SERVER_HEADER: usize = 128;
+const TIMER_C_FLOOR_S: u32 = 180;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(change: impl FnOnce(&mut Config)) -> String {
+        let mut config = Config { domain: "example.org".into(), ..Config::default() };
+        change(&mut config);
+        let found = check(&mut config);
+        found.iter().map(|f| format!("{} {}\n", f.keys.join(" "), f.reason)).collect()
+    }
+
+    #[test]
+    fn the_defaults_hold() {
+        assert_eq!(said(|_| {}), "");
+    }
+
+    #[test]
+    fn the_domain_must_be_a_host() {
+        assert!(said(|c| c.domain = "sip:example.org".into()).starts_with("domain holds `sip:example.org`"));
+        assert!(
+            said(|c| c.aliases = vec!["ok.example".into(), "no no".into()])
+                .starts_with("aliases holds `no no`")
+        );
+    }
+
+    #[test]
+    fn intervals_stand_in_order_and_may_be_short() {
+        assert_eq!(said(|c| (c.registration.min_interval_s, c.registration.default_interval_s) = (1, 1)), "");
+        assert!(
+            said(|c| c.registration.min_interval_s = 0)
+                .contains("registration.min_interval_s is 0; it must be 1 to")
+        );
+        assert!(
+            said(|c| c.subscription.max_interval_s = 1_800)
+                .contains("min (60) <= default (3600) <= max (1800)")
+        );
+        assert!(said(|c| c.publication.min_interval_s = 7_200).contains("publication.min_interval_s"));
+    }
+
+    #[test]
+    fn numbers_have_ranges() {
+        assert!(said(|c| c.registration.max_bindings = 0).contains("registration.max_bindings is 0"));
+        assert!(said(|c| c.proxy.max_forks = 61).contains("proxy.max_forks is 61; it must be 1 to 60"));
+        assert!(said(|c| c.proxy.timer_c_s = 0).contains("proxy.timer_c_s"));
+        assert!(said(|c| c.limits.message_bytes = 100).contains("limits.message_bytes"));
+        assert!(said(|c| c.limits.tcp_idle_s = 31).contains("limits.tcp_idle_s is 31; it must be 32"));
+        assert!(said(|c| c.presence.notify_interval_ms = 0).contains("presence.notify_interval_ms"));
+        assert!(said(|c| c.auth.nonce_lifetime_s = 0).contains("auth.nonce_lifetime_s"));
+    }
+
+    #[test]
+    fn places_must_be_possible() {
+        assert!(
+            said(|c| c.database = "mysql://u:geheim@h/d".into()).contains("database must be `sqlite:FILE`")
+        );
+        assert!(!said(|c| c.database = "mysql://u:geheim@h/d".into()).contains("geheim"));
+        assert!(said(|c| c.database = "sqlite:".into()).contains("database must be"));
+        assert!(said(|c| c.database = "sqlite::memory:".into()).contains("must be a file"));
+        assert_eq!(said(|c| c.database = "postgresql://db/hither".into()), "");
+        assert!(
+            said(|c| c.control_socket = "x".repeat(101).into()).contains("control_socket must be a path")
+        );
+        assert!(said(|c| c.server_header = Some("a\r\nb".into())).contains("printable"));
+        assert!(said(|c| c.log.filter = "hither=loud".into()).contains("log.filter is not a filter"));
+    }
+
+    #[test]
+    fn listeners_are_named_once_and_at_least_one() {
+        assert!(said(|c| c.listen.clear()).contains("at least one listener"));
+        assert!(said(|c| c.listen.push(c.listen[0].clone())).contains("names `udp:0.0.0.0:5060` twice"));
+        assert!(said(|c| c.listen = vec!["udp:224.0.0.1:5060".parse().unwrap()]).contains("multicast"));
+        assert_eq!(said(|c| c.listen = vec!["udp:127.0.0.1:0".parse().unwrap(); 2]), "");
+    }
+
+    #[test]
+    fn algorithms_are_named_once_and_at_least_one() {
+        use crate::sip::digest::Algorithm::Md5;
+        assert!(said(|c| c.auth.algorithms.clear()).contains("auth.algorithms"));
+        assert!(said(|c| c.auth.algorithms = vec![Md5, Md5]).contains("each once"));
+    }
+
+    #[test]
+    fn a_short_timer_c_is_warned_about_rfc3261_16_6() {
+        let mut config = Config { domain: "example.org".into(), ..Config::default() };
+        assert!(warnings(&config).is_empty());
+        config.proxy.timer_c_s = 180;
+        assert!(warnings(&config)[0].contains("16.6"));
+    }
+}

@@ -1,0 +1,272 @@
+//! The sections. Units are in the names: `_s` seconds, `_ms` milliseconds, `_bytes` bytes; everything else is a number of things.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::availability::view::DomainDefault;
+use crate::config::value::{self, Net};
+use crate::sip::digest::Algorithm;
+use crate::transport::ConnectionLimits;
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What is logged: a level, or levels per module. The variable RUST_LOG stands above it.
+    /// Example: `filter = "info,hither::presence=debug"`.
+    pub filter: String,
+    /// `text` for people, `json` for machines. Example: `format = "json"`.
+    pub format: LogFormat,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// `[registration]` (RFC 3261 10.3)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registration {
+    /// A shorter interval is refused with 423 (10.3 step 7). Example: `min_interval_s = 60`.
+    pub min_interval_s: u32,
+    /// What a device gets that asks for nothing. Example: `default_interval_s = 3600`.
+    pub default_interval_s: u32,
+    /// A longer interval is shortened to it. Example: `max_interval_s = 86400`.
+    pub max_interval_s: u32,
+    /// Devices of one user at a time. Example: `max_bindings = 10`.
+    pub max_bindings: usize,
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Registration {
+            min_interval_s: 60,
+            default_interval_s: 3_600,
+            max_interval_s: 86_400,
+            max_bindings: 10,
+        }
+    }
+}
+
+/// `[subscription]` (RFC 6665 4.2.1)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Subscription {
+    /// A shorter interval is refused with 423. Example: `min_interval_s = 60`.
+    pub min_interval_s: u32,
+    /// What a watcher gets that asks for nothing. Example: `default_interval_s = 3600`.
+    pub default_interval_s: u32,
+    /// A longer interval is shortened to it. Example: `max_interval_s = 86400`.
+    pub max_interval_s: u32,
+    /// Live subscriptions of one watcher. Example: `max_per_watcher = 500`.
+    pub max_per_watcher: usize,
+    /// Live subscriptions to one presentity. Example: `max_per_presentity = 10000`.
+    pub max_per_presentity: usize,
+}
+
+impl Default for Subscription {
+    fn default() -> Self {
+        Subscription {
+            min_interval_s: 60,
+            default_interval_s: 3_600,
+            max_interval_s: 86_400,
+            max_per_watcher: 500,
+            max_per_presentity: 10_000,
+        }
+    }
+}
+
+/// `[publication]` (RFC 3903 6)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Publication {
+    /// A shorter interval is refused with 423. Example: `min_interval_s = 60`.
+    pub min_interval_s: u32,
+    /// What a publisher gets that asks for nothing. Example: `default_interval_s = 3600`.
+    pub default_interval_s: u32,
+    /// A longer interval is shortened to it. Example: `max_interval_s = 86400`.
+    pub max_interval_s: u32,
+    /// Live publications of one user (one per device is usual). Example: `max_per_aor = 16`.
+    pub max_per_aor: usize,
+}
+
+impl Default for Publication {
+    fn default() -> Self {
+        Publication { min_interval_s: 60, default_interval_s: 3_600, max_interval_s: 86_400, max_per_aor: 16 }
+    }
+}
+
+/// `[presence]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Presence {
+    /// Answer SUBSCRIBE and PUBLISH for presence at all? Example: `enabled = true`.
+    pub enabled: bool,
+    /// Between users of the domain, where the owner has no rules: `reciprocal` (who watches me may be watched by me),
+    /// `confirm` (the owner decides), `basic` (everybody sees open or closed), `full` (everybody sees everything).
+    /// Example: `default_rule = "confirm"`.
+    #[serde(with = "value::default_rule")]
+    pub default_rule: DomainDefault,
+    /// NOTIFYs of one subscription that may go at once before pacing begins. Example: `notify_burst = 4`.
+    pub notify_burst: u32,
+    /// After the burst, one NOTIFY of a subscription per this time; the newest state wins. Example: `notify_interval_ms = 5000`.
+    pub notify_interval_ms: u64,
+}
+
+impl Default for Presence {
+    fn default() -> Self {
+        Presence {
+            enabled: true,
+            default_rule: DomainDefault::Reciprocal,
+            notify_burst: 4,
+            notify_interval_ms: 5_000,
+        }
+    }
+}
+
+/// `[messaging]` (RFC 3428)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Messaging {
+    /// Deliver MESSAGE at all? Example: `enabled = true`.
+    pub enabled: bool,
+}
+
+impl Default for Messaging {
+    fn default() -> Self {
+        Messaging { enabled: true }
+    }
+}
+
+/// `[auth]` (RFC 3261 22, RFC 8760)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// How long a nonce is good; afterwards a right answer gets `stale=true` and a new one. Example: `nonce_lifetime_s = 300`.
+    pub nonce_lifetime_s: u32,
+    /// Challenges offered, in this order (RFC 8760 2.4: strongest first). Example: `algorithms = ["SHA-256", "MD5"]`.
+    #[serde(with = "value::algorithms")]
+    pub algorithms: Vec<Algorithm>,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Auth { nonce_lifetime_s: 300, algorithms: vec![Algorithm::Sha256, Algorithm::Md5] }
+    }
+}
+
+/// `[proxy]` (RFC 3261 16)
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Proxy {
+    /// How long a call may ring: Timer C, which must be above three minutes (16.6 step 11). Example: `timer_c_s = 200`.
+    pub timer_c_s: u32,
+    /// Devices one request is sent to at once. Example: `max_forks = 10`.
+    pub max_forks: usize,
+    /// Stay in the path of dialogs (16.6 step 4), which phones behind NAT need. Example: `record_route = true`.
+    pub record_route: bool,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Proxy { timer_c_s: 200, max_forks: 10, record_route: true }
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// One whole message. Example: `message_bytes = 65535`.
+    pub message_bytes: usize,
+    /// All TCP connections; beyond it the oldest unauthenticated one is closed. Example: `tcp_connections = 50000`.
+    pub tcp_connections: usize,
+    /// Connections from one address on which nobody has authenticated (an office may stand behind one address).
+    /// Example: `tcp_unauthenticated_per_address = 1000`.
+    pub tcp_unauthenticated_per_address: usize,
+    /// A begun header section must be complete within. Example: `tcp_header_deadline_ms = 5000`.
+    pub tcp_header_deadline_ms: u64,
+    /// A body must be complete within. Example: `tcp_body_deadline_ms = 10000`.
+    pub tcp_body_deadline_ms: u64,
+    /// The first valid request must come within. Example: `tcp_first_request_deadline_ms = 5000`.
+    pub tcp_first_request_deadline_ms: u64,
+    /// An idle connection on which nobody has authenticated is closed after. Example: `tcp_idle_unauthenticated_s = 30`.
+    pub tcp_idle_unauthenticated_s: u32,
+    /// Any idle connection is closed after; keep it above the usual registration interval. Example: `tcp_idle_s = 3900`.
+    pub tcp_idle_s: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            message_bytes: 65_535,
+            tcp_connections: 50_000,
+            tcp_unauthenticated_per_address: 1_000,
+            tcp_header_deadline_ms: 5_000,
+            tcp_body_deadline_ms: 10_000,
+            tcp_first_request_deadline_ms: 5_000,
+            tcp_idle_unauthenticated_s: 30,
+            tcp_idle_s: 3_900,
+        }
+    }
+}
+
+impl Limits {
+    /// Caps of the language.
+    pub fn message(&self) -> crate::sip::Limits {
+        crate::sip::Limits { message: self.message_bytes, ..crate::sip::Limits::default() }
+    }
+    /// Caps and deadlines of connections.
+    pub fn connections(&self) -> ConnectionLimits {
+        ConnectionLimits {
+            message: self.message(),
+            header_deadline: Duration::from_millis(self.tcp_header_deadline_ms),
+            body_deadline: Duration::from_millis(self.tcp_body_deadline_ms),
+            first_request_deadline: Duration::from_millis(self.tcp_first_request_deadline_ms),
+            idle_unauthenticated: Duration::from_secs(self.tcp_idle_unauthenticated_s.into()),
+            idle: Duration::from_secs(self.tcp_idle_s.into()),
+            unauthenticated_per_address: self.tcp_unauthenticated_per_address,
+            connections: self.tcp_connections,
+            write_buffer: WRITE_BUFFER,
+        }
+    }
+}
+
+/// `[contact]`
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Contact {
+    /// Networks a Contact may not point to, beside those that are always refused (a device is reached at the address it
+    /// registered from in any case). Default: none. Example: `deny = ["10.0.0.0/8"]`.
+    pub deny: Vec<Net>,
+}
+
+/// Bytes waiting for one slow reader: a few dozen NOTIFYs.
+const WRITE_BUFFER: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connection_limits_carry_the_configured_values() {
+        let limits = Limits { message_bytes: 4_096, tcp_idle_s: 40, ..Limits::default() }.connections();
+        assert_eq!(limits.message.message, 4_096);
+        assert_eq!(limits.idle, Duration::from_secs(40));
+        assert_eq!(limits.header_deadline, Duration::from_secs(5));
+    }
+}

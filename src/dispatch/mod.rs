@@ -1,0 +1,316 @@
+//! Each request that begins something, in order: where does it go ([`route`]), who sent it, then the service that answers.
+
+pub mod route;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tracing::debug_span;
+
+use crate::auth::{Auth, Authenticated, Identity, Marks, Role, digest};
+use crate::dispatch::route::{Destination, Own, Route};
+use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
+use crate::messaging::admission;
+use crate::model::{Aor, Flow, Package, Reject, Timestamp};
+use crate::presence::Presence;
+use crate::proxy::{Hop, Proxy};
+use crate::registrar::Registrar;
+use crate::sip::{HeaderName, Method, Request, StatusCode, Uri};
+
+/// What is switched on, and who we are.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// The domain.
+    pub domain: String,
+    /// Other names of the domain.
+    pub aliases: Vec<String>,
+    /// Names that listeners advertise.
+    pub advertised: Vec<(String, u16)>,
+    /// Ports we listen on.
+    pub ports: Vec<u16>,
+    /// SUBSCRIBE and PUBLISH are answered.
+    pub presence: bool,
+    /// MESSAGE is delivered.
+    pub messaging: bool,
+}
+
+/// The handler of the endpoint.
+pub struct Dispatch {
+    endpoint: Arc<Endpoint>,
+    auth: Arc<Auth>,
+    marks: Arc<Marks>,
+    registrar: Registrar,
+    presence: Arc<Presence>,
+    proxy: Arc<Proxy>,
+    policy: Policy,
+    draining: AtomicBool,
+}
+
+impl std::fmt::Debug for Dispatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dispatch").field("policy", &self.policy).finish_non_exhaustive()
+    }
+}
+
+impl Dispatch {
+    /// Joins the services.
+    pub fn new(
+        endpoint: Arc<Endpoint>,
+        auth: Arc<Auth>,
+        marks: Arc<Marks>,
+        registrar: Registrar,
+        presence: Arc<Presence>,
+        proxy: Arc<Proxy>,
+        policy: Policy,
+    ) -> Dispatch {
+        Dispatch {
+            endpoint,
+            auth,
+            marks,
+            registrar,
+            presence,
+            proxy,
+            policy,
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on what begins something new is answered 503; what is in hand goes on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn dispatch(&self, incoming: Incoming) {
+        let now = clock::now();
+        let request = incoming.request();
+        let is_domain = |host: &str| self.is_domain(host);
+        let is_own = |address| self.endpoint.sockets().is_own(address);
+        let own = Own {
+            domain: &self.policy.domain,
+            is_domain: &is_domain,
+            advertised: &self.policy.advertised,
+            ports: &self.policy.ports,
+            is_own: &is_own,
+        };
+        let route = match route::route(request, &own, &self.marks) {
+            Ok(route) => route,
+            Err(reject) => return incoming.reject(&reject),
+        };
+        if let Destination::Dialog(_, flow) = route.destination {
+            return self.in_dialog(incoming, route.own_routes, flow);
+        }
+        if *request.method() == Method::Ack {
+            return crate::endpoint::count(&self.endpoint.counters.stray_acks);
+        }
+        if self.draining.load(Ordering::Acquire) {
+            let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, "2");
+            return incoming.reject(&reject);
+        }
+        match (request.method(), &route.destination) {
+            (Method::Register, Destination::Server) => self.register(incoming, &own, now),
+            (Method::Register, Destination::User(_)) => {
+                // 10.2: the Request-URI of a REGISTER names a domain, no user.
+                let what = "REGISTER names a domain, not a user";
+                incoming.reject(&Reject::because(StatusCode::BAD_REQUEST, what));
+            }
+            (Method::Options, Destination::Server) => self.capabilities(&incoming),
+            (_, Destination::Server) => incoming.reject(&self.not_allowed()),
+            (Method::Publish | Method::Subscribe, Destination::User(target)) => {
+                let target = target.clone();
+                self.event_state(incoming, &own, target, now);
+            }
+            _ => self.forward(incoming, &own, route, now),
+        }
+    }
+
+    /// REGISTER: RFC 3261 10.3.
+    fn register(&self, incoming: Incoming, own: &Own<'_>, now: Timestamp) {
+        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
+        else {
+            return;
+        };
+        let target = request.to().ok().and_then(|to| own.aor(&to.uri));
+        match target {
+            Some(target) => {
+                let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
+                self.registrar.register(request, flow, transaction, identity.aor(), target, now, is_ours);
+            }
+            None => transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND)),
+        }
+    }
+
+    /// PUBLISH and SUBSCRIBE to a user of ours.
+    fn event_state(&self, incoming: Incoming, own: &Own<'_>, target: Aor, now: Timestamp) {
+        if !self.policy.presence {
+            return incoming.reject(&self.not_allowed());
+        }
+        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
+        else {
+            return;
+        };
+        if !self.auth.accounts().exists(&target) {
+            return transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND));
+        }
+        match request.method() {
+            Method::Publish => self.presence.publish(request, transaction, identity.aor(), target, now),
+            _ => self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now),
+        }
+    }
+
+    /// Everything else: to the devices of a user, if the sender is somebody we know.
+    fn forward(&self, incoming: Incoming, own: &Own<'_>, route: Route, now: Timestamp) {
+        let request = incoming.request();
+        let checked = self.may_be_forwarded(request).and_then(|()| route::next_max_forwards(request));
+        let max_forwards = match checked {
+            Ok(left) => left,
+            Err(reject) => return incoming.reject(&reject),
+        };
+        let from_us = request.from().is_ok_and(|from| own.is_ours(&from.uri) || is_anonymous(&from.uri));
+        if route.destination == Destination::Foreign && !from_us {
+            // `A19`: from elsewhere to elsewhere, never.
+            return incoming.reject(&Reject::new(StatusCode::FORBIDDEN));
+        }
+        let Some((request, flow, transaction, _identity)) = self.identified(incoming, Role::Proxy, own, now)
+        else {
+            return;
+        };
+        let Destination::User(target) = route.destination else {
+            let what = "Other domains are not reached from here";
+            return transaction.reject(&request, &Reject::because(StatusCode::FORBIDDEN, what));
+        };
+        if !self.auth.accounts().exists(&target) {
+            return transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND));
+        }
+        let hop = Hop { max_forwards, own_routes: route.own_routes };
+        self.proxy.to_user(request, flow, transaction, &target, hop, now);
+    }
+
+    fn may_be_forwarded(&self, request: &Request) -> Result<(), Reject> {
+        route::proxy_require(request)?;
+        match request.method() {
+            Method::Message if !self.policy.messaging => Err(self.not_allowed()),
+            Method::Message => admission::admit(request),
+            // These live inside dialogs only, and this one has no To tag.
+            Method::Bye | Method::Prack | Method::Update | Method::Notify => {
+                Err(Reject::new(StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A request inside a dialog that we forwarded: its mark is its permission.
+    fn in_dialog(&self, incoming: Incoming, own_routes: usize, to: Flow) {
+        let checked = route::proxy_require(incoming.request())
+            .and_then(|()| route::next_max_forwards(incoming.request()));
+        if *incoming.request().method() == Method::Ack {
+            let Ok(max_forwards) = checked else { return };
+            let (request, flow) = (incoming.request().clone(), *incoming.flow());
+            return self.proxy.in_dialog(request, flow, None, to, Hop { max_forwards, own_routes });
+        }
+        let max_forwards = match checked {
+            Ok(left) => left,
+            Err(reject) => return incoming.reject(&reject),
+        };
+        let Some((request, flow, transaction)) = incoming.accept() else { return };
+        self.proxy.in_dialog(request, flow, Some(transaction), to, Hop { max_forwards, own_routes });
+    }
+
+    /// Who sent it? Challenges without keeping anything; with right credentials makes the transaction, spends the nonce count and checks From.
+    fn identified(
+        &self,
+        incoming: Incoming,
+        role: Role,
+        own: &Own<'_>,
+        now: Timestamp,
+    ) -> Option<(Request, Flow, ServerTransaction, Identity)> {
+        let source = incoming.flow().remote.ip();
+        let salt = self.endpoint.random().bits64();
+        let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
+        let status = match role {
+            Role::Server => StatusCode::UNAUTHORIZED,
+            Role::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        };
+        match self.auth.authenticate(incoming.request(), role, source, now, salt, is_ours) {
+            Authenticated::Challenge(rows) => {
+                let mut writer = incoming.response(status);
+                for row in rows {
+                    writer.header(role.challenge(), row);
+                }
+                incoming.reply(&writer.finish());
+                None
+            }
+            Authenticated::As(identity) => {
+                let (request, flow, transaction) = incoming.accept()?;
+                if !self.auth.spend(&identity, now) {
+                    let mut writer = transaction.response(&request, status);
+                    for row in self.auth.stale(&request, source, now, salt) {
+                        writer.header(role.challenge(), row);
+                    }
+                    transaction.respond(status, writer.finish());
+                    return None;
+                }
+                self.endpoint.sockets().authenticated(&flow);
+                if !digest::may_use_from(identity.aor(), &request, |uri| own.aor(uri)) {
+                    // `A18`: the credentials are somebody else's.
+                    transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
+                    return None;
+                }
+                Some((request, flow, transaction, identity))
+            }
+        }
+    }
+
+    /// OPTIONS to the server (11.2): what it would say to anybody; no state, no challenge.
+    fn capabilities(&self, incoming: &Incoming) {
+        let mut writer = incoming.response(StatusCode::OK);
+        writer.header(HeaderName::Allow, self.allow());
+        if self.policy.presence {
+            writer.header(HeaderName::AllowEvents, Package::ALL.map(Package::as_str).join(", "));
+            writer.header(HeaderName::Accept, "application/pidf+xml");
+        } else {
+            writer.header(HeaderName::Accept, "");
+        }
+        writer.header(HeaderName::AcceptEncoding, "identity");
+        writer.header(HeaderName::AcceptLanguage, "en");
+        writer.header(HeaderName::Supported, "path");
+        incoming.reply(&writer.finish());
+    }
+
+    fn not_allowed(&self) -> Reject {
+        Reject::new(StatusCode::METHOD_NOT_ALLOWED).with(HeaderName::Allow, self.allow())
+    }
+
+    fn allow(&self) -> &'static str {
+        match (self.policy.presence, self.policy.messaging) {
+            (true, true) => {
+                "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH"
+            }
+            (true, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH",
+            (false, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE",
+            (false, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER",
+        }
+    }
+
+    fn is_domain(&self, host: &str) -> bool {
+        self.policy.domain.eq_ignore_ascii_case(host)
+            || self.policy.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(host))
+    }
+}
+
+impl Handler for Dispatch {
+    fn request(&self, incoming: Incoming) {
+        let span = debug_span!(
+            "request",
+            method = incoming.request().method().as_str(),
+            call_id = incoming.request().call_id().unwrap_or_default(),
+            flow = %incoming.flow(),
+        );
+        span.in_scope(|| self.dispatch(incoming));
+    }
+
+    fn closed(&self, _: &Flow) {}
+}
+
+fn is_anonymous(uri: &Uri<'_>) -> bool {
+    matches!(uri.host_port.host, crate::sip::Host::Name(name) if name.eq_ignore_ascii_case("anonymous.invalid"))
+}

@@ -1,0 +1,301 @@
+//! What a request is for (RFC 3261 16.3 and 16.4): this server, a user of ours, a dialog we forwarded, or none of these. Pure.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::auth::{Marks, Side};
+use crate::model::{Aor, Flow, Reject};
+use crate::sip::{HeaderName, Host, Method, Request, Scheme, StatusCode, Uri};
+
+/// The names and addresses that mean this server.
+pub struct Own<'a> {
+    /// The domain.
+    pub domain: &'a str,
+    /// Is this host name (or address text) the domain or an alias?
+    pub is_domain: &'a dyn Fn(&str) -> bool,
+    /// Names that listeners advertise, with their ports.
+    pub advertised: &'a [(String, u16)],
+    /// Ports we listen on.
+    pub ports: &'a [u16],
+    /// Is this an address we listen on?
+    pub is_own: &'a dyn Fn(SocketAddr) -> bool,
+}
+
+impl Own<'_> {
+    /// Does this URI lead to us? The domain's names do with no port or one of ours; addresses only with the port we listen on.
+    pub fn is_ours(&self, uri: &Uri<'_>) -> bool {
+        let port = uri.host_port.port;
+        let port_fits = port.is_none_or(|port| self.ports.contains(&port));
+        let advertised = |host: &str| {
+            self.advertised
+                .iter()
+                .any(|(name, known)| name.eq_ignore_ascii_case(host) && port.unwrap_or(5060) == *known)
+        };
+        let address = |ip: IpAddr, text: &str| {
+            (port_fits && (self.is_domain)(text))
+                || advertised(text)
+                || (self.is_own)(SocketAddr::new(ip, port.unwrap_or(5060)))
+        };
+        match uri.host_port.host {
+            Host::Name(name) => {
+                (port_fits && (self.is_domain)(name.trim_end_matches('.'))) || advertised(name)
+            }
+            Host::V4(ip) => address(ip.into(), &ip.to_string()),
+            Host::V6(ip) => address(ip.into(), &format!("[{ip}]")),
+        }
+    }
+
+    /// The address of record that a URI of ours means: every name and address of ours is the domain (10.3 step 5).
+    pub fn aor(&self, uri: &Uri<'_>) -> Option<Aor> {
+        if !self.is_ours(uri) {
+            return None;
+        }
+        Aor::new(&uri.user_decoded()?, self.domain)
+    }
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Destination {
+    /// This server itself: no user part.
+    Server,
+    /// A user of our domain (who may not exist).
+    User(Aor),
+    /// The other side of a dialog whose mark is true.
+    Dialog(Side, Flow),
+    /// Another domain.
+    Foreign,
+}
+
+/// A destination and what 16.4 took away to find it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Route {
+    /// Where to.
+    pub destination: Destination,
+    /// Route elements of ours at the top, to be dropped.
+    pub own_routes: usize,
+}
+
+/// Decides where a request goes, before anybody is authenticated.
+///
+/// # Errors
+/// 416 for a scheme that is not routed; 403 for Routes of others in a request that begins something (`A20`); 481 for a request inside a dialog
+/// that we did not forward (`A32`); 400 for Routes that do not parse.
+pub fn route(request: &Request, own: &Own<'_>, marks: &Marks) -> Result<Route, Reject> {
+    let uri = request.uri().map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?;
+    if !matches!(uri.scheme, Scheme::Sip | Scheme::Im | Scheme::Pres) {
+        // 16.3 step 2. SIPS is routed once there is TLS to route it over.
+        return Err(Reject::new(StatusCode::UNSUPPORTED_URI_SCHEME));
+    }
+    let to_tag = request.to().ok().and_then(|to| to.tag());
+    let mut own_routes = 0;
+    let mut others = false;
+    let mut dialog = None;
+    for element in request.addresses(HeaderName::Route) {
+        let element = element.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?;
+        if others || !own.is_ours(&element.uri) {
+            others = true;
+            continue;
+        }
+        own_routes += 1;
+        if let (Some(user), Some(to_tag)) = (element.uri.user, to_tag) {
+            dialog = dialog.or_else(|| read_mark(request, marks, user, to_tag));
+        }
+    }
+    if let Some((side, flow)) = dialog {
+        return Ok(Route { destination: Destination::Dialog(side, flow), own_routes });
+    }
+    let ours = own.is_ours(&uri);
+    if to_tag.is_some() && !answered_by_us(request.method(), &uri, ours) {
+        return Err(Reject::new(StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST));
+    }
+    if others {
+        return Err(Reject::because(StatusCode::FORBIDDEN, "Preloaded Route not allowed"));
+    }
+    let destination = match own.aor(&uri) {
+        Some(aor) => Destination::User(aor),
+        None if ours && uri.user.is_none() => Destination::Server,
+        None if ours => return Err(Reject::new(StatusCode::NOT_FOUND)),
+        None => Destination::Foreign,
+    };
+    Ok(Route { destination, own_routes })
+}
+
+/// Requests with a To tag that end here: a SUBSCRIBE inside a dialog with our notifier (its Contact has our `gr`), and REGISTER and PUBLISH, which know no
+/// dialogs (RFC 3261 10.2, RFC 3903 4), whatever a client writes into To.
+fn answered_by_us(method: &Method, uri: &Uri<'_>, ours: bool) -> bool {
+    match method {
+        Method::Subscribe => ours && uri.params.has("gr"),
+        Method::Register | Method::Publish => true,
+        _ => false,
+    }
+}
+
+fn read_mark(request: &Request, marks: &Marks, user: &str, to_tag: &str) -> Option<(Side, Flow)> {
+    let call_id = request.call_id().ok()?;
+    let from = request.from().ok()?;
+    marks.read(user, call_id, from.tag().unwrap_or_default(), to_tag)
+}
+
+/// 16.3 step 3: the Max-Forwards to write (16.6 step 3).
+///
+/// # Errors
+/// 483 at zero.
+pub fn next_max_forwards(request: &Request) -> Result<u8, Reject> {
+    match request.max_forwards() {
+        Ok(Some(0)) => Err(Reject::new(StatusCode::TOO_MANY_HOPS)),
+        // `A21`: a larger budget than the usual one is not handed on.
+        Ok(Some(left)) => Ok((left - 1).min(MAX_FORWARDS)),
+        Ok(None) => Ok(MAX_FORWARDS),
+        Err(error) => Err(Reject::because(StatusCode::BAD_REQUEST, error.what)),
+    }
+}
+
+/// 16.3 step 5: extensions that a proxy must understand; this one has none.
+///
+/// # Errors
+/// 420 that names them all.
+pub fn proxy_require(request: &Request) -> Result<(), Reject> {
+    let unknown: Vec<_> = request
+        .elements(HeaderName::ProxyRequire)
+        .map(|tag| String::from_utf8_lossy(tag).into_owned())
+        .collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Reject::new(StatusCode::BAD_EXTENSION).with(HeaderName::Unsupported, unknown.join(", ")))
+}
+
+/// The initial value (8.1.1.6).
+const MAX_FORWARDS: u8 = 70;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Transport;
+    use crate::sip::{Limits, Message};
+
+    fn request(line: &str, headers: &str) -> Request {
+        let text = format!(
+            "{line} SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@example.org>;tag=a\r\n\
+             Call-ID: c\r\nCSeq: 1 {}\r\n{headers}\r\n",
+            line.split(' ').next().unwrap()
+        );
+        match Message::parse(text.into(), false, &Limits::default()) {
+            Ok(Message::Request(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn decide(line: &str, headers: &str) -> Result<Route, u16> {
+        let own = Own {
+            domain: "example.org",
+            is_domain: &|host| host.eq_ignore_ascii_case("example.org") || host == "alias.example",
+            advertised: &[("sip.example.org".into(), 5060)],
+            ports: &[5060],
+            is_own: &|address| address == SocketAddr::from(([192, 0, 2, 1], 5060)),
+        };
+        route(&request(line, headers), &own, &marks()).map_err(|reject| reject.status.code())
+    }
+
+    fn marks() -> Marks {
+        Marks::new([1; 32])
+    }
+
+    fn flow(port: u16) -> Flow {
+        let local = SocketAddr::from(([192, 0, 2, 1], 5060));
+        Flow {
+            transport: Transport::Udp,
+            local,
+            remote: SocketAddr::from(([192, 0, 2, 9], port)),
+            connection: 0,
+        }
+    }
+
+    fn to_user(aor: &str) -> Result<Route, u16> {
+        Ok(Route { destination: Destination::User(Aor::from_stored(aor).unwrap()), own_routes: 0 })
+    }
+
+    const TO: &str = "To: <sip:b@example.org>\r\n";
+    const TO_TAG: &str = "To: <sip:b@example.org>;tag=b\r\n";
+
+    #[test]
+    fn every_name_and_address_of_ours_is_the_domain_rfc3261_16_5() {
+        for host in [
+            "example.org",
+            "EXAMPLE.org",
+            "alias.example",
+            "sip.example.org",
+            "192.0.2.1",
+            "192.0.2.1:5060",
+            "example.org:5060",
+        ] {
+            assert_eq!(decide(&format!("MESSAGE sip:b@{host}"), TO), to_user("b@example.org"), "{host}");
+        }
+        for host in ["example.com", "192.0.2.1:5062", "192.0.2.2", "sip.example.org:5070"] {
+            assert_eq!(
+                decide(&format!("MESSAGE sip:b@{host}"), TO).unwrap().destination,
+                Destination::Foreign,
+                "{host}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_user_it_is_for_the_server() {
+        assert_eq!(decide("OPTIONS sip:example.org", TO).unwrap().destination, Destination::Server);
+    }
+
+    #[test]
+    fn schemes_that_are_not_routed_are_416_rfc3261_16_3_step_2() {
+        assert_eq!(decide("OPTIONS nobodyKnowsThisScheme:totallyopaque", TO), Err(416));
+        assert_eq!(decide("INVITE tel:+12025550100", TO), Err(416));
+    }
+
+    #[test]
+    fn our_own_topmost_route_is_taken_and_others_are_refused_a20() {
+        let preloaded = format!("{TO}Route: <sip:192.0.2.1;lr>\r\n");
+        assert_eq!(decide("MESSAGE sip:b@example.org", &preloaded).unwrap().own_routes, 1);
+        let others = format!("{TO}Route: <sip:192.0.2.1;lr>, <sip:10.0.0.1;lr>\r\n");
+        assert_eq!(decide("MESSAGE sip:b@example.org", &others), Err(403));
+        let foreign = format!("{TO}Route: <sip:10.0.0.1;lr>\r\n");
+        assert_eq!(decide("MESSAGE sip:b@example.org", &foreign), Err(403));
+    }
+
+    #[test]
+    fn a_true_mark_leads_into_the_dialog_and_nothing_else_does_a32() {
+        let mark = marks().make("c", "a", &flow(1), &flow(2));
+        let routed = format!("{TO_TAG}Route: <sip:{mark}@192.0.2.1;lr>\r\n");
+        let to_callee = Route { destination: Destination::Dialog(Side::Callee, flow(2)), own_routes: 1 };
+        assert_eq!(decide("BYE sip:b@10.0.0.7", &routed), Ok(to_callee));
+        let other = marks().make("other", "a", &flow(1), &flow(2));
+        let forged = format!("{TO_TAG}Route: <sip:{other}@192.0.2.1;lr>\r\n");
+        assert_eq!(decide("BYE sip:b@10.0.0.7", &forged), Err(481));
+        assert_eq!(decide("BYE sip:b@10.0.0.7", TO_TAG), Err(481));
+        assert_eq!(decide("BYE sip:b@example.org", TO_TAG), Err(481));
+    }
+
+    #[test]
+    fn two_routes_of_ours_are_both_taken_rfc3261_16_4() {
+        let mark = marks().make("c", "a", &flow(1), &flow(2));
+        let routed = format!("{TO_TAG}Route: <sip:{mark}@192.0.2.1;lr>, <sip:{mark}@sip.example.org;lr>\r\n");
+        assert_eq!(decide("BYE sip:b@10.0.0.7", &routed).unwrap().own_routes, 2);
+    }
+
+    #[test]
+    fn max_forwards_counts_down_and_starts_at_70_rfc3261_16_6_step_3() {
+        let next = |headers: &str| {
+            next_max_forwards(&request("MESSAGE sip:b@example.org", headers)).map_err(|r| r.status.code())
+        };
+        assert_eq!(next("Max-Forwards: 10\r\n"), Ok(9));
+        assert_eq!(next(""), Ok(70));
+        assert_eq!(next("Max-Forwards: 255\r\n"), Ok(70));
+        assert_eq!(next("Max-Forwards: 0\r\n"), Err(483));
+    }
+
+    #[test]
+    fn unknown_proxy_requirements_are_named_rfc3261_16_3_step_5() {
+        let reject =
+            proxy_require(&request("MESSAGE sip:b@example.org", "Proxy-Require: foo, bar\r\n")).unwrap_err();
+        assert_eq!(reject.headers[0], (HeaderName::Unsupported, "foo, bar".to_owned()));
+    }
+}

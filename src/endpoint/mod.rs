@@ -1,0 +1,264 @@
+//! The one place where transaction machines meet clock, randomness and sockets.
+//!
+//! Bytes become messages, messages find their transaction, and what is new goes to the [`Handler`] that the server gives, in the very task that
+//! received it. Knows no service.
+
+mod client_side;
+pub mod clock;
+pub mod incoming;
+pub mod random;
+mod server_side;
+mod table;
+mod timer;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
+
+use crate::model::Flow;
+use crate::sip::{Limits, Message, ParseError, Response, Writer};
+use crate::transport::{Receiver, SendError, Sockets};
+
+pub use client_side::ClientId;
+pub use incoming::Incoming;
+pub use random::Random;
+pub use server_side::ServerTransaction;
+
+/// Who decides about requests that begin something new. The server has one (dispatch); tests have another.
+pub trait Handler: Send + Sync + 'static {
+    /// A valid request that belongs to no transaction yet, or an ACK that belongs to none or to a 2xx. Must not block.
+    fn request(&self, incoming: Incoming);
+    /// A connection is gone.
+    fn closed(&self, flow: &Flow);
+}
+
+/// Who is told how a transaction goes (RFC 3261 17): a response context, a notifier's dialog.
+pub trait TransactionUser: Send + Sync {
+    /// Something happened. Called without any lock of the endpoint held; must not block.
+    fn event(self: Arc<Self>, event: UserEvent);
+}
+
+/// What a transaction user hears.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "events are handled where they are made")]
+pub enum UserEvent {
+    /// A response to the client transaction of that number.
+    Response {
+        /// The number given to [`Endpoint::send`].
+        branch: u32,
+        /// The response, top Via still ours.
+        response: Response,
+    },
+    /// No final response came (Timer B or F): treated as 408 (8.1.3.1).
+    Timeout {
+        /// The number given to [`Endpoint::send`].
+        branch: u32,
+    },
+    /// The request could not be delivered: treated as 503 (8.1.3.1).
+    TransportFailed {
+        /// The number given to [`Endpoint::send`].
+        branch: u32,
+    },
+    /// The INVITE server transaction was cancelled; the CANCEL has been answered.
+    Cancelled {
+        /// Its Reason header (RFC 3326).
+        reason: Option<String>,
+    },
+    /// A timer of [`Endpoint::wake`] is due.
+    Timer {
+        /// The number given to it.
+        token: u32,
+    },
+}
+
+/// Transactions, tasks and counters over the sockets.
+pub struct Endpoint {
+    sockets: Arc<Sockets>,
+    random: Random,
+    servers: server_side::Servers,
+    clients: client_side::Clients,
+    wakes: timer::Wakes,
+    handler: OnceLock<Arc<dyn Handler>>,
+    tasks: Arc<Semaphore>,
+    limits: Limits,
+    server_header: Option<String>,
+    own: OnceLock<Weak<Endpoint>>,
+    /// What came in and went nowhere, by reason.
+    pub counters: Counters,
+}
+
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").finish_non_exhaustive()
+    }
+}
+
+/// Outcomes by closed sets; always on.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "the names are the reasons")]
+pub struct Counters {
+    pub requests: AtomicU64,
+    pub responses: AtomicU64,
+    pub retransmissions: AtomicU64,
+    pub malformed_answered: AtomicU64,
+    pub malformed_dropped: AtomicU64,
+    pub stray_responses: AtomicU64,
+    pub stray_acks: AtomicU64,
+    pub table_full: AtomicU64,
+    pub send_failed: AtomicU64,
+}
+
+impl Counters {
+    /// Names and values, for the operator.
+    pub fn snapshot(&self) -> [(&'static str, u64); 9] {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("requests", value(&self.requests)),
+            ("responses", value(&self.responses)),
+            ("retransmissions", value(&self.retransmissions)),
+            ("malformed_answered", value(&self.malformed_answered)),
+            ("malformed_dropped", value(&self.malformed_dropped)),
+            ("stray_responses", value(&self.stray_responses)),
+            ("stray_acks", value(&self.stray_acks)),
+            ("table_full", value(&self.table_full)),
+            ("send_failed", value(&self.send_failed)),
+        ]
+    }
+}
+
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+impl Endpoint {
+    /// An endpoint over bound sockets. `server_header`: value of Server and User-Agent, if any.
+    pub fn new(sockets: Arc<Sockets>, limits: Limits, server_header: Option<String>) -> Arc<Endpoint> {
+        let endpoint = Arc::new(Endpoint {
+            sockets,
+            random: Random::new(),
+            servers: server_side::Servers::default(),
+            clients: client_side::Clients::default(),
+            wakes: timer::Wakes::default(),
+            handler: OnceLock::new(),
+            tasks: Arc::new(Semaphore::new(MAX_TASKS)),
+            limits,
+            server_header,
+            own: OnceLock::new(),
+            counters: Counters::default(),
+        });
+        let _ = endpoint.own.set(Arc::downgrade(&endpoint));
+        endpoint
+    }
+
+    /// Starts the sockets and the timers. They end after `stop`; see [`Endpoint::drained`].
+    pub fn run(self: &Arc<Self>, handler: Arc<dyn Handler>, stop: watch::Receiver<bool>) {
+        let _ = self.handler.set(handler);
+        self.sockets.run(self.clone(), stop.clone());
+        self.clone().run_timers(stop);
+    }
+
+    /// The sockets beneath.
+    pub fn sockets(&self) -> &Arc<Sockets> {
+        &self.sockets
+    }
+
+    /// Randomness for tags, branches and tokens.
+    pub fn random(&self) -> &Random {
+        &self.random
+    }
+
+    /// Sends bytes that belong to no transaction (an ACK for a 2xx, a response without state).
+    pub fn send_stateless(&self, flow: &Flow, bytes: &Bytes) -> Result<(), SendError> {
+        let sent = self.sockets.send(flow, bytes);
+        if sent.is_err() {
+            count(&self.counters.send_failed);
+        }
+        sent
+    }
+
+    /// Runs something that must wait. `false`: as many tasks run as may; nothing was started.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the endpoint owns these tasks: bounded by the semaphore, awaited by `drained`"
+    )]
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> bool {
+        let Ok(permit) = self.tasks.clone().try_acquire_owned() else {
+            count(&self.counters.table_full);
+            return false;
+        };
+        tokio::spawn(async move {
+            task.await;
+            drop(permit);
+        });
+        true
+    }
+
+    /// Waits until all tasks of [`Endpoint::spawn`] have ended.
+    pub async fn drained(&self) {
+        let all = u32::try_from(MAX_TASKS).unwrap_or(u32::MAX);
+        drop(self.tasks.acquire_many(all).await);
+    }
+
+    /// How many server and client transactions are held.
+    pub fn transactions(&self) -> (usize, usize) {
+        (self.servers.len(), self.clients.len())
+    }
+
+    /// The value of a Via that we put on top: `SIP/2.0/UDP host:port;branch=..;rport` (RFC 3261 16.6 step 8, RFC 3581 3).
+    pub fn via(&self, flow: &Flow, branch: &str) -> String {
+        let (host, port) = self.sockets.sent_by(flow);
+        format!("SIP/2.0/{} {host}:{port};branch={branch};rport", flow.transport.via_token())
+    }
+
+    /// A URI of ours as a peer on this flow should see it: `sip:[user@]host:port[;transport=tcp]`.
+    pub fn own_uri(&self, flow: &Flow, user: Option<&str>) -> String {
+        let (host, port) = self.sockets.sent_by(flow);
+        let at = user.map(|user| format!("{user}@")).unwrap_or_default();
+        let transport = if flow.transport.is_reliable() { ";transport=tcp" } else { "" };
+        format!("sip:{at}{host}:{port}{transport}")
+    }
+
+    /// The real addresses we are bound to.
+    pub fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.listeners().iter().map(|l| l.local).collect()
+    }
+
+    fn arc(&self) -> Option<Arc<Endpoint>> {
+        self.own.get().and_then(Weak::upgrade)
+    }
+
+    fn with_server_header(&self, mut writer: Writer) -> Writer {
+        if let Some(server) = &self.server_header {
+            writer.header(crate::sip::HeaderName::Server, server);
+        }
+        writer
+    }
+}
+
+impl Receiver for Endpoint {
+    fn received(&self, bytes: Bytes, flow: Flow) {
+        let Some(endpoint) = self.arc() else { return };
+        match Message::parse(bytes.clone(), flow.transport.is_reliable(), &self.limits) {
+            Ok(Message::Request(request)) => incoming::request(&endpoint, request, flow),
+            Ok(Message::Response(response)) => self.response(response, &flow),
+            Err(error) => incoming::malformed(self, error, &bytes, &flow),
+        }
+    }
+
+    fn malformed(&self, error: ParseError, head: Option<Bytes>, flow: Flow) {
+        incoming::malformed(self, error, &head.unwrap_or_default(), &flow);
+    }
+
+    fn closed(&self, flow: Flow) {
+        self.fail_flow(&flow);
+        if let Some(handler) = self.handler.get() {
+            handler.closed(&flow);
+        }
+    }
+}
+
+/// Tasks that wait for something; beyond it work is shed.
+const MAX_TASKS: usize = 10_000;

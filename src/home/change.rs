@@ -1,0 +1,177 @@
+//! One change of one home: enter, decide, commit, apply, act.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::home::{Decision, Homes, MAX_WAITING, Shard, Slot};
+use crate::model::{Aor, Durability, HomeState, Moved, Plan, Reject, Row};
+
+/// Under which durability a decision is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The store answers: durable rows are on disk before anybody hears of them.
+    Durable,
+    /// The store is away: rows live in memory, are written when it is back, and expiries are capped by the decision.
+    Volatile,
+}
+
+/// Why a change did not happen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The decision was no.
+    Reject(Reject),
+    /// Our store or our queue could not take it: 503 with Retry-After, memory untouched.
+    Fault,
+}
+
+/// A change that waits for its turn.
+pub(super) trait Job: Send {
+    /// Decides on this state. `None`: it was refused and has already acted.
+    fn decide(&mut self, state: &HomeState, mode: Mode) -> Option<Plan>;
+    /// Acts on the end.
+    fn finish(self: Box<Self>, state: Result<&Arc<HomeState>, Refusal>);
+}
+
+struct Waiting<T, D, A> {
+    decide: Option<D>,
+    decided: Option<T>,
+    act: Option<A>,
+}
+
+impl<T, D, A> Job for Waiting<T, D, A>
+where
+    T: Send,
+    D: FnOnce(&HomeState, Mode) -> Decision<T> + Send,
+    A: FnOnce(Result<(T, &Arc<HomeState>), Refusal>) + Send,
+{
+    fn decide(&mut self, state: &HomeState, mode: Mode) -> Option<Plan> {
+        let decide = self.decide.take()?;
+        match decide(state, mode) {
+            Ok((plan, decided)) => {
+                self.decided = Some(decided);
+                Some(plan)
+            }
+            Err(reject) => {
+                if let Some(act) = self.act.take() {
+                    act(Err(Refusal::Reject(reject)));
+                }
+                None
+            }
+        }
+    }
+
+    fn finish(mut self: Box<Self>, state: Result<&Arc<HomeState>, Refusal>) {
+        let Some(act) = self.act.take() else { return };
+        match (state, self.decided.take()) {
+            (Ok(state), Some(decided)) => act(Ok((decided, state))),
+            (Err(refusal), _) => act(Err(refusal)),
+            (Ok(_), None) => act(Err(Refusal::Fault)),
+        }
+    }
+}
+
+impl Homes {
+    /// Changes one home in its turn, first come first served in the order of calls.
+    ///
+    /// - `decide` is pure and gets the state as it will be when all earlier changes are done.
+    /// - `act` is called exactly once, after the rows are on disk and in memory: only now may anybody hear of it.
+    ///
+    /// If nothing has to be awaited (a refusal, a query, a lazy row, an outage) everything happens before this returns.
+    pub fn change<T, D, A>(self: &Arc<Self>, aor: &Aor, decide: D, act: A)
+    where
+        T: Send + 'static,
+        D: FnOnce(&HomeState, Mode) -> Decision<T> + Send + 'static,
+        A: FnOnce(Result<(T, &Arc<HomeState>), Refusal>) + Send + 'static,
+    {
+        let mut shard = self.shard(aor);
+        let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
+        if slot.busy || slot.stale {
+            if slot.queue.len() >= MAX_WAITING {
+                drop(shard);
+                return act(Err(Refusal::Fault));
+            }
+            slot.queue.push_back(Box::new(Waiting { decide: Some(decide), decided: None, act: Some(act) }));
+            if !slot.busy {
+                slot.busy = true;
+                drop(shard);
+                self.drive(aor.clone(), None);
+            }
+            return;
+        }
+        let mode = self.mode();
+        let (plan, decided) = match decide(&slot.state, mode) {
+            Ok(decision) => decision,
+            Err(reject) => {
+                shard.reschedule(aor);
+                drop(shard);
+                return act(Err(Refusal::Reject(reject)));
+            }
+        };
+        if plan.rows.is_empty() || plan.durability == Durability::Lazy || mode == Mode::Volatile {
+            if !plan.rows.is_empty() && !self.store.write_lazily(&plan.rows) {
+                shard.reschedule(aor);
+                drop(shard);
+                return act(Err(Refusal::Fault));
+            }
+            let touched = shard.apply(aor, &plan.rows, plan.moved);
+            let state = shard.slots.get(aor).map(|slot| slot.state.clone());
+            shard.reschedule(aor);
+            drop(shard);
+            let state = state.unwrap_or_else(|| Arc::new(HomeState::empty(aor.clone())));
+            act(Ok((decided, &state)));
+            touched.iter().for_each(|aor| self.mark(aor));
+            return;
+        }
+        slot.busy = true;
+        // Put before the writer while the turn is held, so that the order of decisions is the order of commits.
+        let commit = Box::pin(self.store.commit(plan.rows.clone()));
+        drop(shard);
+        let job: Box<dyn Job> =
+            Box::new(Waiting { decide: None::<D>, decided: Some(decided), act: Some(act) });
+        let mut jobs = SmallVec::new();
+        jobs.push(job);
+        self.drive(
+            aor.clone(),
+            Some(super::driver::Batch { rows: plan.rows, moved: plan.moved, jobs, commit }),
+        );
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        if self.store.is_out() { Mode::Volatile } else { Mode::Durable }
+    }
+}
+
+impl Shard {
+    /// Applies rows to a home and returns the AoRs to mark: this one, and the watchers whose subscription here came or went (what
+    /// *this* user may see of *them* hangs on it: the reciprocal rule).
+    pub(super) fn apply(&mut self, aor: &Aor, rows: &[Row], moved: Moved) -> SmallVec<[Aor; 2]> {
+        let mut touched = SmallVec::new();
+        let Some(slot) = self.slots.get_mut(aor) else { return touched };
+        if rows.is_empty() {
+            return touched;
+        }
+        let state = Arc::make_mut(&mut slot.state);
+        for row in rows {
+            if moved.watchers {
+                match row {
+                    Row::PutSubscription(new) => touched.push(new.watcher.clone()),
+                    Row::DropSubscription(_, id) => {
+                        touched.extend(
+                            state.subscriptions.iter().find(|s| s.id == *id).map(|s| s.watcher.clone()),
+                        );
+                    }
+                    _ => {}
+                }
+            }
+            state.apply(row);
+        }
+        if moved.presence || moved.watchers {
+            state.version += 1;
+        }
+        if moved.presence {
+            touched.push(aor.clone());
+        }
+        touched
+    }
+}

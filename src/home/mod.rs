@@ -1,0 +1,244 @@
+//! The table of homes: read, turn, wheel, Change.
+//!
+//! A service changes an address of record only through [`Homes::change`]: enter, decide, commit, apply, act. Reading is
+//! [`Homes::read`]: a snapshot, never a wait, never a query.
+
+mod change;
+mod driver;
+mod wheel;
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::home::change::Job;
+use crate::model::{Aor, HomeState, Reject, Row, Timestamp};
+use crate::store::Store;
+
+pub use change::{Mode, Refusal};
+
+/// Every home that has anything in it. All of them are loaded at start and stay resident; an AoR that is not in the table has
+/// nothing in the store either, because all writes of the store's rows pass through here.
+#[derive(Debug)]
+pub struct Homes {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    store: Store,
+    clock: Clock,
+    /// AoRs whose presence or watchers moved and that nobody has looked at yet; each stands here once at most.
+    changed: Mutex<VecDeque<Aor>>,
+    changed_wakes: tokio::sync::Notify,
+    /// Drivers that are awaiting a commit or a load.
+    drivers: AtomicUsize,
+    drivers_done: tokio::sync::Notify,
+}
+
+/// Where the time comes from; handed in, so that nothing here reads a clock by itself.
+pub type Clock = fn() -> Timestamp;
+
+#[derive(Debug, Default)]
+struct Shard {
+    slots: HashMap<Aor, Slot>,
+    /// Instants at which something in a home ends, with the home; one entry per home that has something to end.
+    due: std::collections::BTreeSet<(Timestamp, Aor)>,
+}
+
+struct Slot {
+    state: Arc<HomeState>,
+    /// A driver has this home's turn.
+    busy: bool,
+    /// A commit ended `Unknown`: what the store holds is read again before the next decision.
+    stale: bool,
+    /// Waiting changes in order of arrival, at most [`MAX_WAITING`].
+    queue: VecDeque<Box<dyn Job>>,
+    /// Stands in `changed`.
+    marked: bool,
+    /// Its entry in `due`.
+    due: Option<Timestamp>,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Slot")
+            .field("busy", &self.busy)
+            .field("waiting", &self.queue.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Slot {
+    fn empty(aor: Aor) -> Slot {
+        Slot {
+            state: Arc::new(HomeState::empty(aor)),
+            busy: false,
+            stale: false,
+            queue: VecDeque::new(),
+            marked: false,
+            due: None,
+        }
+    }
+}
+
+impl Homes {
+    /// An empty table over a store.
+    pub fn new(store: Store, clock: Clock) -> Arc<Homes> {
+        Arc::new(Homes {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            store,
+            clock,
+            changed: Mutex::default(),
+            changed_wakes: tokio::sync::Notify::new(),
+            drivers: AtomicUsize::new(0),
+            drivers_done: tokio::sync::Notify::new(),
+        })
+    }
+
+    /// Puts a row that the store holds into memory, at start.
+    pub fn install(&self, row: &Row) {
+        let aor = row.aor();
+        let mut shard = self.shard(aor);
+        let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
+        Arc::make_mut(&mut slot.state).apply(row);
+        shard.reschedule(aor);
+    }
+
+    /// The snapshot of an AoR; an empty one if nothing is known.
+    pub fn read(&self, aor: &Aor) -> Arc<HomeState> {
+        let shard = self.shard(aor);
+        match shard.slots.get(aor) {
+            Some(slot) => slot.state.clone(),
+            None => Arc::new(HomeState::empty(aor.clone())),
+        }
+    }
+
+    /// Marks an AoR as changed: whoever reacts reads it again. A hint, so it may come at any time and bursts coalesce.
+    pub fn mark(&self, aor: &Aor) {
+        let mut shard = self.shard(aor);
+        if let Some(slot) = shard.slots.get_mut(aor) {
+            if slot.marked {
+                return;
+            }
+            slot.marked = true;
+            drop(shard);
+            lock(&self.changed).push_back(aor.clone());
+            self.changed_wakes.notify_one();
+        }
+    }
+
+    /// The next AoR that changed; waits until there is one. One task calls this.
+    pub async fn next_changed(&self) -> Aor {
+        loop {
+            let next = lock(&self.changed).pop_front();
+            if let Some(aor) = next {
+                if let Some(slot) = self.shard(&aor).slots.get_mut(&aor) {
+                    slot.marked = false;
+                }
+                return aor;
+            }
+            self.changed_wakes.notified().await;
+        }
+    }
+
+    /// Marks every home that has subscriptions: after a start everybody is owed full state.
+    pub fn mark_watched(&self) {
+        let mut watched = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            watched.extend(
+                shard.slots.iter().filter(|(_, s)| !s.state.subscriptions.is_empty()).map(|(a, _)| a.clone()),
+            );
+        }
+        for aor in &watched {
+            self.mark(aor);
+        }
+    }
+
+    /// Forgets what memory holds of a user whose account was removed from the store, and returns the AoRs whose homes changed by it
+    /// (the user's own, and those the user watched). Each of them is marked.
+    pub fn purge(&self, user: &Aor) -> Vec<Arc<HomeState>> {
+        let mut before = Vec::new();
+        let mut touched = Vec::new();
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            for (aor, slot) in &mut shard.slots {
+                let watches = slot.state.subscriptions.iter().any(|s| s.watcher == *user);
+                if aor != user && !watches {
+                    continue;
+                }
+                before.push(slot.state.clone());
+                let state = Arc::make_mut(&mut slot.state);
+                if aor == user {
+                    *state = HomeState { version: state.version + 1, ..HomeState::empty(aor.clone()) };
+                } else {
+                    state.subscriptions.retain(|s| s.watcher != *user);
+                    state.version += 1;
+                }
+                touched.push(aor.clone());
+            }
+        }
+        for aor in &touched {
+            self.shard(aor).reschedule(aor);
+            self.mark(aor);
+        }
+        before
+    }
+
+    /// How many homes, bindings, publications and subscriptions there are, in this order.
+    pub fn census(&self) -> [usize; 4] {
+        let mut census = [0; 4];
+        for shard in &self.shards {
+            for slot in lock(shard).slots.values() {
+                census[0] += 1;
+                census[1] += slot.state.bindings.len();
+                census[2] += slot.state.publications.len();
+                census[3] += slot.state.subscriptions.len();
+            }
+        }
+        census
+    }
+
+    /// The store beneath.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    fn shard(&self, aor: &Aor) -> MutexGuard<'_, Shard> {
+        let hash = usize::try_from(self.hasher.hash_one(aor) % SHARDS as u64).unwrap_or(0);
+        lock(&self.shards[hash])
+    }
+}
+
+impl Shard {
+    /// Keeps the wheel's entry of a home equal to its earliest end, and lets go of a home with nothing in it.
+    fn reschedule(&mut self, aor: &Aor) {
+        let Some(slot) = self.slots.get_mut(aor) else { return };
+        let next = slot.state.next_due();
+        if next != slot.due {
+            if let Some(old) = slot.due.take() {
+                self.due.remove(&(old, aor.clone()));
+            }
+            if let Some(new) = next {
+                self.due.insert((new, aor.clone()));
+            }
+            slot.due = next;
+        }
+        if slot.state.is_empty() && !slot.busy && !slot.stale && !slot.marked && slot.queue.is_empty() {
+            self.slots.remove(aor);
+        }
+    }
+}
+
+/// A panic while a lock was held has been counted where it was caught; the data behind these locks is replaced as a whole, so it is
+/// consistent.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The error type of decisions, for callers that write closures.
+pub type Decision<T> = Result<(crate::model::Plan, T), Reject>;
+
+const SHARDS: usize = 64;
+/// Changes waiting for one home's turn; beyond it the newest is refused with 503 and the others go on.
+const MAX_WAITING: usize = 2_048;

@@ -1,0 +1,64 @@
+//! What has ended is taken out of homes: expired bindings, publications and subscriptions.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smallvec::SmallVec;
+
+use crate::home::Homes;
+use crate::model::{Durability, HomeState, Moved, Plan, Row, Subscription, Timestamp};
+
+impl Homes {
+    /// Sweeps until `stop` is set. Expired rows are never *used*, swept or not; sweeping is what makes watchers hear of it.
+    ///
+    /// `ended`: told of every subscription that expired, after it is gone.
+    pub async fn run_wheel(
+        self: Arc<Self>,
+        ended: impl Fn(&Arc<Subscription>) + Send + Sync + Clone + 'static,
+        mut stop: tokio::sync::watch::Receiver<bool>,
+    ) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = stop.changed() => return,
+            }
+            let now = (self.clock)();
+            for aor in self.due(now) {
+                let ended = ended.clone();
+                self.change(
+                    &aor,
+                    move |state, _| Ok(sweep(state, now)),
+                    move |result| {
+                        if let Ok((subscriptions, _)) = result {
+                            subscriptions.iter().for_each(&ended);
+                        }
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// Drops what has ended. The rows are lazy: a row left behind by a crash is expired when it is loaded, and swept again.
+pub fn sweep(state: &HomeState, now: Timestamp) -> (Plan, Vec<Arc<Subscription>>) {
+    let mut rows: SmallVec<[Row; 1]> = SmallVec::new();
+    let mut moved = Moved::default();
+    for binding in state.bindings.iter().filter(|b| b.is_expired(now)) {
+        rows.push(Row::DropBinding(state.aor.clone(), binding.key.clone()));
+        moved.presence = true;
+    }
+    for publication in state.publications.iter().filter(|p| p.expires_at <= now) {
+        rows.push(Row::DropPublication(state.aor.clone(), publication.id));
+        moved.presence = true;
+    }
+    let ended: Vec<_> = state.subscriptions.iter().filter(|s| s.expires_at <= now).cloned().collect();
+    for subscription in &ended {
+        rows.push(Row::DropSubscription(state.aor.clone(), subscription.id));
+        moved.watchers = true;
+    }
+    (Plan { rows, durability: Durability::Lazy, moved }, ended)
+}
+
+const TICK: Duration = Duration::from_millis(100);

@@ -1,0 +1,155 @@
+//! Performs what the context machine wants: the transaction user of a forwarded request.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::endpoint::{ClientId, Endpoint, ServerTransaction, TransactionUser, UserEvent, clock};
+use crate::model::{Flow, Reject};
+use crate::proxy::context::{Context, Failure, Output};
+use crate::sip::{HeaderName, Request, forward};
+
+/// One request that was forwarded, until all its branches have ended.
+pub(super) struct ResponseContext {
+    endpoint: Arc<Endpoint>,
+    request: Request,
+    flow: Flow,
+    transaction: ServerTransaction,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    machine: Context,
+    branches: Vec<Option<ClientId>>,
+    armed: Option<Instant>,
+}
+
+/// One branch about to be sent.
+pub(super) struct Branch {
+    pub(super) number: u32,
+    pub(super) flow: Flow,
+}
+
+impl ResponseContext {
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        request: Request,
+        flow: Flow,
+        transaction: ServerTransaction,
+        machine: Context,
+        branches: usize,
+    ) -> Arc<ResponseContext> {
+        let inner = Inner { machine, branches: vec![None; branches], armed: None };
+        Arc::new(ResponseContext { endpoint, request, flow, transaction, inner: Mutex::new(inner) })
+    }
+
+    /// Lets CANCEL find this context, and arms Timer C.
+    pub(super) fn watch(self: &Arc<Self>) {
+        self.transaction.set_user(self.clone());
+        self.with(|_| ());
+    }
+
+    pub(super) fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The flow the request came in on.
+    pub(super) fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// Sends one branch. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is known before it is answered.
+    pub(super) fn launch(self: &Arc<Self>, branch: Branch, bytes: Bytes) {
+        self.with(|inner| match self.endpoint.send(bytes, &branch.flow, self.clone(), branch.number) {
+            Ok(id) => {
+                if let Some(slot) =
+                    usize::try_from(branch.number).ok().and_then(|n| inner.branches.get_mut(n))
+                {
+                    *slot = Some(id);
+                }
+            }
+            Err(_) => inner.machine.handle_failure(branch.number, Failure::Transport),
+        });
+    }
+
+    pub(super) fn fail(self: &Arc<Self>, branch: u32, failure: Failure) {
+        self.with(|inner| inner.machine.handle_failure(branch, failure));
+    }
+
+    /// Feeds the machine and performs what it wants.
+    fn with(self: &Arc<Self>, feed: impl FnOnce(&mut Inner)) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        feed(&mut inner);
+        while let Some(output) = inner.machine.poll_output() {
+            self.perform(&inner, output);
+        }
+        if let Some(due) = inner.machine.next_timeout()
+            && inner.armed.is_none_or(|armed| due < armed)
+        {
+            inner.armed = Some(due);
+            let user: Weak<dyn TransactionUser> = Arc::downgrade(self) as Weak<dyn TransactionUser>;
+            self.endpoint.wake(due.saturating_duration_since(clock::instant()), user, 0);
+        }
+    }
+
+    fn perform(&self, inner: &Inner, output: Output) {
+        match output {
+            Output::Forward(response) => {
+                if let Some(bytes) = forward::response(&response) {
+                    self.transaction.respond(response.status(), bytes);
+                }
+            }
+            Output::ForwardBest { response, challenges } => {
+                if let Some(bytes) = forward::response(&response) {
+                    self.transaction.respond(response.status(), with_rows(bytes, &challenges));
+                }
+            }
+            Output::Respond(status) => self.transaction.reject(&self.request, &Reject::new(status)),
+            Output::Cancel { branch, completed_elsewhere } => {
+                let reason = completed_elsewhere.then_some(COMPLETED_ELSEWHERE);
+                let id =
+                    usize::try_from(branch).ok().and_then(|n| inner.branches.get(n)).and_then(Option::as_ref);
+                if let Some(id) = id {
+                    self.endpoint.cancel(id, reason);
+                }
+            }
+        }
+    }
+}
+
+impl TransactionUser for ResponseContext {
+    fn event(self: Arc<Self>, event: UserEvent) {
+        let now = clock::instant();
+        self.with(|inner| match event {
+            UserEvent::Response { branch, response } => inner.machine.handle_response(branch, response, now),
+            UserEvent::Timeout { branch } => inner.machine.handle_failure(branch, Failure::Timeout),
+            UserEvent::TransportFailed { branch } => inner.machine.handle_failure(branch, Failure::Transport),
+            UserEvent::Cancelled { .. } => inner.machine.handle_cancel(),
+            UserEvent::Timer { .. } => {
+                inner.armed = None;
+                inner.machine.handle_timeout(now);
+            }
+        });
+    }
+}
+
+/// Adds rows under the start line.
+fn with_rows(bytes: Bytes, rows: &[(HeaderName, Vec<u8>)]) -> Bytes {
+    let Some(end) = bytes.windows(2).position(|pair| pair == b"\r\n").filter(|_| !rows.is_empty()) else {
+        return bytes;
+    };
+    let (line, rest) = bytes.split_at(end + 2);
+    let mut out = line.to_vec();
+    for (name, value) in rows {
+        out.extend_from_slice(name.as_str().as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(rest);
+    out.into()
+}
+
+/// RFC 3326 2.
+const COMPLETED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";

@@ -1,0 +1,94 @@
+//! REGISTER -> bindings (RFC 3261 10.3). Enter, decide, commit, apply, act; the thinking is in [`binding`].
+
+pub mod binding;
+
+use std::sync::Arc;
+
+use crate::endpoint::ServerTransaction;
+use crate::home::{Homes, Refusal};
+use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
+use crate::registrar::binding::{Policy, Register};
+use crate::sip::{HeaderName, Request, StatusCode};
+
+/// The registrar.
+#[derive(Debug)]
+pub struct Registrar {
+    homes: Arc<Homes>,
+    policy: Policy,
+}
+
+impl Registrar {
+    /// A registrar over the homes.
+    pub fn new(homes: Arc<Homes>, policy: Policy) -> Registrar {
+        Registrar { homes, policy }
+    }
+
+    /// Answers a REGISTER that is authenticated as `identity` and names `target` in To.
+    ///
+    /// - `is_ours`: does a Contact URI lead back to this server?
+    pub fn register(
+        &self,
+        request: Request,
+        flow: Flow,
+        transaction: ServerTransaction,
+        identity: &Aor,
+        target: Aor,
+        now: Timestamp,
+        is_ours: impl Fn(&crate::sip::Uri<'_>) -> bool,
+    ) {
+        if *identity != target {
+            // 10.3 step 4: nobody registers for somebody else (`A13`).
+            return transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
+        }
+        let register = match Register::read(&request, flow, is_ours) {
+            Ok(register) => register,
+            Err(reject) => return transaction.reject(&request, &reject),
+        };
+        let policy = self.policy;
+        self.homes.change(
+            &target,
+            move |home, mode| binding::register(home, &register, now, &policy, mode).map(|plan| (plan, ())),
+            move |result| match result {
+                Ok(((), home)) => {
+                    transaction.respond(StatusCode::OK, accepted(&request, &transaction, home, now))
+                }
+                Err(Refusal::Reject(reject)) => transaction.reject(&request, &reject),
+                Err(Refusal::Fault) => {
+                    // 10.3 step 7: a commit that fails is 500; nothing visible has changed.
+                    let reject =
+                        Reject::new(StatusCode::SERVER_INTERNAL_ERROR).with(HeaderName::RetryAfter, "5");
+                    transaction.reject(&request, &reject);
+                }
+            },
+        );
+    }
+}
+
+/// 10.3 step 8: all current bindings, each with its remaining time.
+fn accepted(
+    request: &Request,
+    transaction: &ServerTransaction,
+    home: &HomeState,
+    now: Timestamp,
+) -> bytes::Bytes {
+    let mut writer = transaction.response(request, StatusCode::OK);
+    for binding in home.live_bindings(now) {
+        writer.header_fmt(
+            HeaderName::Contact,
+            format_args!(
+                "<{}>{};q={}.{:03};expires={}",
+                binding.contact,
+                binding.params,
+                binding.q / 1_000,
+                binding.q % 1_000,
+                binding.expires_at.secs_from(now)
+            ),
+        );
+    }
+    // RFC 3327 5.3: the Path as stored, for a client that understands it.
+    if request.has_token(HeaderName::Supported, "path") {
+        writer.copy(request, HeaderName::Path);
+    }
+    writer.header(HeaderName::Date, now.sip_date());
+    writer.finish()
+}

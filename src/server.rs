@@ -1,0 +1,241 @@
+//! The composition root: store, sockets, services, and the order in which they start and stop.
+
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use crate::api::control::{self, Control, Request, Response};
+use crate::api::users::{self, AccountChange};
+use crate::auth::{self, Accounts, Auth, Marks};
+use crate::cli::dev::{self, Dev};
+use crate::config::Config;
+use crate::dispatch::{self, Dispatch};
+use crate::endpoint::{Endpoint, clock};
+use crate::home::Homes;
+use crate::presence::{self, Presence};
+use crate::proxy::{self, Proxy};
+use crate::registrar::{self, Registrar};
+use crate::store::{self, Store};
+use crate::transport::{Resolver, Sockets};
+
+/// Why the server could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Fault {
+    /// The store.
+    #[error("the store could not be opened")]
+    Store(#[from] store::Fault),
+    /// The sockets.
+    #[error("the listeners could not be bound")]
+    Listen(#[source] std::io::Error),
+    /// The control socket.
+    #[error("the control socket could not be opened")]
+    Control(#[from] control::Fault),
+    /// The accounts of `--dev`.
+    #[error("the accounts of --dev could not be made: {0}")]
+    Dev(String),
+}
+
+/// Runs until `stop`, then drains: what is in hand is finished, nothing new is begun, subscriptions live on in the store.
+///
+/// Prints `listening TRANSPORT:ADDRESS` for every listener and then `ready` on standard output.
+///
+/// # Errors
+/// [`Fault`] if it cannot start.
+pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()>) -> Result<(), Fault> {
+    // One provider for all TLS, whoever asks first.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let store = Store::open(&config.target()).await?;
+    if let Some(dev) = &dev {
+        dev.ensure_accounts(&store, clock::now()).await.map_err(Fault::Dev)?;
+    }
+    let accounts = Arc::new(Accounts::default());
+    store.accounts().await?.into_iter().for_each(|account| accounts.put(account));
+    let homes = Homes::new(store.clone(), clock::now);
+    store.load_all(&mut |row| homes.install(&row)).await?;
+
+    let sockets =
+        Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
+    let control = Control::bind(&config.control_socket).await?;
+    let endpoint = Endpoint::new(sockets, config.limits.message(), config.server_header.clone());
+    let mut fresh = [0; 32];
+    endpoint.random().fill(&mut fresh);
+    let marks = Arc::new(Marks::new(store.secret(fresh).await?));
+    let presence = Arc::new(Presence::new(homes.clone(), endpoint.clone(), presence_policy(&config)));
+    let dispatch = Arc::new(dispatch(&config, &endpoint, &homes, &accounts, &marks, &presence));
+
+    let (stopping, stopped) = watch::channel(false);
+    endpoint.run(dispatch.clone(), stopped.clone());
+    let mut tasks = JoinSet::new();
+    let ended = presence.clone();
+    tasks.spawn(homes.clone().run_wheel(move |subscription| ended.ended(subscription), stopped.clone()));
+    tasks.spawn(presence.clone().run(stopped.clone()));
+    tasks.spawn(control.serve(operator(&config, &store, &accounts, &homes, &endpoint, &presence), stopped));
+    homes.mark_watched();
+    announce(&endpoint, dev.as_ref());
+
+    stop.await;
+    info!("draining");
+    dispatch.drain();
+    let in_hand = async {
+        homes.drained().await;
+        endpoint.drained().await;
+    };
+    if tokio::time::timeout(DRAIN, in_hand).await.is_err() {
+        warn!("something in hand did not end in time");
+    }
+    let _ = stopping.send(true);
+    if tokio::time::timeout(DRAIN, endpoint.sockets().ended()).await.is_err() {
+        warn!("a connection did not end in time");
+    }
+    if tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} }).await.is_err() {
+        warn!("a task did not end in time");
+    }
+    store.close().await;
+    info!("stopped");
+    Ok(())
+}
+
+fn dispatch(
+    config: &Config,
+    endpoint: &Arc<Endpoint>,
+    homes: &Arc<Homes>,
+    accounts: &Arc<Accounts>,
+    marks: &Arc<Marks>,
+    presence: &Arc<Presence>,
+) -> Dispatch {
+    let mut run_key = [0; 32];
+    endpoint.random().fill(&mut run_key);
+    let auth_policy = auth::Policy {
+        realm: config.domain.clone(),
+        nonce_lifetime_s: config.auth.nonce_lifetime_s,
+        algorithms: config.auth.algorithms.clone(),
+    };
+    let registrar_policy = registrar::binding::Policy {
+        min_interval_s: config.registration.min_interval_s,
+        default_interval_s: config.registration.default_interval_s,
+        max_interval_s: config.registration.max_interval_s,
+        max_bindings: config.registration.max_bindings,
+    };
+    let proxy_policy = proxy::Policy {
+        timer_c: Duration::from_secs(config.proxy.timer_c_s.into()),
+        max_forks: config.proxy.max_forks,
+        realm: config.domain.clone(),
+        denied: config.contact.deny.iter().map(|net| (net.address, net.prefix)).collect(),
+    };
+    let resolver = Resolver::system()
+        .inspect_err(|error| warn!(%error, "no name servers: only numeric addresses are reached"))
+        .ok();
+    let listeners = endpoint.sockets().listeners();
+    let policy = dispatch::Policy {
+        domain: config.domain.clone(),
+        aliases: config.aliases.clone(),
+        advertised: listeners.iter().filter_map(|listener| listener.advertise.clone()).collect(),
+        ports: listeners.iter().map(|listener| listener.local.port()).collect(),
+        presence: config.presence.enabled,
+        messaging: config.messaging.enabled,
+    };
+    Dispatch::new(
+        endpoint.clone(),
+        Arc::new(Auth::new(auth_policy, accounts.clone(), run_key)),
+        marks.clone(),
+        Registrar::new(homes.clone(), registrar_policy),
+        presence.clone(),
+        Arc::new(Proxy::new(endpoint.clone(), homes.clone(), marks.clone(), resolver, proxy_policy)),
+        policy,
+    )
+}
+
+fn presence_policy(config: &Config) -> presence::Policy {
+    presence::Policy {
+        publication: presence::Intervals {
+            min_s: config.publication.min_interval_s,
+            default_s: config.publication.default_interval_s,
+            max_s: config.publication.max_interval_s,
+        },
+        subscription: presence::Intervals {
+            min_s: config.subscription.min_interval_s,
+            default_s: config.subscription.default_interval_s,
+            max_s: config.subscription.max_interval_s,
+        },
+        max_publications_per_aor: config.publication.max_per_aor,
+        max_per_watcher: config.subscription.max_per_watcher,
+        max_per_presentity: config.subscription.max_per_presentity,
+        domain_default: config.presence.default_rule,
+        notify_burst: config.presence.notify_burst,
+        notify_interval: Duration::from_millis(config.presence.notify_interval_ms),
+    }
+}
+
+/// What the command line asks of a running server.
+fn operator(
+    config: &Config,
+    store: &Store,
+    accounts: &Arc<Accounts>,
+    homes: &Arc<Homes>,
+    endpoint: &Arc<Endpoint>,
+    presence: &Arc<Presence>,
+) -> control::Handler {
+    let (store, domain) = (store.clone(), config.domain.clone());
+    let (accounts, homes, endpoint, presence) =
+        (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
+    Arc::new(move |request: Request| {
+        let (store, domain) = (store.clone(), domain.clone());
+        let (accounts, homes, endpoint, presence) =
+            (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
+        let answer = async move {
+            if matches!(request, Request::Status {}) {
+                return status(&accounts, &homes, &endpoint, &store);
+            }
+            let observer = |change| match change {
+                AccountChange::Put(account) => accounts.put(account),
+                AccountChange::Removed(user) => {
+                    accounts.remove(&user);
+                    presence.removed(&homes.purge(&user), &user);
+                }
+            };
+            users::perform(&store, &domain, &request, clock::now(), &observer).await
+        };
+        Box::pin(answer) as Pin<Box<dyn Future<Output = Response> + Send>>
+    })
+}
+
+fn status(accounts: &Accounts, homes: &Homes, endpoint: &Endpoint, store: &Store) -> Response {
+    let [homes, bindings, publications, subscriptions] = homes.census();
+    let (servers, clients) = endpoint.transactions();
+    let mut values = serde_json::Map::new();
+    let mut put = |name: &str, value: serde_json::Value| values.insert(name.into(), value);
+    put("accounts", accounts.len().into());
+    put("homes", homes.into());
+    put("bindings", bindings.into());
+    put("publications", publications.into());
+    put("subscriptions", subscriptions.into());
+    put("server_transactions", servers.into());
+    put("client_transactions", clients.into());
+    put("database", if store.is_out() { "away" } else { "answers" }.into());
+    for (name, value) in endpoint.counters.snapshot() {
+        put(name, value.into());
+    }
+    Response::Status { values }
+}
+
+/// Standard output is read by people and by programs that wait for `ready`.
+fn announce(endpoint: &Endpoint, dev: Option<&Dev>) {
+    let mut out = std::io::stdout().lock();
+    for listener in endpoint.sockets().listeners() {
+        let _ = writeln!(out, "listening {}:{}", listener.transport.param(), listener.local);
+    }
+    let _ = writeln!(out, "ready");
+    if let Some(dev) = dev {
+        let port = endpoint.sockets().listeners().first().map_or(5060, |listener| listener.local.port());
+        let _ = write!(out, "{}", dev::greeting(dev, port));
+    }
+    let _ = out.flush();
+}
+
+/// How long each step of draining may take.
+const DRAIN: Duration = Duration::from_secs(5);

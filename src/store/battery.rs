@@ -1,0 +1,283 @@
+//! One battery for both databases: every rule below is held on SQLite and on Postgres.
+
+use std::time::Duration;
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::model::*;
+use crate::store::fixtures::*;
+use crate::store::{Fault, Outcome, Store};
+
+macro_rules! on_both {
+    ($($rule:ident)*) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $rule() {
+                if let Some(place) = super::Place::sqlite() { super::$rule(place).await }
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $rule() {
+                if let Some(place) = super::Place::postgres().await { super::$rule(place).await }
+            })*
+        }
+    };
+}
+
+on_both! {
+    every_kind_of_row_reads_back_as_it_was_written
+    a_put_replaces_and_a_drop_removes
+    the_order_of_calls_is_the_order_of_commits
+    the_newest_row_of_a_key_in_one_commit_wins
+    a_guilty_row_fails_alone
+    a_guilty_lazy_row_does_not_stop_the_others
+    kept_rows_are_seen_at_once_and_written_at_close
+    kept_rows_are_written_by_themselves
+    a_commit_overtakes_what_was_kept_before_it
+    what_is_kept_after_a_commit_overtakes_it
+    everything_is_loaded_in_order_of_creation_within_a_home
+    a_second_opener_is_refused
+    the_secret_stays_the_same
+    accounts_are_put_replaced_and_listed
+    a_removed_account_takes_everything_of_its_user_along
+    a_closed_store_commits_nothing
+}
+
+async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
+    let store = place.open().await;
+    let plain = Binding { instance: None, reg_id: None, path: vec![], direct: false, ..binding("a", "2", 9) };
+    let rows = [
+        Row::PutBinding(binding("a", "1", 8)),
+        Row::PutBinding(plain),
+        Row::PutPublication(publication("a", 1)),
+        Row::PutSubscription(subscription("a", "b", u128::MAX)),
+        Row::PutSubscription(Subscription { event_id: Some("7".into()), ..subscription("b", "a", 0) }),
+    ];
+    assert_eq!(soon(store.commit(SmallVec::from(rows.to_vec()))).await, Outcome::Committed);
+    assert_eq!(home(&store, "a").await, rows[..4]);
+    assert_eq!(home(&store, "b").await, rows[4..]);
+    assert_eq!(home(&store, "nobody").await, []);
+    assert_eq!(everything(&store).await, rows);
+    place.end(store).await;
+}
+
+async fn a_put_replaces_and_a_drop_removes(place: Place) {
+    let store = place.open().await;
+    for row in [
+        Row::PutBinding(binding("a", "1", 1)),
+        Row::PutPublication(publication("a", 1)),
+        Row::PutSubscription(subscription("a", "b", 1)),
+    ] {
+        put(&store, row).await;
+    }
+    let newer = [
+        Row::PutBinding(Binding { q: 1, cseq: 2, ..binding("a", "1", 1) }),
+        Row::PutPublication(Publication { tag: EntityTag(9), body: "new".into(), ..publication("a", 1) }),
+        Row::PutSubscription(Subscription { remote_cseq: 8, ..subscription("a", "b", 1) }),
+    ];
+    assert_eq!(soon(store.commit(newer.iter().cloned().collect())).await, Outcome::Committed);
+    assert_eq!(home(&store, "a").await, newer);
+    let drops = smallvec![
+        Row::DropBinding(aor("a"), BindingKey("1".into())),
+        Row::DropPublication(aor("a"), PublicationId(1)),
+        Row::DropSubscription(aor("a"), SubscriptionId(1)),
+        Row::DropBinding(aor("a"), BindingKey("never".into())),
+    ];
+    assert_eq!(soon(store.commit(drops)).await, Outcome::Committed);
+    assert_eq!(home(&store, "a").await, []);
+    place.end(store).await;
+}
+
+async fn the_order_of_calls_is_the_order_of_commits(place: Place) {
+    let store = place.open().await;
+    let last = Row::PutBinding(Binding { cseq: 3_000, ..binding("a", "1", 1) });
+    let mut outcomes: Vec<_> = (0..3_000)
+        .map(|cseq| store.commit(smallvec![Row::PutBinding(Binding { cseq, ..binding("a", "1", 1) })]))
+        .collect();
+    outcomes.push(store.commit(smallvec![last.clone()]));
+    for outcome in outcomes {
+        assert_eq!(soon(outcome).await, Outcome::Committed);
+    }
+    assert_eq!(home(&store, "a").await, [last]);
+    place.end(store).await;
+}
+
+async fn the_newest_row_of_a_key_in_one_commit_wins(place: Place) {
+    let store = place.open().await;
+    let last = Row::PutBinding(binding("a", "1", 1));
+    let rows = smallvec![
+        Row::PutBinding(Binding { q: 0, ..binding("a", "1", 1) }),
+        Row::DropBinding(aor("a"), BindingKey("1".into())),
+        last.clone(),
+        Row::PutBinding(binding("a", "2", 1)),
+        Row::DropBinding(aor("a"), BindingKey("2".into())),
+    ];
+    assert_eq!(soon(store.commit(rows)).await, Outcome::Committed);
+    assert_eq!(home(&store, "a").await, [last]);
+    place.end(store).await;
+}
+
+async fn a_guilty_row_fails_alone(place: Place) {
+    let store = place.open().await;
+    let guilty = place.guilty().await;
+    let outcomes: Vec<_> = (0..200)
+        .map(|n| match n {
+            77 => store.commit(smallvec![guilty.clone()]),
+            _ => store.commit(smallvec![Row::PutBinding(binding(&format!("user{n}"), "1", 1))]),
+        })
+        .collect();
+    let mut failed = Vec::new();
+    for (n, outcome) in outcomes.into_iter().enumerate() {
+        match soon(outcome).await {
+            Outcome::Committed => {}
+            other => failed.push((n, other)),
+        }
+    }
+    assert_eq!(failed, [(77, Outcome::NotCommitted)]);
+    assert_eq!(everything(&store).await.len(), 199);
+    assert!(!store.is_out());
+    place.end(store).await;
+}
+
+async fn a_guilty_lazy_row_does_not_stop_the_others(place: Place) {
+    let store = place.open().await;
+    let kept = Row::PutBinding(binding("a", "1", 1));
+    assert!(store.write_lazily(&[place.guilty().await, kept.clone()]));
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(everything(&store).await, [kept]);
+    place.end(store).await;
+}
+
+async fn kept_rows_are_seen_at_once_and_written_at_close(place: Place) {
+    let store = place.open().await;
+    put(&store, Row::PutBinding(binding("a", "1", 1))).await;
+    put(&store, Row::PutBinding(binding("a", "2", 2))).await;
+    let refreshed = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) });
+    assert!(store.write_lazily(&[refreshed.clone(), Row::DropBinding(aor("a"), BindingKey("2".into()))]));
+    assert_eq!(home(&store, "a").await, std::slice::from_ref(&refreshed));
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(everything(&store).await, [refreshed]);
+    place.end(store).await;
+}
+
+async fn kept_rows_are_written_by_themselves(place: Place) {
+    let store = place.open().await;
+    let kept = Row::PutBinding(binding("a", "1", 1));
+    assert!(store.write_lazily(std::slice::from_ref(&kept)));
+    let mut look = tokio::time::interval(Duration::from_millis(50));
+    soon(async {
+        while everything(&store).await.is_empty() {
+            look.tick().await;
+        }
+    })
+    .await;
+    assert_eq!(everything(&store).await, [kept]);
+    place.end(store).await;
+}
+
+async fn a_commit_overtakes_what_was_kept_before_it(place: Place) {
+    let store = place.open().await;
+    assert!(store.write_lazily(&[Row::PutBinding(binding("a", "1", 1))]));
+    put(&store, Row::DropBinding(aor("a"), BindingKey("1".into()))).await;
+    assert_eq!(home(&store, "a").await, []);
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(everything(&store).await, []);
+    place.end(store).await;
+}
+
+async fn what_is_kept_after_a_commit_overtakes_it(place: Place) {
+    let store = place.open().await;
+    let commit = store.commit(smallvec![Row::PutBinding(binding("a", "1", 1))]);
+    let newer = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) });
+    assert!(store.write_lazily(std::slice::from_ref(&newer)));
+    assert_eq!(soon(commit).await, Outcome::Committed);
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(everything(&store).await, [newer]);
+    place.end(store).await;
+}
+
+async fn everything_is_loaded_in_order_of_creation_within_a_home(place: Place) {
+    let store = place.open().await;
+    let rows: Vec<Row> = (0..9_000)
+        .map(|n| Row::PutBinding(binding(&format!("user{}", n / 3), &(n % 3).to_string(), 10 - n % 3)))
+        .collect();
+    assert_eq!(soon(store.commit(rows.clone().into())).await, Outcome::Committed);
+    let loaded = everything(&store).await;
+    assert_eq!(loaded.len(), 9_000);
+    for home in loaded.chunks(3) {
+        let keys = home.iter().map(Row::key);
+        let expected =
+            ["2", "1", "0"].map(|key| RowKey::Binding(home[0].aor().clone(), BindingKey(key.into())));
+        assert!(keys.eq(expected));
+    }
+    place.end(store).await;
+}
+
+async fn a_second_opener_is_refused(place: Place) {
+    let store = place.open().await;
+    assert!(matches!(soon(Store::open(&place.target)).await, Err(Fault::InUse)));
+    put(&store, Row::PutBinding(binding("a", "1", 1))).await;
+    soon(store.close()).await;
+    let store = place.open().await;
+    place.end(store).await;
+}
+
+async fn the_secret_stays_the_same(place: Place) {
+    let store = place.open().await;
+    assert_eq!(soon(store.secret([1; 32])).await.unwrap(), [1; 32]);
+    assert_eq!(soon(store.secret([2; 32])).await.unwrap(), [1; 32]);
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(soon(store.secret([3; 32])).await.unwrap(), [1; 32]);
+    place.end(store).await;
+}
+
+async fn accounts_are_put_replaced_and_listed(place: Place) {
+    let store = place.open().await;
+    for account in [account("b", "1"), account("a", "1"), account("b", "2")] {
+        soon(store.put_account(&account)).await.unwrap();
+    }
+    assert_eq!(soon(store.accounts()).await.unwrap(), [account("a", "1"), account("b", "2")]);
+    place.end(store).await;
+}
+
+async fn a_removed_account_takes_everything_of_its_user_along(place: Place) {
+    let store = place.open().await;
+    soon(store.put_account(&account("a", "1"))).await.unwrap();
+    soon(store.put_account(&account("b", "1"))).await.unwrap();
+    let others = [Row::PutBinding(binding("b", "1", 1)), Row::PutSubscription(subscription("b", "c", 3))];
+    let rows: SmallVec<[Row; 1]> = smallvec![
+        Row::PutBinding(binding("a", "1", 1)),
+        Row::PutPublication(publication("a", 1)),
+        Row::PutSubscription(subscription("a", "b", 1)),
+        Row::PutSubscription(subscription("b", "a", 2)),
+    ];
+    assert_eq!(soon(store.commit(others.iter().cloned().collect())).await, Outcome::Committed);
+    assert_eq!(soon(store.commit(rows)).await, Outcome::Committed);
+    assert!(store.write_lazily(&[Row::PutBinding(binding("a", "2", 1))]));
+    assert!(store.write_lazily(&[Row::PutSubscription(subscription("b", "a", 4))]));
+    assert!(soon(store.remove_account(&aor("a"))).await.unwrap());
+    assert!(!soon(store.remove_account(&aor("a"))).await.unwrap());
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(everything(&store).await, others);
+    assert_eq!(soon(store.accounts()).await.unwrap(), [account("b", "1")]);
+    place.end(store).await;
+}
+
+async fn a_closed_store_commits_nothing(place: Place) {
+    let store = place.open().await;
+    let waiting = store.commit(smallvec![Row::PutBinding(binding("a", "1", 1))]);
+    soon(store.close()).await;
+    assert_eq!(soon(waiting).await, Outcome::Committed);
+    let late = store.commit(smallvec![Row::PutBinding(binding("a", "2", 1))]);
+    assert_eq!(soon(late).await, Outcome::NotCommitted);
+    assert!(!store.write_lazily(&[Row::PutBinding(binding("a", "2", 1))]));
+    assert!(soon(store.put_account(&account("a", "1"))).await.is_err());
+    place.end(store).await;
+}

@@ -1,0 +1,174 @@
+//! Databases of their own and rows to put into them, for the tests of this module.
+
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use smallvec::smallvec;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, raw_sql};
+use tokio::time::timeout;
+
+use crate::model::*;
+use crate::store::throwaway;
+use crate::store::{Outcome, Store, Target};
+
+/// A database of its own.
+pub(super) struct Place {
+    pub target: Target,
+    dir: Option<tempfile::TempDir>,
+    /// Where it was made, and its name.
+    admin: Option<(String, String)>,
+}
+
+impl Place {
+    pub fn sqlite() -> Option<Place> {
+        let dir = tempfile::tempdir().unwrap();
+        Some(Place { target: Target::Sqlite(dir.path().join("hither.db")), dir: Some(dir), admin: None })
+    }
+    pub async fn postgres() -> Option<Place> {
+        static LAST: AtomicU32 = AtomicU32::new(0);
+        let admin = tokio::task::spawn_blocking(throwaway::shared).await.unwrap()?;
+        let name = format!("hither_test_{}_{}", std::process::id(), LAST.fetch_add(1, Ordering::Relaxed));
+        admin_does(admin, format!("CREATE DATABASE {name}")).await;
+        let url = PgConnectOptions::from_str(admin).unwrap().database(&name).to_url_lossy().to_string();
+        let target = Target::Postgres(Redacted(url));
+        Some(Place { target, dir: None, admin: Some((admin.to_owned(), name)) })
+    }
+    pub async fn open(&self) -> Store {
+        Store::open(&self.target).await.unwrap()
+    }
+    pub async fn end(self, store: Store) {
+        soon(store.close()).await;
+        if let Some((admin, name)) = self.admin {
+            admin_does(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+        }
+        drop(self.dir);
+    }
+    /// A row that this database refuses.
+    pub async fn guilty(&self) -> Row {
+        match &self.target {
+            Target::Postgres(_) => {
+                Row::PutBinding(Binding { contact: "sip:a\0b@host".into(), ..binding("guilty", "1", 0) })
+            }
+            Target::Sqlite(path) => {
+                let mut other = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
+                let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON binding WHEN NEW.contact = 'sip:guilty' \
+                               BEGIN SELECT RAISE(ABORT, 'refused'); END";
+                raw_sql(trigger).execute(&mut other).await.unwrap();
+                other.close().await.unwrap();
+                Row::PutBinding(Binding { contact: "sip:guilty".into(), ..binding("guilty", "1", 0) })
+            }
+        }
+    }
+}
+
+async fn admin_does(url: &str, sql: String) {
+    let mut admin = PgConnectOptions::from_str(url).unwrap().connect().await.unwrap();
+    raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    admin.close().await.unwrap();
+}
+
+pub(super) fn aor(user: &str) -> Aor {
+    Aor::new(user, "example.org").unwrap()
+}
+
+pub(super) fn flow() -> Flow {
+    Flow {
+        transport: Transport::Tcp,
+        local: "[::1]:5060".parse().unwrap(),
+        remote: "192.0.2.1:40000".parse().unwrap(),
+        connection: u64::MAX - 7,
+    }
+}
+
+pub(super) fn binding(user: &str, key: &str, created: i64) -> Binding {
+    Binding {
+        aor: aor(user),
+        key: BindingKey(key.into()),
+        contact: format!("sip:{key}@192.0.2.1;transport=tcp"),
+        params: ";+sip.ice;methods=\"INVITE, MESSAGE\"".into(),
+        q: 700,
+        instance: Some("urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF".into()),
+        reg_id: Some(u32::MAX),
+        path: vec!["<sip:p1;lr>".into(), "<sip:\"ü\"@p2;lr>".into()],
+        call_id: "a@b".into(),
+        cseq: u32::MAX,
+        flow: flow(),
+        direct: true,
+        user_agent: "Phone/1.0".into(),
+        created_at: Timestamp(created),
+        refreshed_at: Timestamp(2),
+        expires_at: Timestamp(i64::MAX),
+    }
+}
+
+pub(super) fn publication(user: &str, id: u128) -> Publication {
+    Publication {
+        aor: aor(user),
+        id: PublicationId(id),
+        package: Package::Presence,
+        tag: EntityTag(u128::MAX - id),
+        content_type: "application/pidf+xml".into(),
+        body: bytes::Bytes::from_static(b"<presence>\0\xff</presence>"),
+        created_at: Timestamp(1),
+        modified_at: Timestamp(2),
+        expires_at: Timestamp(3),
+    }
+}
+
+pub(super) fn subscription(presentity: &str, watcher: &str, id: u128) -> Subscription {
+    Subscription {
+        id: SubscriptionId(id),
+        presentity: aor(presentity),
+        watcher: aor(watcher),
+        package: Package::Presence,
+        event_id: None,
+        call_id: "c".into(),
+        local_tag: "l".into(),
+        remote_tag: "r".into(),
+        local_address: "\"Bob\" <sip:bob@example.org>".into(),
+        remote_address: "<sip:alice@example.org>".into(),
+        remote_target: "sip:alice@192.0.2.1:5060".into(),
+        route_set: vec!["<sip:p1;lr>".into()],
+        flow: Flow { transport: Transport::Udp, connection: 0, ..flow() },
+        accept: String::new(),
+        remote_cseq: 7,
+        notify_cseq_reserved: 128,
+        created_at: Timestamp(1),
+        expires_at: Timestamp(2),
+    }
+}
+
+pub(super) fn account(user: &str, password: &str) -> Account {
+    Account {
+        aor: aor(user),
+        realm: "example.org".into(),
+        ha1: Ha1Set {
+            md5: Redacted(format!("1{password}")),
+            md5_at: Redacted(format!("2{password}")),
+            sha256: Redacted(format!("3{password}")),
+            sha256_at: Redacted(format!("4{password}")),
+        },
+        created_at: Timestamp(5),
+    }
+}
+
+pub(super) async fn soon<T>(work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(20), work).await.expect("within its deadline")
+}
+
+pub(super) async fn put(store: &Store, row: Row) {
+    assert_eq!(soon(store.commit(smallvec![row])).await, Outcome::Committed);
+}
+
+pub(super) async fn home(store: &Store, user: &str) -> Vec<Row> {
+    soon(store.load_home(&aor(user))).await.unwrap()
+}
+
+pub(super) async fn everything(store: &Store) -> Vec<Row> {
+    let mut rows = Vec::new();
+    soon(store.load_all(&mut |row| rows.push(row))).await.unwrap();
+    rows
+}

@@ -1,0 +1,40 @@
+//! The schema, in steps. Forward only: a released file is never edited.
+
+use std::borrow::Cow;
+
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
+
+/// Version, what it is about, text. One text serves both databases: BIGINT, TEXT, BYTEA.
+const STEPS: [(i64, &str, &str); 5] = [
+    (1, "account", include_str!("../../migrations/0001_account.sql")),
+    (2, "binding", include_str!("../../migrations/0002_binding.sql")),
+    (3, "publication", include_str!("../../migrations/0003_publication.sql")),
+    (4, "subscription", include_str!("../../migrations/0004_subscription.sql")),
+    (5, "installation", include_str!("../../migrations/0005_installation.sql")),
+];
+
+/// All steps. Steps of a later release that are already applied are no error: a release may be taken back.
+pub(super) fn migrator() -> Migrator {
+    let steps = STEPS.map(|(version, about, text)| {
+        Migration::new(version, Cow::Borrowed(about), MigrationType::Simple, text.into_sql_str(), false)
+    });
+    let mut migrator = Migrator::with_migrations(steps.into());
+    migrator.set_ignore_missing(true);
+    migrator
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_migration_file_is_a_step_in_the_order_of_its_number() {
+        let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+        let mut names: Vec<String> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        let steps: Vec<String> = STEPS.iter().map(|(n, about, _)| format!("{n:04}_{about}.sql")).collect();
+        assert_eq!(names, steps);
+    }
+}

@@ -1,0 +1,210 @@
+//! Everything that is asked of the database: over a small pool, beside the writer's connection.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{Error, PgPool, SqlitePool, query};
+use tokio::time::timeout;
+
+use crate::model::{Account, Aor, Row};
+use crate::store::Fault;
+use crate::store::failure::deadline;
+use crate::store::migrations::migrator;
+use crate::store::session::{DEADLINE, Options};
+use crate::store::table::{Table, account, binding, publication, subscription};
+use crate::store::value::{Columns, Value};
+use crate::store::write::bind_all;
+
+/// A pool of either kind.
+#[derive(Debug)]
+pub(super) enum Reader {
+    /// To a Postgres server.
+    Postgres(PgPool),
+    /// To a file.
+    Sqlite(SqlitePool),
+}
+
+/// Rows of one page when everything is loaded.
+const PAGE: i64 = 4_096;
+
+/// A page is read, and a migration is applied, within this time.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs the same expression on either kind of pool; gives rows read by `$read`, or a fault.
+macro_rules! rows {
+    ($reader:expr, $patience:expr, $attempted:literal, $sql:expr, $values:expr, $table:expr, $read:expr) => {{
+        let asked = async {
+            match $reader {
+                Reader::Postgres(pool) => {
+                    let found = bind_all(query($sql), $values).fetch_all(pool).await?;
+                    Ok(found.iter().map($read).collect::<Option<Vec<_>>>())
+                }
+                Reader::Sqlite(pool) => {
+                    let found = bind_all(query($sql), $values).fetch_all(pool).await?;
+                    Ok(found.iter().map($read).collect::<Option<Vec<_>>>())
+                }
+            }
+        };
+        within($patience, $attempted, asked).await?.ok_or(Fault::Corrupt { table: $table })
+    }};
+}
+
+impl Reader {
+    /// A pool; connects when it is asked.
+    pub fn new(options: &Options) -> Reader {
+        match options {
+            Options::Postgres(options) => Reader::Postgres(
+                PgPoolOptions::new()
+                    .max_connections(4)
+                    .acquire_timeout(DEADLINE)
+                    .connect_lazy_with((**options).clone()),
+            ),
+            Options::Sqlite(options) => Reader::Sqlite(
+                SqlitePoolOptions::new()
+                    .max_connections(2)
+                    .acquire_timeout(DEADLINE)
+                    .connect_lazy_with((**options).clone()),
+            ),
+        }
+    }
+
+    /// Brings the schema up to date.
+    pub async fn migrate(&self) -> Result<(), Fault> {
+        let applied = timeout(PATIENCE, async {
+            match self {
+                Reader::Postgres(pool) => migrator().run(pool).await,
+                Reader::Sqlite(pool) => migrator().run(pool).await,
+            }
+        });
+        match applied.await {
+            Ok(applied) => applied.map_err(Fault::Migrate),
+            Err(_) => Err(Fault::Migrate(deadline().into())),
+        }
+    }
+
+    /// Every row of every home; those of one home and table come in order of creation.
+    pub async fn all(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Fault> {
+        self.table(&binding::TABLE, each).await?;
+        self.table(&publication::TABLE, each).await?;
+        self.table(&subscription::TABLE, each).await
+    }
+
+    /// Every row of one home.
+    pub async fn home(&self, aor: &Aor) -> Result<Vec<Row>, Fault> {
+        let mut home = Vec::new();
+        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE] {
+            home.extend(rows!(
+                self,
+                DEADLINE,
+                "load a home",
+                table.of_home,
+                [Value::from(aor)],
+                table.name,
+                |row| read(table, row)
+            )?);
+        }
+        Ok(home)
+    }
+
+    /// All accounts.
+    pub async fn accounts(&self) -> Result<Vec<Account>, Fault> {
+        rows!(self, PATIENCE, "read accounts", account::ALL, [], account::NAME, account::read)
+    }
+
+    /// Keeps `fresh` if there is no secret yet; gives the one that is kept.
+    pub async fn secret(&self, fresh: [u8; 32]) -> Result<[u8; 32], Fault> {
+        let put = async {
+            match self {
+                Reader::Postgres(pool) => {
+                    query(account::SECRET_PUT).bind(fresh.to_vec()).execute(pool).await.map(|_| ())
+                }
+                Reader::Sqlite(pool) => {
+                    query(account::SECRET_PUT).bind(fresh.to_vec()).execute(pool).await.map(|_| ())
+                }
+            }
+        };
+        within(DEADLINE, "keep the secret", put).await?;
+        let secrets: Vec<[u8; 32]> =
+            rows!(self, DEADLINE, "read the secret", account::SECRET, [], "installation", |row| row
+                .bytes(0)?
+                .try_into()
+                .ok())?;
+        secrets.first().copied().ok_or(Fault::Corrupt { table: "installation" })
+    }
+
+    /// Lets go of all connections.
+    pub async fn close(&self) {
+        let _ = timeout(DEADLINE, async {
+            match self {
+                Reader::Postgres(pool) => pool.close().await,
+                Reader::Sqlite(pool) => pool.close().await,
+            }
+        })
+        .await;
+    }
+
+    async fn table(&self, table: &'static Table, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Fault> {
+        let mut place = (table.start)();
+        let mut home: Vec<Row> = Vec::new();
+        loop {
+            let values = place.into_iter().chain([Value::from(PAGE)]);
+            let page: Vec<Row> =
+                rows!(self, PATIENCE, "load a page", table.page, values, table.name, |row| read(table, row))?;
+            let Some(last) = page.last() else { break };
+            place = place_of(last);
+            let is_last = (page.len() as i64) < PAGE;
+            for row in page {
+                if home.last().is_some_and(|held| held.aor() != row.aor()) {
+                    give(&mut home, each);
+                }
+                home.push(row);
+            }
+            if is_last {
+                break;
+            }
+        }
+        give(&mut home, each);
+        Ok(())
+    }
+}
+
+/// Gives out the rows of one home in order of creation.
+fn give(home: &mut Vec<Row>, each: &mut (dyn FnMut(Row) + Send)) {
+    home.sort_by_key(|row| match row {
+        Row::PutBinding(binding) => binding.created_at,
+        Row::PutPublication(publication) => publication.created_at,
+        Row::PutSubscription(subscription) => subscription.created_at,
+        Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => Default::default(),
+    });
+    home.drain(..).for_each(each);
+}
+
+fn read(table: &Table, row: &impl Columns) -> Option<Row> {
+    match table.name {
+        "binding" => binding::read(row).map(Row::PutBinding),
+        "publication" => publication::read(row).map(Row::PutPublication),
+        _ => subscription::read(row).map(Row::PutSubscription),
+    }
+}
+
+fn place_of(row: &Row) -> [Value<'static>; 2] {
+    let key = match row {
+        Row::PutBinding(binding) => binding.key.0.clone().into(),
+        Row::DropBinding(_, key) => key.0.clone().into(),
+        Row::PutPublication(publication) => crate::store::value::id(publication.id.0),
+        Row::DropPublication(_, id) => crate::store::value::id(id.0),
+        Row::PutSubscription(subscription) => crate::store::value::id(subscription.id.0),
+        Row::DropSubscription(_, id) => crate::store::value::id(id.0),
+    };
+    [row.aor().as_str().to_owned().into(), key]
+}
+
+async fn within<T>(
+    patience: Duration,
+    attempted: &'static str,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Fault> {
+    let done = timeout(patience, work).await.unwrap_or_else(|_| Err(deadline()));
+    done.map_err(|source| Fault::Database { attempted, source })
+}

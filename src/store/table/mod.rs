@@ -1,0 +1,29 @@
+//! The tables of a home: SQL in plain text, and what a row means.
+
+pub(super) mod account;
+pub(super) mod binding;
+pub(super) mod publication;
+pub(super) mod subscription;
+
+use crate::store::value::Value;
+
+/// The questions and changes of one table. Where one text cannot serve both databases there are two.
+#[derive(Debug)]
+pub(super) struct Table {
+    /// Its name, for messages.
+    pub name: &'static str,
+    /// Insert or replace one row per array element.
+    pub put_postgres: &'static str,
+    /// Insert or replace one row.
+    pub put_sqlite: &'static str,
+    /// Delete the rows with these keys (arrays).
+    pub drop_postgres: &'static str,
+    /// Delete the row with this key.
+    pub drop_sqlite: &'static str,
+    /// All rows of one AoR in order of creation.
+    pub of_home: &'static str,
+    /// The next rows after ($1, $2), at most $3, in the order of (AoR, key).
+    pub page: &'static str,
+    /// The place before the first row, as `page` understands it.
+    pub start: fn() -> [Value<'static>; 2],
+}

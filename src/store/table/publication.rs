@@ -1,0 +1,65 @@
+//! Table `publication`.
+
+use std::borrow::Cow;
+
+use crate::model::{EntityTag, Package, Publication, PublicationId};
+use crate::store::table::Table;
+use crate::store::value::{self, Columns, Value};
+
+/// Its SQL.
+pub(in crate::store) const TABLE: Table = Table {
+    name: "publication",
+    put_postgres: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at) \
+         SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::text[], $6::bytea[], \
+         $7::bigint[], $8::bigint[], $9::bigint[]) \
+         ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
+         content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
+         modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at",
+    put_sqlite: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
+         content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
+         modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at",
+    drop_postgres: "DELETE FROM publication WHERE id = ANY($1::bytea[])",
+    drop_sqlite: "DELETE FROM publication WHERE id = $1",
+    of_home: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at \
+         FROM publication WHERE aor = $1 ORDER BY created_at, id",
+    page: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at \
+         FROM publication WHERE (aor, id) > ($1, $2) ORDER BY aor, id LIMIT $3",
+    start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
+};
+
+/// The column of the key.
+pub(in crate::store) fn key(id: PublicationId) -> Vec<Value<'static>> {
+    vec![value::id(id.0)]
+}
+
+/// All columns, in the order of the SQL above.
+pub(in crate::store) fn values(publication: &Publication) -> Vec<Value<'_>> {
+    vec![
+        value::id(publication.id.0),
+        (&publication.aor).into(),
+        (publication.package as u8).into(),
+        value::id(publication.tag.0),
+        publication.content_type.as_str().into(),
+        Value::Bytes(Cow::Borrowed(&publication.body)),
+        publication.created_at.into(),
+        publication.modified_at.into(),
+        publication.expires_at.into(),
+    ]
+}
+
+/// The same columns back.
+pub(in crate::store) fn read(row: &impl Columns) -> Option<Publication> {
+    Some(Publication {
+        id: PublicationId(row.id(0)?),
+        aor: row.aor(1)?,
+        package: Package::from_number(row.narrow(2)?)?,
+        tag: EntityTag(row.id(3)?),
+        content_type: row.text(4)?,
+        body: row.bytes(5)?.into(),
+        created_at: row.time(6)?,
+        modified_at: row.time(7)?,
+        expires_at: row.time(8)?,
+    })
+}

@@ -1,0 +1,106 @@
+//! Table `subscription`.
+
+use std::borrow::Cow;
+
+use crate::model::{Package, Subscription, SubscriptionId};
+use crate::store::table::Table;
+use crate::store::value::{self, Columns, Value};
+
+/// Its SQL.
+pub(in crate::store) const TABLE: Table = Table {
+    name: "subscription",
+    put_postgres: "INSERT INTO subscription (id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, \
+         local_address, remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, \
+         flow_connection, accept, remote_cseq, notify_cseq_reserved, created_at, expires_at) \
+         SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], \
+         $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], \
+         $16::bigint[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[]) \
+         ON CONFLICT (id) DO UPDATE SET presentity = EXCLUDED.presentity, watcher = EXCLUDED.watcher, \
+         package = EXCLUDED.package, event_id = EXCLUDED.event_id, call_id = EXCLUDED.call_id, \
+         local_tag = EXCLUDED.local_tag, remote_tag = EXCLUDED.remote_tag, local_address = EXCLUDED.local_address, \
+         remote_address = EXCLUDED.remote_address, remote_target = EXCLUDED.remote_target, \
+         route_set = EXCLUDED.route_set, flow_transport = EXCLUDED.flow_transport, flow_local = EXCLUDED.flow_local, \
+         flow_remote = EXCLUDED.flow_remote, flow_connection = EXCLUDED.flow_connection, accept = EXCLUDED.accept, \
+         remote_cseq = EXCLUDED.remote_cseq, notify_cseq_reserved = EXCLUDED.notify_cseq_reserved, \
+         created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at",
+    put_sqlite: "INSERT INTO subscription (id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, \
+         local_address, remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, \
+         flow_connection, accept, remote_cseq, notify_cseq_reserved, created_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
+         ON CONFLICT (id) DO UPDATE SET presentity = EXCLUDED.presentity, watcher = EXCLUDED.watcher, \
+         package = EXCLUDED.package, event_id = EXCLUDED.event_id, call_id = EXCLUDED.call_id, \
+         local_tag = EXCLUDED.local_tag, remote_tag = EXCLUDED.remote_tag, local_address = EXCLUDED.local_address, \
+         remote_address = EXCLUDED.remote_address, remote_target = EXCLUDED.remote_target, \
+         route_set = EXCLUDED.route_set, flow_transport = EXCLUDED.flow_transport, flow_local = EXCLUDED.flow_local, \
+         flow_remote = EXCLUDED.flow_remote, flow_connection = EXCLUDED.flow_connection, accept = EXCLUDED.accept, \
+         remote_cseq = EXCLUDED.remote_cseq, notify_cseq_reserved = EXCLUDED.notify_cseq_reserved, \
+         created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at",
+    drop_postgres: "DELETE FROM subscription WHERE id = ANY($1::bytea[])",
+    drop_sqlite: "DELETE FROM subscription WHERE id = $1",
+    of_home: "SELECT id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, local_address, \
+         remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, flow_connection, accept, \
+         remote_cseq, notify_cseq_reserved, created_at, expires_at \
+         FROM subscription WHERE presentity = $1 ORDER BY created_at, id",
+    page: "SELECT id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, local_address, \
+         remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, flow_connection, accept, \
+         remote_cseq, notify_cseq_reserved, created_at, expires_at \
+         FROM subscription WHERE (presentity, id) > ($1, $2) ORDER BY presentity, id LIMIT $3",
+    start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
+};
+
+/// The column of the key.
+pub(in crate::store) fn key(id: SubscriptionId) -> Vec<Value<'static>> {
+    vec![value::id(id.0)]
+}
+
+/// All columns, in the order of the SQL above.
+pub(in crate::store) fn values(subscription: &Subscription) -> Vec<Value<'_>> {
+    let [transport, local, remote, connection] = value::flow(&subscription.flow);
+    vec![
+        value::id(subscription.id.0),
+        (&subscription.presentity).into(),
+        (&subscription.watcher).into(),
+        (subscription.package as u8).into(),
+        (&subscription.event_id).into(),
+        subscription.call_id.as_str().into(),
+        subscription.local_tag.as_str().into(),
+        subscription.remote_tag.as_str().into(),
+        subscription.local_address.as_str().into(),
+        subscription.remote_address.as_str().into(),
+        subscription.remote_target.as_str().into(),
+        value::list(&subscription.route_set),
+        transport,
+        local,
+        remote,
+        connection,
+        subscription.accept.as_str().into(),
+        subscription.remote_cseq.into(),
+        subscription.notify_cseq_reserved.into(),
+        subscription.created_at.into(),
+        subscription.expires_at.into(),
+    ]
+}
+
+/// The same columns back.
+pub(in crate::store) fn read(row: &impl Columns) -> Option<Subscription> {
+    Some(Subscription {
+        id: SubscriptionId(row.id(0)?),
+        presentity: row.aor(1)?,
+        watcher: row.aor(2)?,
+        package: Package::from_number(row.narrow(3)?)?,
+        event_id: row.maybe_text(4)?,
+        call_id: row.text(5)?,
+        local_tag: row.text(6)?,
+        remote_tag: row.text(7)?,
+        local_address: row.text(8)?,
+        remote_address: row.text(9)?,
+        remote_target: row.text(10)?,
+        route_set: row.list(11)?,
+        flow: row.flow(12)?,
+        accept: row.text(16)?,
+        remote_cseq: row.narrow(17)?,
+        notify_cseq_reserved: row.narrow(18)?,
+        created_at: row.time(19)?,
+        expires_at: row.time(20)?,
+    })
+}

@@ -1,0 +1,253 @@
+//! The writer: one task, one session, one transaction at a time for everybody who waits.
+//!
+//! At saturation batches form by themselves, because the next one gathers while the previous one is in flight. At light
+//! load commits keep a gap, cut short when enough rows wait. Rows kept lazily travel along. When the session is lost the
+//! store is out: commits are refused at once, and the writer knocks until the database answers; what was kept is
+//! written before the first new commit is taken.
+
+mod recovery;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+use tracing::error;
+
+use crate::model::Row;
+use crate::store::desk::{AccountChange, AccountJob, Desk, Job, Unit};
+use crate::store::failure::{Failure, deadline};
+use crate::store::session::{Options, Session, Work};
+use crate::store::{Fault, Outcome};
+
+/// Between the end of a commit and the next one, at light load.
+const GAP: Duration = Duration::from_millis(2);
+/// Rows that cut the gap short.
+const ENOUGH: usize = 32;
+/// Rows of one batch that somebody waits for (one commit may bring more), and as many that nobody waits for.
+const BATCH: usize = 512;
+/// Rows kept lazily are written this often; what was kept before a tick is written at it.
+const TICK: Duration = Duration::from_secs(5);
+
+/// The task's own state.
+pub(super) struct Writer {
+    desk: Arc<Desk>,
+    jobs: mpsc::Receiver<Job>,
+    options: Options,
+    /// `None` while the database is away.
+    session: Option<Session>,
+    /// Held until the last row is written; Postgres has its lock in the session.
+    _lock: Option<File>,
+    /// The newest change taken from the queue.
+    taken: u64,
+    /// Kept rows up to this number are due.
+    due: u64,
+    next_tick: Instant,
+    last_commit: Instant,
+}
+
+impl Writer {
+    /// A writer that has the lock.
+    #[expect(clippy::disallowed_methods, reason = "the writer has a clock")]
+    pub fn new(
+        desk: Arc<Desk>,
+        jobs: mpsc::Receiver<Job>,
+        options: Options,
+        session: Session,
+        lock: Option<File>,
+    ) -> Writer {
+        let now = Instant::now();
+        Writer {
+            desk,
+            jobs,
+            options,
+            session: Some(session),
+            _lock: lock,
+            taken: 0,
+            due: 0,
+            next_tick: now + TICK,
+            last_commit: now,
+        }
+    }
+
+    /// Until the store is closed and everything is written.
+    pub async fn run(mut self) {
+        loop {
+            if self.session.is_none() {
+                if self.wait_for_database().await {
+                    continue;
+                }
+                break;
+            }
+            self.tick().await;
+            let first = if self.desk.is_clear(self.due) {
+                match timeout_at(self.next_tick, self.jobs.recv()).await {
+                    Ok(Some(job)) => Some(job),
+                    Ok(None) => break,
+                    Err(_) => continue,
+                }
+            } else {
+                self.jobs.try_recv().ok()
+            };
+            self.round(first).await;
+        }
+        self.finish().await;
+    }
+
+    /// Gathers a batch that begins with `first`, and writes it.
+    async fn round(&mut self, first: Option<Job>) {
+        let mut units = Vec::new();
+        let mut account = None;
+        let mut rows = 0;
+        let mut next = first;
+        let gap_ends = self.last_commit + GAP;
+        while let Some(job) = next {
+            match job {
+                Job::Rows(unit) => {
+                    self.taken = unit.number;
+                    rows += unit.rows.len();
+                    units.push(unit);
+                }
+                Job::Account(job) => {
+                    self.taken = job.number;
+                    account = Some(job);
+                    break;
+                }
+            }
+            next = if rows >= BATCH {
+                None
+            } else if rows >= ENOUGH {
+                self.jobs.try_recv().ok()
+            } else {
+                // Nothing is lost if the gap ends first: a job stays in the queue until it is received.
+                timeout_at(gap_ends, self.jobs.recv()).await.ok().flatten()
+            };
+        }
+        units.extend(self.desk.due(self.due, self.taken, BATCH, &self.jobs));
+        self.write(units).await;
+        if let Some(job) = account {
+            self.account(job).await;
+        }
+    }
+
+    /// Writes units in one transaction; if the database refuses, in halves, until the guilty unit stands alone.
+    #[expect(clippy::disallowed_methods, reason = "the writer has a clock")]
+    async fn write(&mut self, mut units: Vec<Unit>) {
+        units.sort_by_key(|unit| unit.number);
+        let mut parts = vec![units];
+        while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let Some(session) = &mut self.session else {
+                answer(part, Outcome::NotCommitted);
+                continue;
+            };
+            let written = session.transaction(Work::Rows(&newest(&part))).await;
+            self.last_commit = Instant::now();
+            match written {
+                Ok(_) => {
+                    self.desk.settle(&part, false);
+                    answer(part, Outcome::Committed);
+                }
+                Err(Failure::Refused(_)) if part.len() > 1 => {
+                    let later = part.split_off(part.len() / 2);
+                    parts.push(later);
+                    parts.push(part);
+                }
+                Err(Failure::Refused(cause)) => {
+                    // Without the message: it may quote the value.
+                    error!(code = ?code(&cause), "the database refuses a row");
+                    if part.iter().all(|unit| unit.reply.is_none()) {
+                        self.desk.settle(&part, false);
+                    }
+                    answer(part, Outcome::NotCommitted);
+                }
+                Err(Failure::Lost(cause)) => {
+                    self.lose(&cause);
+                    answer(part, Outcome::NotCommitted);
+                }
+                Err(Failure::Unknown(cause)) => {
+                    self.lose(&cause);
+                    // It may be on disk: what was kept before it must not be written over it.
+                    self.desk.settle(&part, true);
+                    answer(part, Outcome::Unknown);
+                }
+            }
+        }
+    }
+
+    async fn account(&mut self, job: AccountJob) {
+        let attempted = job.change.attempted();
+        let work = match &job.change {
+            AccountChange::Put(account) => Work::PutAccount(account),
+            AccountChange::Remove(aor) => Work::RemoveAccount(aor),
+        };
+        let done = match &mut self.session {
+            Some(session) => session.transaction(work).await,
+            None => Err(Failure::Lost(deadline())),
+        };
+        if let AccountChange::Remove(aor) = &job.change
+            && matches!(done, Ok(_) | Err(Failure::Unknown(_)))
+        {
+            self.desk.forget(job.number, aor);
+        }
+        let done = done.map_err(|failure| {
+            let source = match failure {
+                Failure::Refused(source) => source,
+                Failure::Lost(source) | Failure::Unknown(source) => {
+                    self.lose(&source);
+                    source
+                }
+            };
+            Fault::Database { attempted, source }
+        });
+        let _ = job.reply.send(done);
+    }
+
+    /// From time to time: what is kept becomes due, and a quiet session is tried, so that an outage is noticed.
+    #[expect(clippy::disallowed_methods, reason = "the writer has a clock")]
+    async fn tick(&mut self) {
+        let now = Instant::now();
+        if now < self.next_tick {
+            return;
+        }
+        self.next_tick = now + TICK;
+        self.due = self.desk.last();
+        if now.duration_since(self.last_commit) > TICK
+            && let Some(session) = &mut self.session
+            && let Err(Failure::Refused(cause) | Failure::Lost(cause) | Failure::Unknown(cause)) =
+                session.transaction(Work::Nothing).await
+        {
+            self.lose(&cause);
+        }
+    }
+
+    /// The database is away. In this order: the flag, then the answers.
+    fn lose(&mut self, cause: &sqlx::Error) {
+        if self.session.take().is_some() {
+            self.desk.go_out();
+            error!(error = %cause, "the database is away: nothing is committed until it answers");
+        }
+    }
+}
+
+/// The newest row of each key, in no particular order: keys differ, so order means nothing.
+fn newest(units: &[Unit]) -> Vec<&Row> {
+    let mut seen = HashSet::new();
+    let rows = units.iter().rev().flat_map(|unit| unit.rows.iter().rev());
+    rows.filter(|row| seen.insert(row.key())).collect()
+}
+
+fn answer(units: Vec<Unit>, outcome: Outcome) {
+    for reply in units.into_iter().filter_map(|unit| unit.reply) {
+        // Whoever asked may have gone; the rows are written all the same.
+        let _ = reply.send(outcome);
+    }
+}
+
+fn code(cause: &sqlx::Error) -> Option<String> {
+    cause.as_database_error().and_then(|answer| answer.code()).map(String::from)
+}

@@ -1,0 +1,359 @@
+//! Datagrams (RFC 3261 18.1, 18.2.1): read in bursts, handled in the task that read them, sent at once or queued.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::net::UdpSocket;
+use tokio::sync::{Notify, watch};
+
+use crate::model::{Flow, Transport};
+use crate::transport::counters::{Counters, Dropped};
+use crate::transport::shared::{Shared, lock, stopped};
+use crate::transport::{Receiver, SendError};
+
+/// One bound datagram socket.
+#[derive(Debug)]
+pub(super) struct UdpListener {
+    socket: UdpSocket,
+    local: SocketAddr,
+    waiting: Mutex<Waiting>,
+    /// Length of the queue, read without its lock.
+    pending: AtomicUsize,
+    wake: Notify,
+}
+
+/// Datagrams that the system did not take at once. Bounded by count and bytes; what does not fit is dropped and counted.
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<(SocketAddr, Bytes)>,
+    bytes: usize,
+}
+
+impl UdpListener {
+    /// Takes a bound socket and waits until it can be written, so that the first datagram leaves at once.
+    pub(super) async fn new(socket: UdpSocket, local: SocketAddr) -> io::Result<UdpListener> {
+        socket.writable().await?;
+        Ok(UdpListener {
+            socket,
+            local,
+            waiting: Mutex::default(),
+            pending: AtomicUsize::new(0),
+            wake: Notify::new(),
+        })
+    }
+
+    /// The address it is bound to.
+    pub(super) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Sends or queues; never waits.
+    pub(super) fn send(
+        &self,
+        remote: SocketAddr,
+        bytes: &Bytes,
+        counters: &Counters,
+    ) -> Result<(), SendError> {
+        if self.pending.load(Ordering::Acquire) == 0 {
+            match self.socket.try_send_to(bytes, remote) {
+                Ok(_) => {
+                    Counters::add(&counters.datagrams_out);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => {
+                    counters.dropped(Dropped::Refused);
+                    return Err(SendError::Refused);
+                }
+            }
+        }
+        let mut waiting = lock(&self.waiting);
+        let sum = waiting.bytes.saturating_add(bytes.len());
+        if waiting.queue.len() >= WAITING || sum > WAITING_BYTES {
+            counters.dropped(Dropped::Full);
+            return Err(SendError::Full);
+        }
+        waiting.bytes = sum;
+        waiting.queue.push_back((remote, bytes.clone()));
+        self.pending.store(waiting.queue.len(), Ordering::Release);
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Reads until `stop`; the receiver is called in this task.
+    pub(super) async fn receive(
+        self: Arc<Self>,
+        shared: Arc<Shared>,
+        receiver: Arc<dyn Receiver>,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut buffer = vec![0; DATAGRAM];
+        loop {
+            // Every branch only waits for readiness and is safe to drop.
+            tokio::select! {
+                biased;
+                () = stopped(&mut stop) => break,
+                _ = self.socket.writable(), if self.pending.load(Ordering::Acquire) > 0 => {
+                    self.flush(&shared.counters);
+                }
+                () = self.wake.notified() => {}
+                _ = self.socket.readable() => match self.burst(&mut buffer, &shared, receiver.as_ref()) {
+                    Burst::Dry => {}
+                    Burst::More => tokio::task::yield_now().await,
+                    Burst::Failed => {
+                        shared.counters.dropped(Dropped::Receive);
+                        tokio::time::sleep(RECEIVE_BACK_OFF).await;
+                    }
+                },
+            }
+        }
+        let drained = async {
+            while self.pending.load(Ordering::Acquire) > 0 {
+                if self.socket.writable().await.is_err() {
+                    break;
+                }
+                self.flush(&shared.counters);
+            }
+        };
+        // What the system does not take in time is lost, as datagrams are.
+        let _ = tokio::time::timeout(DRAIN, drained).await;
+    }
+
+    fn burst(&self, buffer: &mut [u8], shared: &Shared, receiver: &dyn Receiver) -> Burst {
+        for _ in 0..BURST {
+            let (length, remote) = match self.socket.try_recv_from(buffer) {
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Dry,
+                // An earlier datagram could not be delivered: of no use here, the next one may be fine.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(_) => return Burst::Failed,
+            };
+            let Some(datagram) = buffer.get(..length) else { continue };
+            if let Some(reason) = useless(datagram, remote) {
+                shared.counters.dropped(reason);
+                continue;
+            }
+            Counters::add(&shared.counters.datagrams_in);
+            let flow = Flow { transport: Transport::Udp, local: self.local, remote, connection: 0 };
+            let bytes = Bytes::copy_from_slice(datagram);
+            shared.tell(receiver, |receiver| receiver.received(bytes, flow));
+        }
+        Burst::More
+    }
+
+    fn flush(&self, counters: &Counters) {
+        let mut waiting = lock(&self.waiting);
+        while let Some((remote, bytes)) = waiting.queue.front() {
+            match self.socket.try_send_to(bytes, *remote) {
+                Ok(_) => {
+                    Counters::add(&counters.datagrams_out);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => counters.dropped(Dropped::Refused),
+            }
+            if let Some((_, sent)) = waiting.queue.pop_front() {
+                waiting.bytes = waiting.bytes.saturating_sub(sent.len());
+            }
+        }
+        self.pending.store(waiting.queue.len(), Ordering::Release);
+    }
+}
+
+/// How a burst of reading ended.
+enum Burst {
+    Dry,
+    More,
+    Failed,
+}
+
+/// Why a datagram need not be shown to anybody.
+fn useless(datagram: &[u8], remote: SocketAddr) -> Option<Dropped> {
+    if datagram.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        Some(Dropped::KeepAlive)
+    } else if datagram.len() < SHORTEST {
+        Some(Dropped::Short)
+    } else if remote.port() == 0 {
+        Some(Dropped::Source)
+    } else {
+        None
+    }
+}
+
+/// Larger than any datagram (65,507 bytes over IPv4), so none is cut off.
+const DATAGRAM: usize = 65_536;
+/// Shorter than any start line with a header (`A15`).
+const SHORTEST: usize = 20;
+/// Datagrams read before others have a turn.
+const BURST: usize = 64;
+/// Datagrams that may wait for a socket..
+const WAITING: usize = 4_096;
+/// ..and their bytes.
+const WAITING_BYTES: usize = 4 * 1024 * 1024;
+/// Time to send what waits when the server stops.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Pause after an error, so that a lasting one does not spin.
+const RECEIVE_BACK_OFF: Duration = Duration::from_millis(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::testing::{Running, within};
+
+    async fn client() -> UdpSocket {
+        UdpSocket::bind("127.0.0.1:0").await.expect("bound")
+    }
+
+    async fn send(client: &UdpSocket, to: SocketAddr, bytes: &[u8]) {
+        within(client.send_to(bytes, to)).await.expect("sent");
+    }
+
+    const HELLO: &[u8] = b"OPTIONS sip:a SIP/2.0\r\n\r\n";
+
+    #[tokio::test]
+    async fn a_datagram_is_received_and_answered_from_the_same_port_rfc3581_4() {
+        let mut running = Running::start().await;
+        let (client, local) = (client().await, running.local(Transport::Udp));
+        send(&client, local, HELLO).await;
+        let (bytes, flow) = running.received().await;
+        assert_eq!(&bytes[..], HELLO);
+        let remote = client.local_addr().expect("address");
+        assert_eq!(flow, Flow { transport: Transport::Udp, local, remote, connection: 0 });
+        running.sockets.send(&flow, &Bytes::from_static(b"answer")).expect("sent");
+        let mut buffer = [0; 100];
+        let (length, from) = within(client.recv_from(&mut buffer)).await.expect("received");
+        assert_eq!((&buffer[..length], from), (&b"answer"[..], local));
+        let counters = running.sockets.counters();
+        assert_eq!((counters.datagrams_in, counters.datagrams_out), (1, 1));
+    }
+
+    #[tokio::test]
+    async fn the_largest_datagram_is_received_whole_rfc3261_18_1_1() {
+        let mut running = Running::start().await;
+        let client = client().await;
+        let largest = vec![b'x'; 65_507];
+        send(&client, running.local(Transport::Udp), &largest).await;
+        let (bytes, _) = running.received().await;
+        assert_eq!(bytes.len(), 65_507);
+    }
+
+    #[tokio::test]
+    async fn what_is_too_short_or_a_keep_alive_is_dropped_and_counted_a15() {
+        let mut running = Running::start().await;
+        let (client, local) = (client().await, running.local(Transport::Udp));
+        for bytes in [&b""[..], b"\r\n", b"\r\n\r\n", b"\0\0\0\0", b"short", HELLO] {
+            send(&client, local, bytes).await;
+        }
+        assert_eq!(&running.received().await.0[..], HELLO);
+        let counters = running.sockets.counters();
+        assert_eq!((counters.dropped(Dropped::KeepAlive), counters.dropped(Dropped::Short)), (4, 1));
+    }
+
+    #[tokio::test]
+    async fn a_panic_of_the_receiver_is_contained_and_counted() {
+        let mut running = Running::start().await;
+        let (client, local) = (client().await, running.local(Transport::Udp));
+        send(&client, local, b"PANIC sip:a SIP/2.0\r\n\r\n").await;
+        send(&client, local, HELLO).await;
+        assert_eq!(&running.received().await.0[..], HELLO);
+        assert_eq!(running.sockets.counters().panics, 1);
+    }
+
+    #[tokio::test]
+    async fn a_flow_is_made_from_the_listener_of_the_family_and_lives() {
+        let running = Running::start().await;
+        let client = client().await;
+        let remote = client.local_addr().expect("address");
+        let flow = running.sockets.flow_to(Transport::Udp, remote).expect("listener");
+        assert_eq!((flow.local, flow.connection), (running.local(Transport::Udp), 0));
+        assert!(running.sockets.is_alive(&flow));
+        let v6 = "[::1]:5060".parse().expect("address");
+        assert_eq!(running.sockets.flow_to(Transport::Udp, v6), Err(SendError::NoListener));
+        let elsewhere = Flow { local: remote, ..flow };
+        assert!(!running.sockets.is_alive(&elsewhere));
+        assert_eq!(running.sockets.send(&elsewhere, &Bytes::new()), Err(SendError::NoListener));
+    }
+
+    #[tokio::test]
+    async fn a_datagram_that_is_too_large_is_refused_and_counted() {
+        let running = Running::start().await;
+        let remote = client().await.local_addr().expect("address");
+        let flow = running.sockets.flow_to(Transport::Udp, remote).expect("listener");
+        let bytes = Bytes::from(vec![b'x'; 70_000]);
+        assert_eq!(running.sockets.send(&flow, &bytes), Err(SendError::Refused));
+        assert_eq!(running.sockets.counters().dropped(Dropped::Refused), 1);
+    }
+
+    #[tokio::test]
+    async fn waiting_datagrams_are_bounded_and_sent_when_the_socket_takes_them() {
+        let socket =
+            UdpListener::new(client().await, SocketAddr::from(([127, 0, 0, 1], 1))).await.expect("bound");
+        let (peer, counters) = (client().await, Counters::default());
+        let remote = peer.local_addr().expect("address");
+        // As if the system had refused one before.
+        socket.pending.store(1, Ordering::Release);
+        for _ in 0..WAITING {
+            assert_eq!(socket.send(remote, &Bytes::from_static(b"1"), &counters), Ok(()));
+        }
+        assert_eq!(socket.send(remote, &Bytes::from_static(b"1"), &counters), Err(SendError::Full));
+        assert_eq!(counters.snapshot(0).dropped(Dropped::Full), 1);
+        while socket.pending.load(Ordering::Acquire) > 0 {
+            within(socket.socket.writable()).await.expect("writable");
+            socket.flush(&counters);
+        }
+        assert_eq!(counters.snapshot(0).datagrams_out, WAITING as u64);
+        assert_eq!(lock(&socket.waiting).bytes, 0);
+    }
+
+    #[tokio::test]
+    async fn stopping_ends_every_task() {
+        let running = Running::start().await;
+        running.stop.send(true).expect("running");
+        within(running.sockets.ended()).await;
+    }
+
+    #[tokio::test]
+    async fn ended_sockets_are_freed_though_their_receiver_owns_them() {
+        let running = Running::start().await;
+        let local = running.local(Transport::Udp);
+        running.stop.send(true).expect("running");
+        within(running.sockets.ended()).await;
+        drop(running);
+        UdpSocket::bind(local).await.expect("the port is free again");
+    }
+
+    #[tokio::test]
+    async fn ipv6_is_served_and_written_in_brackets_rfc3261_25_1() {
+        use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
+        let bind = "[::1]:0".parse().expect("address");
+        let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
+        let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
+        let peer = UdpSocket::bind("[::1]:0").await.expect("bound");
+        let remote = peer.local_addr().expect("address");
+        let flow = sockets.flow_to(Transport::Udp, remote).expect("listener");
+        assert_eq!(sockets.sent_by(&flow), ("[::1]".to_owned(), flow.local.port()));
+        sockets.send(&flow, &Bytes::from_static(b"hello")).expect("sent");
+        let mut buffer = [0; 10];
+        let (length, from) = within(peer.recv_from(&mut buffer)).await.expect("received");
+        assert_eq!((length, from), (5, flow.local));
+    }
+
+    #[tokio::test]
+    async fn a_wildcard_listener_names_the_address_the_peer_can_see() {
+        use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
+        let bind = "0.0.0.0:0".parse().expect("address");
+        let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
+        let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
+        let remote = "127.0.0.1:9".parse().expect("address");
+        let flow = sockets.flow_to(Transport::Udp, remote).expect("listener");
+        assert_eq!(sockets.sent_by(&flow), ("127.0.0.1".to_owned(), flow.local.port()));
+        // And that address is ours, though the listener does not name it.
+        assert!(!sockets.may_contact(SocketAddr::from(([127, 0, 0, 1], flow.local.port())), &[]));
+        assert!(sockets.may_contact("203.0.113.9:5060".parse().expect("address"), &[]));
+    }
+}
