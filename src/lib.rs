@@ -95,7 +95,23 @@ mod layers {
         let mut paths = Vec::new();
         sources(&root, &mut paths);
         let name = |path: &PathBuf| path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
-        paths.iter().map(|path| (name(path), std::fs::read_to_string(path).unwrap())).collect()
+        let read = |path: &PathBuf| (name(path), std::fs::read_to_string(path).unwrap());
+        paths.iter().map(read).filter(|(file, _)| !is_for_tests(file)).collect()
+    }
+
+    /// Files that only unit tests use.
+    fn is_for_tests(file: &str) -> bool {
+        [
+            "testing.rs",
+            "battery.rs",
+            "throwaway.rs",
+            "pair.rs",
+            "properties.rs",
+            "torture.rs",
+            "second_opinion.rs",
+        ]
+        .iter()
+        .any(|name| file.ends_with(name))
     }
 
     /// The part of a file before its unit tests.

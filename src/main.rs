@@ -1,6 +1,7 @@
 //! Arguments, configuration, tracing, and the server until a signal.
 
 use std::error::Error;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -53,7 +54,9 @@ async fn run(start: Start) -> Result<(), Box<dyn Error>> {
 fn trace(start: &Start) {
     let configured = if start.command.is_none() { start.config.log.filter.as_str() } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(configured));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr);
     match start.config.log.format {
         LogFormat::Text => lines.init(),
         LogFormat::Json => lines.json().init(),

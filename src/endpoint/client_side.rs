@@ -44,12 +44,13 @@ impl Clients {
 pub struct ClientId(ClientKey);
 
 /// What is left to do once the shard is let go.
-enum Todo {
+#[allow(clippy::large_enum_variant, reason = "effects are performed where they are made")]
+enum Effect {
     Send(Bytes),
     Tell(UserEvent),
 }
 
-type Todos = SmallVec<[Todo; 2]>;
+type Effects = SmallVec<[Effect; 2]>;
 
 impl Endpoint {
     /// Sends a request in a new client transaction. Its top Via must be ours with a fresh branch.
@@ -91,9 +92,9 @@ impl Endpoint {
             Entry { machine, flow: *flow, user, branch, invite, cancel_wanted: None, scheduled: None };
         let mut shard = self.clients.0.shard(key.shard_hash());
         self.clients.0.inserted();
-        let todos = self.settle_client(&mut shard, &key, entry, None, now);
+        let effects = self.settle_client(&mut shard, &key, entry, None, now);
         drop(shard);
-        self.perform_client(todos, flow, None);
+        self.perform_client(effects, flow, None);
         if let Some(ClientOutput::Send(bytes)) = first
             && let Err(error) = self.sockets.send(flow, &bytes)
         {
@@ -118,6 +119,13 @@ impl Endpoint {
         }
         let Some(invite) = entry.invite.clone() else { return };
         let flow = entry.flow;
+        // 9.1: no final within 64*T1 of the CANCEL ends the wait.
+        entry.machine.handle_cancel_sent(clock::instant());
+        let (next, mut scheduled) = (entry.machine.next_timeout(), entry.scheduled);
+        shard.schedule(key, next, &mut scheduled);
+        if let Some(entry) = shard.entries.get_mut(key) {
+            entry.scheduled = scheduled;
+        }
         drop(shard);
         self.send_cancel(&invite, &flow, reason);
     }
@@ -147,11 +155,14 @@ impl Endpoint {
             (true, Some(invite)) => entry.cancel_wanted.take().map(|reason| (invite, reason)),
             _ => None,
         };
+        if cancel.is_some() {
+            entry.machine.handle_cancel_sent(now);
+        }
         let user = entry.user.clone();
         let flow = entry.flow;
-        let todos = self.settle_client(&mut shard, &key, entry, Some(response), now);
+        let effects = self.settle_client(&mut shard, &key, entry, Some(response), now);
         drop(shard);
-        self.perform_client(todos, &flow, Some(user));
+        self.perform_client(effects, &flow, Some(user));
         if let Some((invite, reason)) = cancel {
             self.send_cancel(&invite, &flow, reason.as_deref());
         }
@@ -183,20 +194,20 @@ impl Endpoint {
 
     pub(super) fn client_timers(&self, now: Instant) {
         for mut shard in self.clients.0.shards() {
-            let mut due: SmallVec<[(Todos, Flow, Arc<dyn TransactionUser>); 4]> = SmallVec::new();
+            let mut due = Vec::new();
             while let Some(key) = shard.pop_due(now) {
                 let Some(mut entry) = shard.entries.remove(&key) else { continue };
                 entry.scheduled = None;
                 entry.machine.handle_timeout(now);
                 let (flow, user) = (entry.flow, entry.user.clone());
-                let todos = self.settle_client(&mut shard, &key, entry, None, now);
-                if !todos.is_empty() {
-                    due.push((todos, flow, user));
+                let effects = self.settle_client(&mut shard, &key, entry, None, now);
+                if !effects.is_empty() {
+                    due.push((effects, flow, user));
                 }
             }
             drop(shard);
-            for (todos, flow, user) in due {
-                self.perform_client(todos, &flow, Some(user));
+            for (effects, flow, user) in due {
+                self.perform_client(effects, &flow, Some(user));
             }
         }
     }
@@ -219,12 +230,12 @@ impl Endpoint {
         mut entry: Entry,
         mut response: Option<Response>,
         now: Instant,
-    ) -> Todos {
-        let mut todos = Todos::new();
+    ) -> Effects {
+        let mut effects = Effects::new();
         let branch = entry.branch;
         while let Some(output) = entry.machine.poll_output() {
             match output {
-                ClientOutput::Send(bytes) => todos.push(Todo::Send(bytes)),
+                ClientOutput::Send(bytes) => effects.push(Effect::Send(bytes)),
                 ClientOutput::BuildAck => {
                     if let (Some(invite), Some(response)) = (&entry.invite, &response) {
                         entry.machine.handle_ack_built(forward::ack(invite, response));
@@ -232,13 +243,13 @@ impl Endpoint {
                 }
                 ClientOutput::Response => {
                     if let Some(response) = response.clone() {
-                        todos.push(Todo::Tell(UserEvent::Response { branch, response }));
+                        effects.push(Effect::Tell(UserEvent::Response { branch, response }));
                     }
                 }
-                ClientOutput::Timeout => todos.push(Todo::Tell(UserEvent::Timeout { branch })),
+                ClientOutput::Timeout => effects.push(Effect::Tell(UserEvent::Timeout { branch })),
                 ClientOutput::Terminated => {
                     self.clients.0.removed();
-                    return todos;
+                    return effects;
                 }
             }
         }
@@ -247,18 +258,18 @@ impl Endpoint {
         let next = entry.machine.next_timeout();
         shard.schedule(key, next, &mut entry.scheduled);
         shard.entries.insert(key.clone(), entry);
-        todos
+        effects
     }
 
-    fn perform_client(&self, todos: Todos, flow: &Flow, user: Option<Arc<dyn TransactionUser>>) {
-        for todo in todos {
-            match todo {
-                Todo::Send(bytes) => {
+    fn perform_client(&self, effects: Effects, flow: &Flow, user: Option<Arc<dyn TransactionUser>>) {
+        for effect in effects {
+            match effect {
+                Effect::Send(bytes) => {
                     if self.sockets.send(flow, &bytes).is_err() {
                         count(&self.counters.send_failed);
                     }
                 }
-                Todo::Tell(event) => {
+                Effect::Tell(event) => {
                     if let Some(user) = &user {
                         user.clone().event(event);
                     }

@@ -19,6 +19,8 @@ pub(super) struct Entry {
     /// Kept until the final response: for a 100, for CANCEL.
     request: Option<Request>,
     user: Option<Arc<dyn TransactionUser>>,
+    /// A CANCEL that came before there was a user to tell.
+    cancelled: Option<UserEvent>,
     to_tag: Box<str>,
     scheduled: Option<Instant>,
 }
@@ -73,11 +75,15 @@ impl ServerTransaction {
         let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, RETRY_AFTER_S);
         self.reject(request, &reject);
     }
-    /// Who is told of CANCEL.
+    /// Who is told of CANCEL; at once, if it has already come.
     pub fn set_user(&self, user: Arc<dyn TransactionUser>) {
         let mut shard = self.endpoint.servers.0.shard(self.key.shard_hash());
-        if let Some(entry) = shard.entries.get_mut(&self.key) {
-            entry.user = Some(user);
+        let Some(entry) = shard.entries.get_mut(&self.key) else { return };
+        entry.user = Some(user.clone());
+        let cancelled = entry.cancelled.take();
+        drop(shard);
+        if let Some(cancelled) = cancelled {
+            user.event(cancelled);
         }
     }
     /// The endpoint it lives in.
@@ -148,6 +154,7 @@ impl Endpoint {
             reply_to,
             request: Some(request.clone()),
             user: None,
+            cancelled: None,
             to_tag: to_tag.clone(),
             scheduled: None,
         };
@@ -172,7 +179,7 @@ impl Endpoint {
         self.perform_server(outputs, &reply_to);
     }
 
-    /// CANCEL (9.2): answered at once; the INVITE's user is told if it has not answered finally.
+    /// CANCEL (9.2): answered at once; the INVITE's user is told if it has not answered finally. Other requests go on as if nothing had come.
     pub(super) fn cancel_server(
         self: &Arc<Self>,
         cancel: &Request,
@@ -180,25 +187,62 @@ impl Endpoint {
         flow: &Flow,
         reply_to: Flow,
     ) {
-        let target = ServerKey::cancelled_by(cancel).ok();
-        let found = target.and_then(|target| {
-            let shard = self.servers.0.shard(target.shard_hash());
-            // Only the hop that sent the INVITE may cancel it (22.1): same address, and same connection on streams.
-            shard.entries.get(&target).filter(|entry| came_from(entry, flow)).map(|entry| {
-                let answered = entry.machine.is_answered();
-                (entry.to_tag.to_string(), entry.user.clone().filter(|_| !answered))
-            })
-        });
-        let (status, to_tag, user) = match found {
-            Some((to_tag, user)) => (StatusCode::OK, to_tag, user),
-            None => (StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST, self.random.tag(), None),
+        let reason = cancel.text(HeaderName::Reason).map(str::to_owned);
+        let (to_tag, user) = match self.cancel_invite(cancel, flow, &reason) {
+            Some(found) => found,
+            None => (self.cancelled_other(cancel, flow), None),
         };
+        let status =
+            if to_tag.is_some() { StatusCode::OK } else { StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST };
+        let to_tag = to_tag.unwrap_or_else(|| self.random.tag());
         let Some(transaction) = self.accept(key, cancel, reply_to, to_tag) else { return };
         transaction.respond(status, transaction.response(cancel, status).finish());
         if let Some(user) = user {
-            let reason = cancel.text(HeaderName::Reason).map(str::to_owned);
             user.event(UserEvent::Cancelled { reason });
         }
+    }
+
+    /// The To tag of the INVITE that is cancelled, and its user if it is still to be told.
+    #[allow(clippy::type_complexity, reason = "two answers to one question")]
+    fn cancel_invite(
+        &self,
+        cancel: &Request,
+        flow: &Flow,
+        reason: &Option<String>,
+    ) -> Option<(Option<String>, Option<Arc<dyn TransactionUser>>)> {
+        let target = ServerKey::cancelled_by(cancel).ok()?;
+        let mut shard = self.servers.0.shard(target.shard_hash());
+        // Only the hop that sent the INVITE may cancel it (22.1): same address, and same connection on streams.
+        let entry = shard.entries.get_mut(&target).filter(|entry| came_from(entry, flow))?;
+        let to_tag = Some(entry.to_tag.to_string());
+        if entry.machine.is_answered() {
+            return Some((to_tag, None));
+        }
+        if entry.user.is_none() {
+            entry.cancelled = Some(UserEvent::Cancelled { reason: reason.clone() });
+        }
+        Some((to_tag, entry.user.clone()))
+    }
+
+    /// The To tag of a request other than INVITE that is meant.
+    fn cancelled_other(&self, cancel: &Request, flow: &Flow) -> Option<String> {
+        const OTHERS: [Method; 6] = [
+            Method::Message,
+            Method::Subscribe,
+            Method::Publish,
+            Method::Register,
+            Method::Options,
+            Method::Notify,
+        ];
+        OTHERS.iter().find_map(|method| {
+            let target = ServerKey::cancelled_by_as(cancel, method).ok()?;
+            let shard = self.servers.0.shard(target.shard_hash());
+            shard
+                .entries
+                .get(&target)
+                .filter(|entry| came_from(entry, flow))
+                .map(|entry| entry.to_tag.to_string())
+        })
     }
 
     pub(super) fn server_timers(&self, now: Instant) {

@@ -5,6 +5,8 @@
 
 mod change;
 mod driver;
+#[cfg(test)]
+mod testing;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};

@@ -26,6 +26,7 @@ impl Registrar {
     /// Answers a REGISTER that is authenticated as `identity` and names `target` in To.
     ///
     /// - `is_ours`: does a Contact URI lead back to this server?
+    #[allow(clippy::too_many_arguments, reason = "what dispatch found out about one request")]
     pub fn register(
         &self,
         request: Request,

@@ -73,9 +73,10 @@ impl<'a> HostPort<'a> {
 
     /// Reads `host[:port]` without white space.
     pub(super) fn parse(text: &'a str) -> Option<HostPort<'a>> {
-        let host_end = match text.find(']') {
-            Some(bracket) => bracket + 1,
-            None => text.find(':').unwrap_or(text.len()),
+        let host_end = if text.starts_with('[') {
+            text.find(']')? + 1
+        } else {
+            text.bytes().position(|b| b == b':').unwrap_or(text.len())
         };
         let (host, port) = text.split_at_checked(host_end)?;
         let port = match port.strip_prefix(':') {
@@ -116,14 +117,17 @@ fn v6(text: &str) -> Option<Ipv6Addr> {
 /// `hostname`: labels of letters, digits, hyphens (and underscores, which deployed networks use); the last is not a number.
 fn is_name(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
-    let mut last_is_number = true;
-    for label in text.split('.') {
-        if label.is_empty() || !label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_') {
-            return false;
+    let (mut label, mut last_is_number) = (0usize, true);
+    for byte in text.bytes() {
+        match byte {
+            b'.' if label == 0 => return false,
+            b'.' => (label, last_is_number) = (0, true),
+            b'0'..=b'9' => label += 1,
+            b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' => (label, last_is_number) = (label + 1, false),
+            _ => return false,
         }
-        last_is_number = label.bytes().all(|b| b.is_ascii_digit());
     }
-    !last_is_number && text.len() <= 253
+    label > 0 && !last_is_number && text.len() <= 253
 }
 
 #[cfg(test)]

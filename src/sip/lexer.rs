@@ -149,6 +149,17 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
+/// Text without leading and trailing SP and HTAB.
+pub(super) fn trim_blank(mut text: &str) -> &str {
+    while text.as_bytes().first().is_some_and(|&b| is_blank(b)) {
+        text = text.get(1..).unwrap_or_default();
+    }
+    while text.as_bytes().last().is_some_and(|&b| is_blank(b)) {
+        text = text.get(..text.len() - 1).unwrap_or_default();
+    }
+    text
+}
+
 /// The elements of one row's comma list, trimmed; commas inside quotes and `<>` do not split; empty ones are skipped.
 #[derive(Debug, Clone)]
 pub(super) struct Elements<'a> {
@@ -184,6 +195,9 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 fn element_end(bytes: &[u8]) -> usize {
+    if !bytes.contains(&b',') {
+        return bytes.len();
+    }
     let (mut quoted, mut escaped, mut angle) = (false, false, false);
     for (at, &byte) in bytes.iter().enumerate() {
         if !is(byte, LIST) {

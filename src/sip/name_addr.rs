@@ -22,7 +22,7 @@ impl<'a> NameAddr<'a> {
     pub fn parse(text: &'a [u8]) -> Result<NameAddr<'a>, ParseError> {
         let text =
             std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed address", e.valid_up_to()))?;
-        let text = text.trim_matches([' ', '\t']);
+        let text = lexer::trim_blank(text);
         let (display, open) = display(text)?;
         match open {
             Some(open) => in_angles(text, display, open),
@@ -58,7 +58,7 @@ fn display(text: &str) -> Result<(Option<&str>, Option<usize>), ParseError> {
     let end = bytes.iter().take_while(tokens).count();
     match bytes.get(end) {
         Some(b'<') => {
-            let name = text.get(..end).unwrap_or_default().trim_matches([' ', '\t']);
+            let name = lexer::trim_blank(text.get(..end).unwrap_or_default());
             Ok(((!name.is_empty()).then_some(name), Some(end)))
         }
         Some(b':') => Ok((None, None)),
@@ -70,7 +70,7 @@ fn in_angles<'a>(text: &'a str, display: Option<&'a str>, open: usize) -> Result
     let inner = text.get(open + 1..).unwrap_or_default();
     let (uri, params) = inner.split_once('>').ok_or_else(|| ParseError::bad("Address without >", open))?;
     let uri = Uri::read(uri)?;
-    let params = Params::parse(params.trim_matches([' ', '\t']), Grammar::Header)?;
+    let params = Params::parse(lexer::trim_blank(params), Grammar::Header)?;
     Ok(NameAddr { display, uri, params, text })
 }
 
@@ -78,7 +78,7 @@ fn in_angles<'a>(text: &'a str, display: Option<&'a str>, open: usize) -> Result
 fn bare(text: &str) -> Result<NameAddr<'_>, ParseError> {
     let end = text.bytes().position(|b| b == b';').unwrap_or(text.len());
     let (uri, params) = text.split_at_checked(end).unwrap_or((text, ""));
-    let uri = uri.trim_matches([' ', '\t']);
+    let uri = lexer::trim_blank(uri);
     if let Some(at) = uri.bytes().position(|b| b == b'?' || b == b',') {
         return Err(ParseError::bad("URI needs < and >", at));
     }

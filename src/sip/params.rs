@@ -159,18 +159,17 @@ impl<'a> Cursor<'a> {
     fn take(&mut self, class: u8) -> Result<&'a str, ParseError> {
         let start = self.at;
         let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.at) {
-            if lexer::is(byte, class) {
-                self.at += 1;
-            } else if byte == b'%' && self.grammar == Grammar::Uri {
-                let escape = bytes.get(self.at..self.at + 3).unwrap_or_default();
-                if escape.len() != 3 || !lexer::all_or_escaped(escape, 0) {
-                    return Err(ParseError::bad("Malformed escape", self.at));
-                }
-                self.at += 3;
-            } else {
+        loop {
+            let rest = bytes.get(self.at..).unwrap_or_default();
+            self.at += rest.iter().position(|&b| !lexer::is(b, class)).unwrap_or(rest.len());
+            if self.grammar != Grammar::Uri || self.peek() != Some(b'%') {
                 break;
             }
+            let escape = bytes.get(self.at..self.at + 3).unwrap_or_default();
+            if escape.len() != 3 || !lexer::all_or_escaped(escape, 0) {
+                return Err(ParseError::bad("Malformed escape", self.at));
+            }
+            self.at += 3;
         }
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }

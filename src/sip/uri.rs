@@ -87,6 +87,9 @@ impl<'a> Uri<'a> {
 
     /// Reads a URI from text.
     pub(super) fn read(text: &'a str) -> Result<Uri<'a>, ParseError> {
+        if let Some(rest) = text.strip_prefix("sip:") {
+            return read_sip(text, Scheme::Sip, rest);
+        }
         let (scheme, rest) = text.split_once(':').ok_or_else(|| ParseError::bad("URI without scheme", 0))?;
         let scheme = Scheme::parse(scheme).ok_or_else(|| ParseError::bad("Malformed URI scheme", 0))?;
         match scheme {

@@ -25,13 +25,13 @@ impl<'a> Via<'a> {
     pub fn parse(text: &'a [u8]) -> Result<Via<'a>, ParseError> {
         let text =
             std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed Via", e.valid_up_to()))?;
-        let text = text.trim_matches(BLANK);
+        let text = lexer::trim_blank(text);
         let offset = |rest: &str| text.len() - rest.len();
         let bad = |rest: &str| ParseError::bad("Malformed Via", offset(rest));
-        let (_, rest) = token(text).ok_or_else(|| bad(text))?;
-        let rest = slash(rest).ok_or_else(|| bad(rest))?;
-        let (_, rest) = token(rest).ok_or_else(|| bad(rest))?;
-        let rest = slash(rest).ok_or_else(|| bad(rest))?;
+        let rest = match text.strip_prefix("SIP/2.0/") {
+            Some(rest) => rest.trim_start_matches(BLANK),
+            None => after_version(text).ok_or_else(|| bad(text))?,
+        };
         let (transport, rest) = token(rest).ok_or_else(|| bad(rest))?;
         if !rest.starts_with(BLANK) {
             return Err(bad(rest));
@@ -116,6 +116,13 @@ impl Stamp {
 
 const BLANK: [char; 2] = [' ', '\t'];
 
+/// What follows `protocol-name SLASH protocol-version SLASH`, with white space around the slashes.
+fn after_version(text: &str) -> Option<&str> {
+    let (_, rest) = token(text)?;
+    let (_, rest) = token(slash(rest)?)?;
+    slash(rest)
+}
+
 fn token(text: &str) -> Option<(&str, &str)> {
     let end = text.bytes().take_while(|&b| lexer::is(b, lexer::TOKEN)).count();
     if end == 0 { None } else { text.split_at_checked(end) }
@@ -127,7 +134,7 @@ fn slash(text: &str) -> Option<&str> {
 
 /// `host [COLON port]`, white space allowed around the colon.
 fn host_port(text: &str) -> Option<HostPort<'_>> {
-    let text = text.trim_matches(BLANK);
+    let text = lexer::trim_blank(text);
     if let Some(found) = HostPort::parse(text) {
         return Some(found);
     }
@@ -157,6 +164,7 @@ mod tests {
         assert_eq!(via.transport, "TCP");
         assert_eq!(via.sent_by, HostPort { host: Host::Name("spindle.example.com"), port: None });
         assert_eq!(via.branch(), Some("z9hG4bK9ikj8"));
+        assert_eq!(parse("SIP/2.0/ UDP h").transport, "UDP");
         assert_eq!(parse("SIP/2.0/UDP first.example.com: 4000;ttl=16").sent_by.port, Some(4000));
         assert_eq!(parse("SIP/2.0/UDP [2001:db8::9:1] : 6050").sent_by.port, Some(6050));
     }

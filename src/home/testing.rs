@@ -1,0 +1,218 @@
+//! The turn, on a real store.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use smallvec::smallvec;
+use tokio::sync::mpsc;
+
+use crate::home::{Homes, Mode, Refusal};
+use crate::model::{
+    Aor, Binding, BindingKey, Durability, Flow, Moved, Package, Plan, Reject, Row, Subscription,
+    SubscriptionId, Timestamp, Transport,
+};
+use crate::sip::StatusCode;
+use crate::store::{Store, Target};
+
+const NOW: Timestamp = Timestamp(1_000_000);
+
+fn now() -> Timestamp {
+    NOW
+}
+
+fn bob() -> Aor {
+    Aor::new("bob", "example.org").unwrap()
+}
+
+async fn homes(dir: &tempfile::TempDir) -> Arc<Homes> {
+    Homes::new(Store::open(&Target::Sqlite(dir.path().join("h.sqlite"))).await.unwrap(), now)
+}
+
+fn flow() -> Flow {
+    let address = SocketAddr::from(([192, 0, 2, 1], 5060));
+    Flow { transport: Transport::Udp, local: address, remote: address, connection: 0 }
+}
+
+fn binding(contact: &str, expires_at: Timestamp) -> Row {
+    Row::PutBinding(Binding {
+        aor: bob(),
+        key: BindingKey(contact.into()),
+        contact: contact.into(),
+        params: String::new(),
+        q: 1_000,
+        instance: None,
+        reg_id: None,
+        path: Vec::new(),
+        call_id: "c".into(),
+        cseq: 1,
+        flow: flow(),
+        direct: true,
+        user_agent: String::new(),
+        created_at: NOW,
+        refreshed_at: NOW,
+        expires_at,
+    })
+}
+
+fn subscription(watcher: &Aor) -> Row {
+    Row::PutSubscription(Subscription {
+        id: SubscriptionId(7),
+        presentity: bob(),
+        watcher: watcher.clone(),
+        package: Package::Presence,
+        event_id: None,
+        call_id: "c".into(),
+        local_tag: "l".into(),
+        remote_tag: "r".into(),
+        local_address: "<sip:bob@example.org>".into(),
+        remote_address: "<sip:alice@example.org>".into(),
+        remote_target: "sip:alice@192.0.2.1".into(),
+        route_set: Vec::new(),
+        flow: flow(),
+        accept: String::new(),
+        remote_cseq: 1,
+        notify_cseq_reserved: 64,
+        created_at: NOW,
+        expires_at: Timestamp(2_000_000),
+    })
+}
+
+fn plan(row: Row, durability: Durability) -> Plan {
+    Plan { rows: smallvec![row], durability, moved: Moved { presence: true, watchers: true } }
+}
+
+async fn next<T>(events: &mut mpsc::Receiver<T>) -> T {
+    tokio::time::timeout(Duration::from_secs(10), events.recv()).await.expect("in time").expect("an event")
+}
+
+#[tokio::test]
+async fn changes_of_one_home_are_decided_in_order_each_on_the_state_of_its_predecessor() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let (tell, mut told) = mpsc::channel(1_000);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    for number in 0..200 {
+        let (tell, seen) = (tell.clone(), seen.clone());
+        homes.change(
+            &bob(),
+            move |home, _| {
+                seen.lock().unwrap().push(home.bindings.len());
+                let row = binding(&format!("sip:{number}@192.0.2.1"), Timestamp(2_000_000));
+                Ok((plan(row, Durability::Durable), number))
+            },
+            move |result| {
+                tell.try_send(result.map(|(number, home)| (number, home.bindings.len())).unwrap()).unwrap()
+            },
+        );
+    }
+    for number in 0..200 {
+        let (acted, bindings) = next(&mut told).await;
+        assert_eq!(acted, number);
+        assert!(bindings > number, "acted before it was in memory");
+    }
+    assert_eq!(*seen.lock().unwrap(), (0..200).collect::<Vec<_>>());
+    assert_eq!(homes.store().load_home(&bob()).await.unwrap().len(), 200);
+}
+
+#[tokio::test]
+async fn a_refusal_acts_and_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let (tell, mut told) = mpsc::channel(1);
+    homes.change(
+        &bob(),
+        |_, _| Err::<(Plan, ()), _>(Reject::new(StatusCode::FORBIDDEN)),
+        move |result| tell.try_send(result.map(|_| ()).unwrap_err()).unwrap(),
+    );
+    assert_eq!(next(&mut told).await, Refusal::Reject(Reject::new(StatusCode::FORBIDDEN)));
+    assert_eq!(homes.census(), [0; 4], "an empty home is not kept");
+}
+
+#[tokio::test]
+async fn lazy_rows_are_applied_before_the_call_returns() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    homes.change(
+        &bob(),
+        |_, mode| {
+            assert_eq!(mode, Mode::Durable);
+            Ok((plan(binding("sip:a@192.0.2.1", Timestamp(2_000_000)), Durability::Lazy), ()))
+        },
+        |result| assert!(result.is_ok()),
+    );
+    assert_eq!(homes.read(&bob()).bindings.len(), 1);
+}
+
+#[tokio::test]
+async fn a_snapshot_that_is_being_read_does_not_change() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    homes.install(&binding("sip:a@192.0.2.1", Timestamp(2_000_000)));
+    let before = homes.read(&bob());
+    homes.change(
+        &bob(),
+        |_, _| Ok((plan(binding("sip:b@192.0.2.1", Timestamp(2_000_000)), Durability::Lazy), ())),
+        |_| {},
+    );
+    assert_eq!(before.bindings.len(), 1);
+    assert_eq!(homes.read(&bob()).bindings.len(), 2);
+}
+
+#[tokio::test]
+async fn a_change_marks_the_home_once_and_the_watchers_home_when_watching_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let alice = Aor::new("alice", "example.org").unwrap();
+    homes.install(&Row::PutBinding(Binding {
+        aor: alice.clone(),
+        ..match binding("sip:x@192.0.2.1", Timestamp(2_000_000)) {
+            Row::PutBinding(binding) => binding,
+            _ => unreachable!(),
+        }
+    }));
+    for _ in 0..3 {
+        let row = subscription(&alice);
+        homes.change(&bob(), |_, _| Ok((plan(row, Durability::Lazy), ())), |_| {});
+    }
+    let marked = [homes.next_changed().await, homes.next_changed().await];
+    assert!(marked.contains(&alice) && marked.contains(&bob()), "{marked:?}");
+    let more = tokio::time::timeout(Duration::from_millis(20), homes.next_changed()).await;
+    assert!(more.is_err(), "bursts coalesce");
+}
+
+#[tokio::test]
+async fn what_has_ended_is_swept_and_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let alice = Aor::new("alice", "example.org").unwrap();
+    homes.install(&binding("sip:old@192.0.2.1", NOW));
+    homes.install(&binding("sip:new@192.0.2.1", Timestamp(2_000_000)));
+    let Row::PutSubscription(ended) = subscription(&alice) else { unreachable!() };
+    homes.install(&Row::PutSubscription(Subscription { expires_at: NOW, ..ended }));
+    let (tell, mut told) = mpsc::channel(1);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let wheel = homes.clone().run_wheel(move |s| tell.try_send(s.watcher.clone()).unwrap(), stopped);
+    let check = async {
+        assert_eq!(next(&mut told).await, alice);
+        stop.send(true).unwrap();
+    };
+    tokio::join!(wheel, check);
+    let home = homes.read(&bob());
+    assert_eq!(home.bindings.iter().map(|b| b.contact.as_str()).collect::<Vec<_>>(), ["sip:new@192.0.2.1"]);
+    assert!(home.subscriptions.is_empty());
+}
+
+#[tokio::test]
+async fn a_removed_user_leaves_every_home() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let alice = Aor::new("alice", "example.org").unwrap();
+    homes.install(&binding("sip:a@192.0.2.1", Timestamp(2_000_000)));
+    homes.install(&subscription(&alice));
+    assert_eq!(homes.purge(&alice).len(), 1);
+    assert!(homes.read(&bob()).subscriptions.is_empty());
+    assert_eq!(homes.read(&bob()).bindings.len(), 1);
+    homes.purge(&bob());
+    assert!(homes.read(&bob()).is_empty());
+}
