@@ -111,7 +111,8 @@ fn sipp_calls_sipp(database: Database, via: Transport) {
     // On the port that was registered: over UDP that is the same flow.
     let callee =
         sipp(&server, "callee.xml", dirs[1].path(), port, false, &["-s", "bob"]).spawn().expect("sipp");
-    let caller = ["-s", "bob", "-au", "alice", "-ap", &alices, "-key", "caller", "alice"];
+    let uri = format!("bob@{DOMAIN}");
+    let caller = ["-s", "bob", "-au", "alice", "-ap", &alices, "-auth_uri", &uri, "-key", "caller", "alice"];
     let caller = sipp(&server, "caller.xml", dirs[2].path(), free_port(), via == Transport::Tcp, &caller)
         .output()
         .expect("sipp");
@@ -212,6 +213,7 @@ fn baresip_registers_and_takes_a_text(database: Database, via: Transport) {
     let server = Server::start(database);
     let dir = tempfile::tempdir().expect("a directory");
     let mut program = baresip(&server, dir.path(), via);
+    program.expect("baresip is ready");
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     let deadline = Instant::now() + Duration::from_secs(15);
@@ -220,7 +222,6 @@ fn baresip_registers_and_takes_a_text(database: Database, via: Transport) {
     }
     let request = alice.message("bob", "hello baresip");
     alice.expect_status(&request, 200);
-    program.expect("hello baresip");
 }
 
 fn linphone_registers_and_watches(database: Database) {

@@ -43,7 +43,16 @@ pub struct Phone {
 impl Phone {
     /// A phone of one of the template's users (alice, bob, carol, dave), not registered yet.
     pub fn new(server: &Server, user: &str, transport: Transport) -> Phone {
-        let socket = Socket::connect(transport, server.address(transport));
+        Phone::with_socket(server, user, transport, Socket::connect(transport, server.address(transport)))
+    }
+
+    /// A phone on UDP at an address of the test's choice.
+    pub fn at(server: &Server, user: &str, local: SocketAddr) -> Phone {
+        let socket = Socket::at(local, server.address(Transport::Udp));
+        Phone::with_socket(server, user, Transport::Udp, socket)
+    }
+
+    fn with_socket(server: &Server, user: &str, transport: Transport, socket: Socket) -> Phone {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         Phone {
             user: user.into(),

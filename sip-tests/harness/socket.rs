@@ -61,6 +61,11 @@ impl Socket {
         }
     }
 
+    /// A UDP socket at an address of the test's choice.
+    pub fn at(local: SocketAddr, server: SocketAddr) -> Socket {
+        Socket::Udp(UdpSocket::bind(local).expect("this very port"), server)
+    }
+
     pub fn local(&self) -> SocketAddr {
         match self {
             Socket::Udp(socket, _) => socket.local_addr(),

@@ -100,7 +100,6 @@ fn smuggled_headers_are_one_thing_to_all_a03(database: Database, via: Transport)
     ];
     for (line, may_pass) in variants {
         let mut alice = Phone::new(&server, "alice", via);
-        alice.register();
         let request = alice.message_request("bob", "probe");
         alice.send(&request);
         let challenge = alice.expect_final(&request);

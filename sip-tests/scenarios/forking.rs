@@ -119,22 +119,6 @@ fn cancel_reaches_every_phone_rfc3261_16_10(database: Database, via: Transport) 
     alice.expect_nothing_more();
 }
 
-fn lower_q_is_asked_after_higher_q_rfc3261_16_6(database: Database) {
-    let server = Server::start(database);
-    let mut alice = Phone::new(&server, "alice", Transport::Udp);
-    let mut first = Phone::new(&server, "bob", Transport::Udp);
-    let mut second = Phone::new(&server, "bob", Transport::Udp);
-    second.register_contact(&format!("{};q=0.2", second.contact()), Some(600));
-    first.register_contact(&format!("{};q=0.8", first.contact()), Some(600));
-    let invite = alice.invite("bob");
-    let arrived = first.expect_request("INVITE");
-    second.expect_nothing_more();
-    first.answer(&arrived, 486, "Busy Here");
-    let arrived = second.expect_request("INVITE");
-    second.answer(&arrived, 486, "Busy Here");
-    alice.expect_status(&invite, 486);
-}
-
 fn a_sole_503_becomes_500_rfc3261_16_7_6(database: Database) {
     let server = Server::start(database);
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
@@ -165,7 +149,6 @@ over_each_transport!(
 on_each_database!(
     a_second_200_is_forwarded_too_rfc3261_16_7_5,
     a_challenge_is_worth_more_than_busy_rfc3261_16_7_6,
-    lower_q_is_asked_after_higher_q_rfc3261_16_6,
     a_sole_503_becomes_500_rfc3261_16_7_6,
     a_dead_connection_does_not_hold_up_the_others_rfc3261_16_9,
 );
