@@ -177,13 +177,11 @@ pub struct Proxy {
     pub timer_c_s: u32,
     /// Devices one request is sent to at once. Example: `max_forks = 10`.
     pub max_forks: usize,
-    /// Stay in the path of dialogs (16.6 step 4), which phones behind NAT need. Example: `record_route = true`.
-    pub record_route: bool,
 }
 
 impl Default for Proxy {
     fn default() -> Self {
-        Proxy { timer_c_s: 200, max_forks: 10, record_route: true }
+        Proxy { timer_c_s: 200, max_forks: 10 }
     }
 }
 

@@ -243,7 +243,7 @@ mod tests {
         let environment = [
             ("HITHER__DOMAIN", "example.com"),
             ("HITHER__REGISTRATION__MIN_INTERVAL_S", "5"),
-            ("HITHER__PROXY__RECORD_ROUTE", "false"),
+            ("HITHER__MESSAGING__ENABLED", "false"),
             ("HITHER__PRESENCE__DEFAULT_RULE", "full"),
             ("HITHER__SERVER_HEADER", ""),
             ("HITHER__ALIASES", "a.example, b.example"),
@@ -252,7 +252,7 @@ mod tests {
         let config = load(text, &environment).unwrap();
         assert_eq!(config.domain, "example.com");
         assert_eq!(config.registration.min_interval_s, 5);
-        assert!(!config.proxy.record_route);
+        assert!(!config.messaging.enabled);
         assert_eq!(config.presence.default_rule, crate::availability::view::DomainDefault::Full);
         assert_eq!(config.server_header, None);
         assert_eq!(config.aliases, ["a.example", "b.example"]);
@@ -291,7 +291,7 @@ mod tests {
         assert!(refused("listen = 7").contains("`listen` must be a list, not a whole number"));
         assert!(refused("proxy = 7").contains("`proxy` must be a section, not a whole number"));
         assert!(refused("[proxy]\nmax_forks = \"3\"").contains("must be a whole number, not text"));
-        assert!(refused("[proxy]\nrecord_route = 1").contains("must be true or false, not a whole number"));
+        assert!(refused("[messaging]\nenabled = 1").contains("must be true or false, not a whole number"));
         assert!(refused("[proxy]\nmax_forks = -1").contains("`proxy.max_forks` cannot be read"));
         assert!(refused("listen = [7]").contains("udp:0.0.0.0:5060"));
         assert!(

@@ -40,6 +40,8 @@ pub enum Failure {
     FlowGone,
     /// Too large for the only transport there is (RFC 3428 8).
     TooLarge,
+    /// Cancelled before it was sent.
+    Cancelled,
 }
 
 /// The context of one forwarded request.
@@ -147,6 +149,7 @@ impl Context {
             Failure::Transport => StatusCode::SERVICE_UNAVAILABLE,
             Failure::FlowGone => StatusCode::FLOW_FAILED,
             Failure::TooLarge => StatusCode::REQUEST_ENTITY_TOO_LARGE,
+            Failure::Cancelled => StatusCode::REQUEST_TERMINATED,
         });
         self.conclude();
     }
@@ -183,6 +186,14 @@ impl Context {
             }
         }
         self.conclude();
+    }
+
+    /// Was this branch cancelled? Then it must not be sent any more.
+    pub fn is_cancelled(&self, branch: u32) -> bool {
+        usize::try_from(branch)
+            .ok()
+            .and_then(|at| self.branches.get(at))
+            .is_some_and(|branch| branch.cancelled)
     }
 
     /// When to call `handle_timeout`.
@@ -439,6 +450,16 @@ mod tests {
         context.handle_response(0, response(487, ""), now);
         context.handle_failure(1, Failure::Timeout);
         assert_eq!(outputs(&mut context), ["B487+0"]);
+    }
+
+    #[test]
+    fn a_branch_that_was_not_sent_before_the_cancel_ends_as_487_rfc3261_16_10() {
+        let now = base();
+        let mut context = Context::new(true, 1, TIMER_C, now);
+        context.handle_cancel();
+        assert!(context.is_cancelled(0));
+        context.handle_failure(0, Failure::Cancelled);
+        assert_eq!(outputs(&mut context), ["C0", "R487"]);
     }
 
     #[test]
