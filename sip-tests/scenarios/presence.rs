@@ -1,0 +1,228 @@
+//! SUBSCRIBE and NOTIFY for `presence`: who sees what (RFC 3856, RFC 6665).
+
+use crate::harness::documents::{basics, pidf};
+use crate::harness::phone::aor;
+use crate::harness::presence::{befriend, expires_of};
+use crate::harness::{Database, Phone, Server, Transport};
+
+fn an_unreturned_watch_is_pending_and_empty(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    bob.register();
+    bob.publish_basic("open", "private");
+    let watching = alice.subscribe("bob");
+    assert_eq!(watching.notify.subscription_state(), "pending", "{}", watching.notify);
+    assert!(watching.notify.body.is_empty(), "nothing of bob's: {}", watching.notify);
+    assert_eq!(watching.notify.need("Event"), "presence");
+}
+
+fn watching_each_other_opens_both_rfc3856_6_7(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    alice.publish_basic("open", "here I am");
+    let watching = alice.subscribe("bob");
+    assert_eq!(watching.notify.subscription_state(), "pending");
+    let returned = bob.subscribe("alice");
+    assert_eq!(returned.notify.subscription_state(), "active", "{}", returned.notify);
+    assert!(returned.notify.body_text().contains("here I am"), "{}", returned.notify);
+    let opened =
+        alice.expect_notify_until(&watching.call_id, "active", |m| m.subscription_state() == "active");
+    assert!(opened.body_text().contains(&format!("entity=\"{}\"", aor("bob"))), "{opened}");
+    assert!(opened.cseq() > watching.notify.cseq());
+}
+
+fn subscribe_is_answered_as_a_dialog_rfc6665_4_2_1(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let watching = alice.subscribe("bob");
+    let response = &watching.response;
+    let expires: u32 = response.need("Expires").parse().expect("seconds");
+    assert!((1..=600).contains(&expires), "{response}");
+    assert_eq!(response.list("Contact").len(), 1, "{response}");
+    let notify = &watching.notify;
+    assert_eq!(notify.uri(), alice.contact_uri(), "to the Contact:\n{notify}");
+    assert_eq!(notify.need("Max-Forwards"), "70", "{notify}");
+    assert_eq!(notify.list("Contact").len(), 1, "{notify}");
+    let left = expires_of(notify.need("Subscription-State")).expect("expires");
+    assert!(left <= expires, "{notify}");
+    alice.expect_nothing_more();
+}
+
+fn publishing_notifies_the_watchers_rfc3903_6(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let (watching, _) = befriend(&mut alice, &mut bob);
+    let tag = bob.publish_basic("open", "first");
+    let first = alice.expect_notify_until(&watching.call_id, "first", |m| m.body_text().contains("first"));
+    assert_eq!(first.need("Content-Type"), "application/pidf+xml");
+    assert!(basics(&first.body_text()).contains(&"open".to_string()), "{first}");
+    let document = pidf("bob", "t1", "closed", "second");
+    let tag = bob.publish_as(Some(&document), Some(&tag), 600);
+    let second = alice.expect_notify_until(&watching.call_id, "second", |m| m.body_text().contains("second"));
+    assert!(!second.body_text().contains("first"), "replaced:\n{second}");
+    bob.publish_as(None, Some(&tag), 0);
+    alice.expect_notify_until(&watching.call_id, "removed", |m| !m.body_text().contains("second"));
+}
+
+fn refreshing_a_publication_notifies_nobody_rfc3903_6_5(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let (watching, _) = befriend(&mut alice, &mut bob);
+    let tag = bob.publish_basic("open", "steady");
+    let before = alice.expect_notify_until(&watching.call_id, "steady", |m| m.body_text().contains("steady"));
+    let refreshed = bob.publish_as(None, Some(&tag), 600);
+    assert_ne!(tag, refreshed, "a new entity-tag each time (RFC 3903 6.6)");
+    let document = pidf("bob", "t1", "open", "changed");
+    bob.publish_as(Some(&document), Some(&refreshed), 600);
+    let after = alice.take_notify(&watching.call_id);
+    alice.answer(&after, 200, "OK");
+    assert!(after.body_text().contains("changed"), "the refresh said nothing:\n{after}");
+    assert_eq!(after.cseq(), before.cseq() + 1);
+}
+
+fn registration_feeds_presence_rfc3856_7_2(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    let (watching, _) = befriend(&mut alice, &mut bob);
+    assert!(!basics(&watching.notify.body_text()).contains(&"open".to_string()), "{}", watching.notify);
+    bob.register();
+    alice.expect_notify_until(&watching.call_id, "open", |m| {
+        basics(&m.body_text()).contains(&"open".to_string())
+    });
+    bob.register_contact("*", Some(0));
+    alice.expect_notify_until(&watching.call_id, "closed", |m| {
+        !basics(&m.body_text()).contains(&"open".to_string())
+    });
+}
+
+fn two_publications_are_one_document_rfc3903_10(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut desk = Phone::new(&server, "bob", Transport::Udp);
+    let mut mobile = Phone::new(&server, "bob", Transport::Udp);
+    let (watching, _) = befriend(&mut alice, &mut desk);
+    desk.publish(&pidf("bob", "t1", "open", "at the desk"));
+    mobile.publish(&pidf("bob", "t1", "closed", "on the road"));
+    let both = alice.expect_notify_until(&watching.call_id, "both", |m| {
+        m.body_text().contains("at the desk") && m.body_text().contains("on the road")
+    });
+    let text = both.body_text();
+    let mut ids: Vec<&str> =
+        text.split("tuple id=").skip(1).filter_map(|rest| rest.get(1..)?.split(['"', '\'']).next()).collect();
+    ids.sort_unstable();
+    let count = ids.len();
+    ids.dedup();
+    assert_eq!(ids.len(), count, "tuple ids are unique (RFC 3863 4.1.2):\n{both}");
+}
+
+fn unknown_package_is_489_with_allow_events_rfc6665_4_2_1_1(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let unknown = alice.subscribe_request("bob", "weather", 600);
+    let none = alice.subscribe_request("bob", "presence", 600).without("Event");
+    let case = alice.subscribe_request("bob", "presence.weather", 600);
+    for request in [unknown, none, case] {
+        let request = alice.again(&request);
+        let response = alice.ask(request);
+        assert_eq!(response.status(), Some(489), "{response}");
+        assert!(response.list("Allow-Events").iter().any(|event| event == "presence"), "{response}");
+    }
+    alice.expect_nothing_more();
+}
+
+fn accept_without_pidf_is_406_rfc6665_3_1_3(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let request = alice.subscribe_request("bob", "presence", 600).set("Accept", "text/html");
+    assert_eq!(alice.ask(request).status(), Some(406));
+    for accept in ["*/*", "application/*", "text/html, application/pidf+xml;q=0.5"] {
+        let request = alice.subscribe_request("bob", "presence", 600).set("Accept", accept);
+        alice.subscribe_with(request);
+    }
+    let request = alice.subscribe_request("bob", "presence", 600).without("Accept");
+    alice.subscribe_with(request);
+}
+
+fn too_short_a_subscription_is_423_rfc6665_4_2_1_1(database: Database) {
+    let server = Server::with(database, |config| config.set("subscription.min_interval_s", 60));
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let request = alice.subscribe_request("bob", "presence", 5);
+    let response = alice.ask(request);
+    assert_eq!(response.status(), Some(423), "{response}");
+    assert_eq!(response.need("Min-Expires"), "60", "{response}");
+}
+
+fn an_unknown_presentity_shows_nothing(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let request = alice.subscribe_request("zoe", "presence", 600);
+    let response = alice.ask(request);
+    assert!(matches!(response.status(), Some(404 | 200)), "{response}");
+}
+
+fn watching_oneself_is_active(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    alice.publish_basic("open", "myself");
+    let watching = alice.subscribe("alice");
+    assert_eq!(watching.notify.subscription_state(), "active", "{}", watching.notify);
+    assert!(watching.notify.body_text().contains("myself"), "{}", watching.notify);
+}
+
+fn full_and_confirm_rules_are_obeyed(database: Database) {
+    let server = Server::with(database, |config| config.set("presence.default_rule", "full"));
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    assert_eq!(alice.subscribe("bob").notify.subscription_state(), "active");
+    let server = Server::with(database, |config| config.set("presence.default_rule", "confirm"));
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    assert_eq!(alice.subscribe("bob").notify.subscription_state(), "pending");
+    assert_eq!(bob.subscribe("alice").notify.subscription_state(), "pending");
+}
+
+fn a_refresh_is_a_get_and_a_new_lease_rfc6665_4_2_1(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    let (watching, _) = befriend(&mut alice, &mut bob);
+    let request = alice.resubscribe_request(&watching, 900);
+    let response = alice.ask(request);
+    assert_eq!(response.status(), Some(200), "{response}");
+    let notify = alice.expect_notify(&watching.call_id);
+    assert_eq!(notify.subscription_state(), "active", "{notify}");
+    assert!(expires_of(notify.need("Subscription-State")).expect("expires") > 600, "{notify}");
+}
+
+fn notify_comes_back_on_the_flow_rfc5626(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let contact = format!("<sip:alice@192.168.77.5:5060{}>", via.parameter());
+    let request = alice.subscribe_request("bob", "presence", 600).set("Contact", &contact);
+    let watching = alice.subscribe_with(request);
+    assert!(watching.notify.uri().starts_with("sip:alice@192.168.77.5"), "{}", watching.notify);
+}
+
+over_each_transport!(
+    an_unreturned_watch_is_pending_and_empty,
+    watching_each_other_opens_both_rfc3856_6_7,
+    subscribe_is_answered_as_a_dialog_rfc6665_4_2_1,
+    publishing_notifies_the_watchers_rfc3903_6,
+    registration_feeds_presence_rfc3856_7_2,
+    unknown_package_is_489_with_allow_events_rfc6665_4_2_1_1,
+    a_refresh_is_a_get_and_a_new_lease_rfc6665_4_2_1,
+    notify_comes_back_on_the_flow_rfc5626,
+);
+on_each_database!(
+    refreshing_a_publication_notifies_nobody_rfc3903_6_5,
+    two_publications_are_one_document_rfc3903_10,
+    accept_without_pidf_is_406_rfc6665_3_1_3,
+    too_short_a_subscription_is_423_rfc6665_4_2_1_1,
+    an_unknown_presentity_shows_nothing,
+    watching_oneself_is_active,
+    full_and_confirm_rules_are_obeyed,
+);
