@@ -82,6 +82,7 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     info!("draining");
     dispatch.drain();
     let in_hand = async {
+        endpoint.answered().await;
         homes.drained().await;
         endpoint.drained().await;
     };

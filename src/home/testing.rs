@@ -173,7 +173,7 @@ async fn a_change_marks_the_home_once_and_the_watchers_home_when_watching_begins
     }));
     for _ in 0..3 {
         let row = subscription(&alice);
-        homes.change(&bob(), |_, _| Ok((plan(row, Durability::Lazy), ())), |_| {});
+        homes.change(&bob(), move |_, _| Ok((plan(row.clone(), Durability::Lazy), ())), |_| {});
     }
     let marked = [homes.next_changed().await, homes.next_changed().await];
     assert!(marked.contains(&alice) && marked.contains(&bob()), "{marked:?}");
