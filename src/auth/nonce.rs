@@ -1,6 +1,6 @@
 //! Nonces: made without state, spent with a little (`A08`).
 //!
-//! A nonce is time (6 bytes), salt (8) and MAC (12) in base64url: 35 characters, because it stands twice in every challenge (`A15`). The MAC
+//! A nonce is time in seconds (4 bytes), salt (6) and MAC (12) in base64url: 30 characters, because it stands twice in every challenge (`A15`). The MAC
 //! covers time, salt and the source address without port, under a key of this run.
 
 use std::collections::{HashMap, VecDeque};
@@ -17,7 +17,7 @@ use crate::sip::digest::Credentials;
 /// Makes, checks and spends nonces.
 pub struct Nonces {
     key: hmac::Key,
-    lifetime_ms: i64,
+    lifetime_s: i64,
     spent: Mutex<Spent>,
 }
 
@@ -30,6 +30,7 @@ impl std::fmt::Debug for Nonces {
 /// A nonce of ours that is still good, and the count it was used with (`None`: without qop, single use).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
+    /// Seconds.
     made_at: i64,
     salt: u64,
     count: Option<u32>,
@@ -55,17 +56,19 @@ impl Nonces {
     pub fn new(run_key: [u8; 32], lifetime_s: u32) -> Nonces {
         Nonces {
             key: hmac::Key::new(hmac::HMAC_SHA256, &run_key),
-            lifetime_ms: i64::from(lifetime_s) * 1000,
+            lifetime_s: lifetime_s.into(),
             spent: Mutex::default(),
         }
     }
 
     /// A nonce for this address.
     pub fn make(&self, source: IpAddr, now: Timestamp, salt: u64) -> String {
+        let made_at = now.0.div_euclid(1_000);
+        let salt = salt >> (64 - 8 * SALT);
         let mut bytes = [0; TIME + SALT + MAC];
-        bytes[..TIME].copy_from_slice(&now.0.to_be_bytes()[8 - TIME..]);
-        bytes[TIME..TIME + SALT].copy_from_slice(&salt.to_be_bytes());
-        bytes[TIME + SALT..].copy_from_slice(&self.mac(now.0, salt, source));
+        bytes[..TIME].copy_from_slice(&made_at.to_be_bytes()[8 - TIME..]);
+        bytes[TIME..TIME + SALT].copy_from_slice(&salt.to_be_bytes()[8 - SALT..]);
+        bytes[TIME + SALT..].copy_from_slice(&self.mac(made_at, salt, source));
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -74,12 +77,13 @@ impl Nonces {
         let bytes = URL_SAFE_NO_PAD.decode(credentials.nonce).ok()?;
         let (time, rest) = bytes.split_first_chunk::<TIME>()?;
         let (salt, mac) = rest.split_first_chunk::<SALT>()?;
-        let mut made_at = [0; 8];
-        made_at[8 - TIME..].copy_from_slice(time);
-        let (made_at, salt) = (i64::from_be_bytes(made_at), u64::from_be_bytes(*salt));
+        let (mut made_at_bytes, mut salt_bytes) = ([0; 8], [0; 8]);
+        made_at_bytes[8 - TIME..].copy_from_slice(time);
+        salt_bytes[8 - SALT..].copy_from_slice(salt);
+        let (made_at, salt) = (i64::from_be_bytes(made_at_bytes), u64::from_be_bytes(salt_bytes));
         aws_lc_rs::constant_time::verify_slices_are_equal(&self.mac(made_at, salt, source), mac).ok()?;
-        let age = now.0.saturating_sub(made_at);
-        if !(0..=self.lifetime_ms).contains(&age) {
+        let age = now.0.div_euclid(1_000).saturating_sub(made_at);
+        if !(0..=self.lifetime_s).contains(&age) {
             return None;
         }
         let count = match credentials.qop {
@@ -92,7 +96,7 @@ impl Nonces {
     /// Uses a count up. `false`: it was used before, or has fallen out of the window.
     pub fn spend(&self, proof: &Proof, now: Timestamp) -> bool {
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        spent.forget(now.0.saturating_sub(self.lifetime_ms));
+        spent.forget(now.0.div_euclid(1_000).saturating_sub(self.lifetime_s));
         let key = (proof.made_at, proof.salt);
         if !spent.windows.contains_key(&key) {
             spent.order.push_back(key);
@@ -154,8 +158,8 @@ impl Window {
     }
 }
 
-const TIME: usize = 6;
-const SALT: usize = 8;
+const TIME: usize = 4;
+const SALT: usize = 6;
 const MAC: usize = 12;
 /// Nonces with state at once (about 60 MB).
 const MAX_NONCES: usize = 1_000_000;
@@ -183,14 +187,14 @@ mod tests {
         let (here, there) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         let nonces = Nonces::new([1; 32], 300);
         let nonce = nonces.make(here, Timestamp(1_000_000), 7);
-        assert_eq!(nonce.len(), 35);
+        assert_eq!(nonce.len(), 30);
         let value = format!(
             "Digest username=\"a\",realm=\"r\",nonce=\"{nonce}\",uri=\"sip:r\",response=\"x\",qop=auth,nc=00000001,cnonce=\"c\""
         );
         let credentials = Credentials::parse(value.as_bytes()).unwrap().unwrap();
         let at = |ms: i64| Timestamp(1_000_000 + ms);
         assert!(nonces.check(&credentials, here, at(300_000)).is_some());
-        assert!(nonces.check(&credentials, here, at(300_001)).is_none(), "too old");
+        assert!(nonces.check(&credentials, here, at(301_000)).is_none(), "too old");
         assert!(nonces.check(&credentials, here, at(-1)).is_none(), "of the future");
         assert!(nonces.check(&credentials, there, at(0)).is_none(), "of another address");
         assert!(Nonces::new([2; 32], 300).check(&credentials, here, at(0)).is_none(), "of another run");

@@ -220,11 +220,14 @@ impl Endpoint {
             Some(found) => found,
             None => (self.cancelled_other(cancel, flow), None),
         };
-        let status =
-            if to_tag.is_some() { StatusCode::OK } else { StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST };
-        let to_tag = to_tag.unwrap_or_else(|| self.random.tag());
+        let Some(to_tag) = to_tag else {
+            // Nothing is kept of it: a CANCEL from elsewhere must not stand in the way of the true one (`A33`).
+            let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+            let response = Writer::respond(cancel, status, &self.random.keyed_tag(key.as_bytes())).finish();
+            return self.reply(&response, &reply_to(cancel, flow));
+        };
         let Some(transaction) = self.accept(key, cancel, flow, to_tag) else { return };
-        transaction.respond(status, transaction.response(cancel, status).finish());
+        transaction.respond(StatusCode::OK, transaction.response(cancel, StatusCode::OK).finish());
         if let Some(user) = user {
             user.event(UserEvent::Cancelled { reason });
         }
