@@ -230,6 +230,9 @@ fn linphone_registers_and_watches(database: Database) {
     }
     let server = Server::start(database);
     let home = tempfile::tempdir().expect("a directory");
+    // It does not start where it cannot keep its database.
+    std::fs::create_dir_all(home.path().join(".local/share/linphone")).expect("a directory");
+    std::fs::create_dir_all(home.path().join(".config/linphone")).expect("a directory");
     let config = home.path().join("linphonerc");
     let sip = server.address(Transport::Udp);
     std::fs::write(

@@ -168,30 +168,6 @@ fn path_is_stored_and_echoed_rfc3327_5_3(database: Database, via: Transport) {
     assert_eq!(response.list("Path"), [path], "{response}");
 }
 
-fn instance_is_kept_and_replaced_by_reg_id_rfc5626_6(database: Database) {
-    let server = Server::start(database);
-    let mut old = Phone::new(&server, "alice", Transport::Tcp);
-    let mut new = Phone::new(&server, "alice", Transport::Tcp);
-    let instance = "+sip.instance=\"<urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6>\"";
-    let register = |phone: &mut Phone| {
-        let contact = format!("{};{instance};reg-id=1", phone.contact());
-        let request = phone
-            .register_request()
-            .header("Supported", "path, outbound")
-            .header("Contact", &contact)
-            .header("Expires", "600");
-        phone.ask(request)
-    };
-    let response = register(&mut old);
-    assert_eq!(response.status(), Some(200), "{response}");
-    assert!(response.list("Contact")[0].contains("f81d4fae-7dec-11d0-a765-00a0c91e6bf6"), "{response}");
-    let response = register(&mut new);
-    assert_eq!(response.status(), Some(200), "{response}");
-    let contacts = response.list("Contact");
-    assert_eq!(contacts.len(), 1, "one instance and reg-id, one binding:\n{response}");
-    assert_eq!(uri_of(&contacts[0]), new.contact_uri());
-}
-
 fn ipv6_phones_register_rfc5954_4_1(database: Database) {
     if !has_ipv6() {
         return;
@@ -247,7 +223,6 @@ on_each_database!(
     binding_ends_at_its_expiry_rfc3261_10_3,
     contacts_match_by_uri_equality_rfc3261_19_1_4,
     aor_is_canonical_rfc3261_10_3_5,
-    instance_is_kept_and_replaced_by_reg_id_rfc5626_6,
     ipv6_phones_register_rfc5954_4_1,
     record_route_in_register_is_not_echoed_rfc3261_10_3,
 );
