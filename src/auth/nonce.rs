@@ -41,6 +41,8 @@ struct Spent {
     windows: HashMap<(i64, u64), Window>,
     /// Keys in order of first use, which is nearly the order of expiry.
     order: VecDeque<(i64, u64)>,
+    /// Nonces made up to this second were forgotten for want of room: unknown ones among them count as spent.
+    floor: i64,
 }
 
 /// RFC 7616 3.4 `nc`: a sliding window of the last 64 counts, because datagrams overtake each other.
@@ -99,6 +101,9 @@ impl Nonces {
         spent.forget(now.0.div_euclid(1_000).saturating_sub(self.lifetime_s));
         let key = (proof.made_at, proof.salt);
         if !spent.windows.contains_key(&key) {
+            if proof.made_at <= spent.floor {
+                return false;
+            }
             spent.order.push_back(key);
         }
         spent.windows.entry(key).or_default().spend(proof.count)
@@ -119,12 +124,15 @@ impl Nonces {
 }
 
 impl Spent {
-    /// Lets go of nonces that were made before this instant (they are refused by their age), and of the oldest beyond the bound: those become
-    /// refusable only by age, so the bound is far above what one lifetime of logins needs.
+    /// Lets go of nonces made before this second (their age refuses them), and of the oldest beyond the bound.
     fn forget(&mut self, before: i64) {
         while let Some(&key) = self.order.front() {
-            if key.0 >= before && self.order.len() <= MAX_NONCES {
+            let is_crowded = self.order.len() > MAX_NONCES;
+            if key.0 >= before && !is_crowded {
                 return;
+            }
+            if is_crowded {
+                self.floor = self.floor.max(key.0);
             }
             self.order.pop_front();
             self.windows.remove(&key);

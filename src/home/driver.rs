@@ -27,6 +27,35 @@ struct Decided {
     jobs: SmallVec<[Box<dyn Job>; 1]>,
 }
 
+/// A home's turn while it is held. However it ends, the home can be entered again.
+struct Turn {
+    homes: Arc<Homes>,
+    aor: Aor,
+    ended: bool,
+}
+
+impl Turn {
+    async fn run(mut self, batch: Option<Batch>) {
+        self.homes.turn(&self.aor, batch).await;
+        self.ended = true;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.ended {
+            // A decision or an answer panicked. What was committed is not known here, so the home is read again before its next change.
+            tracing::error!("a change of a home panicked; the home goes on");
+            if let Some(slot) = self.homes.shard(&self.aor).slots.get_mut(&self.aor) {
+                slot.stale = true;
+            }
+            self.homes.refuse_waiting(&self.aor);
+        }
+        self.homes.drivers.fetch_sub(1, Ordering::AcqRel);
+        self.homes.drivers_done.notify_waiters();
+    }
+}
+
 impl Homes {
     /// Starts a driver for a home whose slot is already marked busy.
     #[expect(
@@ -35,12 +64,8 @@ impl Homes {
     )]
     pub(super) fn drive(self: &Arc<Self>, aor: Aor, batch: Option<Batch>) {
         self.drivers.fetch_add(1, Ordering::AcqRel);
-        let homes = self.clone();
-        tokio::spawn(async move {
-            homes.clone().turn(aor, batch).await;
-            homes.drivers.fetch_sub(1, Ordering::AcqRel);
-            homes.drivers_done.notify_waiters();
-        });
+        let turn = Turn { homes: self.clone(), aor, ended: false };
+        tokio::spawn(turn.run(batch));
     }
 
     /// Waits until no change is in hand.
@@ -55,17 +80,17 @@ impl Homes {
     }
 
     /// Commits, applies, acts; then takes what has queued meanwhile, until nothing waits.
-    async fn turn(self: Arc<Self>, aor: Aor, first: Option<Batch>) {
+    async fn turn(&self, aor: &Aor, first: Option<Batch>) {
         let mut next = first;
         loop {
             if let Some(batch) = next.take() {
-                self.finish(&aor, batch).await;
+                self.finish(aor, batch).await;
             }
-            if self.is_stale(&aor) && !self.reload(&aor).await {
-                self.refuse_waiting(&aor);
+            if self.is_stale(aor) && !self.reload(aor).await {
+                self.refuse_waiting(aor);
                 return;
             }
-            match self.next_batch(&aor) {
+            match self.next_batch(aor) {
                 Some(batch) => next = Some(batch),
                 None => return,
             }

@@ -182,6 +182,25 @@ async fn a_change_marks_the_home_once_and_the_watchers_home_when_watching_begins
 }
 
 #[tokio::test]
+async fn a_home_whose_change_panicked_can_be_entered_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    homes.change(
+        &bob(),
+        |_, _| Ok((plan(binding("sip:a@192.0.2.1", Timestamp(2_000_000)), Durability::Durable), ())),
+        |_| panic!("an answer that panics"),
+    );
+    let (tell, mut told) = mpsc::channel(1);
+    homes.drained().await;
+    homes.change(
+        &bob(),
+        |_, _| Ok((plan(binding("sip:b@192.0.2.1", Timestamp(2_000_000)), Durability::Durable), ())),
+        move |result| tell.try_send(result.map(|(_, home)| home.bindings.len())).unwrap(),
+    );
+    assert_eq!(next(&mut told).await, Ok(2));
+}
+
+#[tokio::test]
 async fn what_has_ended_is_swept_and_told() {
     let dir = tempfile::tempdir().unwrap();
     let homes = homes(&dir).await;
