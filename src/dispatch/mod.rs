@@ -151,6 +151,9 @@ impl Dispatch {
         if !self.auth.accounts().exists(&target) {
             return transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND));
         }
+        if let Err(reject) = route::require(&request) {
+            return transaction.reject(&request, &reject);
+        }
         match request.method() {
             Method::Publish => self.presence.publish(request, transaction, identity.aor(), target, now),
             _ => self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now),

@@ -155,10 +155,20 @@ pub fn next_max_forwards(request: &Request) -> Result<u8, Reject> {
 /// # Errors
 /// 420 that names them all.
 pub fn proxy_require(request: &Request) -> Result<(), Reject> {
-    let unknown: Vec<_> = request
-        .elements(HeaderName::ProxyRequire)
-        .map(|tag| String::from_utf8_lossy(tag).into_owned())
-        .collect();
+    none_of(request, HeaderName::ProxyRequire)
+}
+
+/// 8.2.2.3: extensions that the presence agent must understand; it has none.
+///
+/// # Errors
+/// 420 that names them all.
+pub fn require(request: &Request) -> Result<(), Reject> {
+    none_of(request, HeaderName::Require)
+}
+
+fn none_of(request: &Request, header: HeaderName) -> Result<(), Reject> {
+    let unknown: Vec<_> =
+        request.elements(header).map(|tag| String::from_utf8_lossy(tag).into_owned()).collect();
     if unknown.is_empty() {
         return Ok(());
     }
@@ -290,6 +300,15 @@ mod tests {
         assert_eq!(next(""), Ok(70));
         assert_eq!(next("Max-Forwards: 255\r\n"), Ok(70));
         assert_eq!(next("Max-Forwards: 0\r\n"), Err(483));
+    }
+
+    #[test]
+    fn unknown_requirements_are_named_rfc3261_8_2_2_3() {
+        let asked = request("SUBSCRIBE sip:b@example.org", "Require: foo\r\nRequire: eventlist\r\n");
+        let reject = require(&asked).unwrap_err();
+        assert_eq!(reject.status.code(), 420);
+        assert_eq!(reject.headers[0], (HeaderName::Unsupported, "foo, eventlist".to_owned()));
+        assert!(require(&request("SUBSCRIBE sip:b@example.org", "Proxy-Require: foo\r\n")).is_ok());
     }
 
     #[test]
