@@ -35,16 +35,17 @@ def check(table: dict, found: dict[str, set[str]]) -> tuple[dict[str, int], list
     counts = {"tested": 0, "deviating": 0, "not built": 0}
     wrong = []
     for key, entry in table.items():
+        tests = entry.get("test", [])
+        for name in [tests] if isinstance(tests, str) else tests:
+            ran = variants(name, found)
+            if not ran:
+                wrong.append(f"{key}: no test named {name} ran")
+            wrong += [f"{key}: {test} {', '.join(sorted(found[test]))}" for test in ran if found[test] != {"ok"}]
         match entry:
-            case {"test": tests}:
-                counts["tested"] += 1
-                for name in [tests] if isinstance(tests, str) else tests:
-                    ran = variants(name, found)
-                    if not ran:
-                        wrong.append(f"{key}: no test named {name} ran")
-                    wrong += [f"{key}: {test} {', '.join(sorted(found[test]))}" for test in ran if found[test] != {"ok"}]
             case {"deviation": str(reason)} if reason:
                 counts["deviating"] += 1
+            case {"test": tests} if tests:
+                counts["tested"] += 1
             case {"built": False}:
                 counts["not built"] += 1
             case _:

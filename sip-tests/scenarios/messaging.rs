@@ -29,6 +29,7 @@ fn bodies_are_relayed_byte_for_byte_rfc3428_7(database: Database, via: Transport
     relay(&mut alice, &mut bob, "message/cpim", cpim("alice", "bob", "Grüße").as_bytes());
     let every_byte: Vec<u8> = (0..=255).collect();
     relay(&mut alice, &mut bob, "application/octet-stream", &every_byte);
+    relay(&mut alice, &mut bob, "application/pkcs7-mime;smime-type=enveloped-data", &every_byte);
     relay(&mut alice, &mut bob, "text/plain", b"\r\n\r\nSIP/2.0 200 OK\r\n\r\n");
     relay(&mut alice, &mut bob, "text/plain", b"");
 }

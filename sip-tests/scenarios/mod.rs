@@ -21,3 +21,4 @@ mod registrar_order;
 mod registrar_refusals;
 mod storm;
 mod torture;
+mod transparency;

@@ -148,6 +148,35 @@ fn accept_without_pidf_is_406_rfc6665_3_1_3(database: Database) {
     alice.subscribe_with(request);
 }
 
+fn unknown_require_is_420_rfc3261_8_2_2_3(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let request = alice.subscribe_request("bob", "presence", 600).header("Require", "teleport, eventlist");
+    let response = alice.ask(request);
+    assert_eq!(response.status(), Some(420), "{response}");
+    assert_eq!(response.list("Unsupported"), ["teleport", "eventlist"], "{response}");
+    let request = alice.publish_request(None, None, 600).header("Require", "teleport");
+    let response = alice.ask(request);
+    assert_eq!(response.status(), Some(420), "{response}");
+    alice.expect_nothing_more();
+}
+
+fn a_retransmitted_subscribe_makes_no_second_notify_rfc3261_17_2_2(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    alice.show_retransmissions = true;
+    let first = alice.subscribe("carol");
+    assert_eq!(first.notify.cseq(), 1);
+    let mut request = alice.subscribe_request("bob", "presence", 600);
+    alice.authorize(&mut request, "Authorization");
+    let answer = alice.transact(&request);
+    assert_eq!(answer.status(), Some(200), "{answer}");
+    alice.expect_notify(request.call_id());
+    let again = alice.transact(&request);
+    assert_eq!(answer.raw, again.raw);
+    alice.expect_nothing_more();
+}
+
 fn too_short_a_subscription_is_423_rfc6665_4_2_1_1(database: Database) {
     let server = Server::with(database, |config| config.set("subscription.min_interval_s", 60));
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
@@ -221,6 +250,8 @@ on_each_database!(
     refreshing_a_publication_notifies_nobody_rfc3903_6_5,
     two_publications_are_one_document_rfc3903_10,
     accept_without_pidf_is_406_rfc6665_3_1_3,
+    unknown_require_is_420_rfc3261_8_2_2_3,
+    a_retransmitted_subscribe_makes_no_second_notify_rfc3261_17_2_2,
     too_short_a_subscription_is_423_rfc6665_4_2_1_1,
     an_unknown_presentity_shows_nothing,
     watching_oneself_is_active,

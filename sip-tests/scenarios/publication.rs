@@ -105,6 +105,14 @@ fn only_the_owner_publishes_rfc3903_14_1(database: Database, via: Transport) {
     assert!(!watching.notify.body_text().contains("forged"), "{}", watching.notify);
 }
 
+fn nobody_of_that_name_is_404_rfc3903_6_1(database: Database) {
+    let server = Server::start(database);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let request = bob.publish_request(Some(&pidf("zoe", "t1", "open", "a")), None, 600).aimed_at(&aor("zoe"));
+    let response = bob.ask(request);
+    assert_eq!(response.status(), Some(404), "{response}");
+}
+
 fn a_publication_ends_at_its_expiry_rfc3903_6(database: Database) {
     let server = Server::with(database, |config| config.set("publication.min_interval_s", 1));
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
@@ -209,6 +217,7 @@ on_each_database!(
     neither_body_nor_tag_is_400_rfc3903_6_5,
     another_body_type_is_415_with_accept_rfc3903_6_5,
     too_short_is_423_but_zero_never_rfc3903_6_4,
+    nobody_of_that_name_is_404_rfc3903_6_1,
     a_publication_ends_at_its_expiry_rfc3903_6,
     a_retransmitted_publish_gets_the_same_tag_rfc3903_6,
     route_headers_of_publish_are_not_echoed_rfc3903_4,
