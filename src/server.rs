@@ -78,6 +78,7 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     tasks.spawn(control.serve(operator(&config, &store, &accounts, &homes, &endpoint, &presence), stopped));
     homes.mark_watched();
     announce(&endpoint, dev.as_ref());
+    info!(domain = %config.domain, version = env!("CARGO_PKG_VERSION"), accounts = accounts.len(), "started");
 
     stop.await;
     info!("draining");
