@@ -56,7 +56,8 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let accounts = Arc::new(Accounts::default());
     store.accounts().await?.into_iter().for_each(|account| accounts.put(account));
     let homes = Homes::new(store.clone(), clock::now);
-    store.load_all(&mut |row| homes.install(&row)).await?;
+    let now = clock::now();
+    store.load_all(&mut |row| homes.install(&row.with_grace(now))).await?;
 
     let sockets =
         Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
@@ -82,6 +83,7 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     info!("draining");
     dispatch.drain();
     let in_hand = async {
+        endpoint.answered().await;
         homes.drained().await;
         endpoint.drained().await;
     };
@@ -239,7 +241,13 @@ fn announce(endpoint: &Endpoint, dev: Option<&Dev>) {
     let _ = writeln!(out, "ready");
     if let Some(dev) = dev {
         let port = endpoint.sockets().listeners().first().map_or(5060, |listener| listener.local.port());
-        let _ = write!(out, "{}", dev::greeting(dev, port));
+        // A domain that is a name may not be in any DNS yet: phones are pointed at the address.
+        let host = if dev.domain.parse::<std::net::IpAddr>().is_ok() {
+            dev.domain.clone()
+        } else {
+            dev::own_address()
+        };
+        let _ = write!(out, "{}", dev::greeting(dev, &host, port));
     }
     let _ = out.flush();
 }

@@ -99,7 +99,7 @@ impl Phone {
     /// A request outside of a dialog, complete but for what the method needs.
     pub fn request(&mut self, method: &str, to: &str) -> Request {
         self.cseq += 1;
-        let mut request = Request {
+        let request = Request {
             method: method.into(),
             uri: to.into(),
             headers: Vec::new(),
@@ -112,10 +112,12 @@ impl Phone {
         .header("To", &format!("<{to}>"))
         .header("Call-ID", &unique("call"))
         .header("CSeq", &format!("{} {method}", self.cseq));
-        if let Some(agent) = &self.user_agent {
-            request = request.header("User-Agent", agent);
-        }
+        // As phones do: a request much shorter than theirs gets a shorter challenge (A15).
+        let agent = self.user_agent.as_deref().unwrap_or("scripted phone (hither sip-tests)");
         request
+            .header("User-Agent", agent)
+            .header("Allow", "INVITE, ACK, CANCEL, BYE, OPTIONS, MESSAGE, NOTIFY, INFO, UPDATE, PRACK, REFER")
+            .header("Supported", "replaces, timer")
     }
 
     /// A request inside a dialog (RFC 3261 section 12.2.1.1).

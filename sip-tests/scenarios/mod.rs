@@ -19,4 +19,5 @@ mod publication;
 mod registrar;
 mod registrar_order;
 mod registrar_refusals;
+mod storm;
 mod torture;

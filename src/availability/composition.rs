@@ -473,6 +473,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
         #[test]
         fn composed_documents_read_again(parts in proptest::collection::vec((0usize..9, 0usize..9), 0..8)) {
             let prefixes = ["x", "y", "dm", "p"];

@@ -105,9 +105,9 @@ impl Dev {
 }
 
 /// What a person types into two softphones, and what to try. `port`: where the server listens.
-pub fn greeting(dev: &Dev, port: u16) -> String {
+pub fn greeting(dev: &Dev, host: &str, port: u16) -> String {
     let Dev { dir, domain, accounts } = dev;
-    let address = if port == DEFAULT_PORT { domain.clone() } else { format!("{domain}:{port}") };
+    let address = if port == DEFAULT_PORT { host.to_owned() } else { format!("{host}:{port}") };
     let mut text = String::from("\nhither is ready. Set up two softphones on this network:\n\n");
     for DevAccount { user, password } in accounts {
         let _ = writeln!(text, "  user name       {user}");
@@ -127,15 +127,16 @@ pub fn greeting(dev: &Dev, port: u16) -> String {
   3. send a message from one to the other
   4. call
 
-More users:  hither --dev{dir_option} user add NAME
+More users:  hither --dev{dir_option}{domain_option} user add NAME
 Files:       {dir}/ (delete it to begin anew; the passwords are in accounts.txt)
 Stop:        Ctrl-C
 ",
         dir = dir.display(),
         dir_option =
             if dir == Path::new(DEFAULT_DIR) { String::new() } else { format!(" --dir {}", dir.display()) },
+        domain_option = if domain == host { String::new() } else { format!(" --domain {domain}") },
     );
-    if domain.starts_with("127.") {
+    if host.starts_with("127.") {
         text.push_str("This machine has no network address: only phones on this machine can register.\n");
     }
     text
@@ -232,16 +233,16 @@ mod tests {
 
     #[test]
     fn the_greeting_says_what_to_type() {
-        let text = greeting(&dev(), 5060);
+        let text = greeting(&dev(), "192.0.2.7", 5060);
         for needed in
             ["alice", "abcdefghjk", "bob", "kjhgfedcba", "UDP or TCP", "sip:bob@192.0.2.7", "register both"]
         {
             assert!(text.contains(needed), "{needed}\n{text}");
         }
         assert!(text.contains("outbound proxy  192.0.2.7\n"), "{text}");
-        assert!(greeting(&dev(), 5070).contains("outbound proxy  192.0.2.7:5070\n"));
+        assert!(greeting(&dev(), "192.0.2.7", 5070).contains("outbound proxy  192.0.2.7:5070\n"));
         let other = Dev { dir: "/tmp/x".into(), domain: "127.0.0.1".into(), ..dev() };
-        let text = greeting(&other, 5060);
+        let text = greeting(&other, "127.0.0.1", 5060);
         assert!(text.contains("hither --dev --dir /tmp/x user add"), "{text}");
         assert!(text.contains("no network address"), "{text}");
     }

@@ -173,8 +173,8 @@ impl Endpoint {
             // RFC 6026 7.3: what matches no client transaction is dropped, a stray 2xx too.
             return count(&self.counters.stray_responses);
         };
-        // A response must come from where the request went (`A33`).
-        if entry.flow.transport != flow.transport || entry.flow.remote.ip() != flow.remote.ip() {
+        // A response must come from where the request went (`A33`); RFC 3581 4 has it sent from the very port, and we always ask for that.
+        if entry.flow.transport != flow.transport || entry.flow.remote != flow.remote {
             shard.entries.insert(key, entry);
             return count(&self.counters.stray_responses);
         }

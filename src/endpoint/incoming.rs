@@ -33,9 +33,14 @@ impl Incoming {
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
-    /// A response for [`Incoming::reply`]. Its To tag is the same for every retransmission of the request (8.2.7).
+    /// A response for [`Incoming::reply`], with what is mandatory and nothing more (`A15`). Its To tag is the same for every
+    /// retransmission of the request (8.2.7).
     pub fn response(&self, status: StatusCode) -> Writer {
-        self.endpoint.with_server_header(Writer::respond(&self.request, status, &self.stateless_tag()))
+        Writer::respond(&self.request, status, &self.stateless_tag())
+    }
+    /// May this go to a source that has proved nothing? Over datagrams an answer is at most half as large again as the request (`A15`).
+    pub fn is_proportionate(&self, response: &Bytes) -> bool {
+        self.flow.transport.is_reliable() || response.len() <= self.request.bytes().len() * 3 / 2
     }
     /// Answers without keeping anything (8.2.7): challenges and refusals that cost nothing to make again. An ACK is never answered.
     pub fn reply(&self, response: &Bytes) {
@@ -49,9 +54,8 @@ impl Incoming {
     }
     /// Takes the request on. `None`: it is a retransmission that another worker is already handling, or the table is full; both are counted and dropped.
     pub fn accept(self) -> Option<(Request, Flow, ServerTransaction)> {
-        let reply_to = reply_to(&self.request, &self.flow);
         let to_tag = self.endpoint.random.tag();
-        let transaction = self.endpoint.accept(self.key, &self.request, reply_to, to_tag)?;
+        let transaction = self.endpoint.accept(self.key, &self.request, &self.flow, to_tag)?;
         Some((self.request, self.flow, transaction))
     }
 
@@ -82,8 +86,7 @@ pub(super) fn request(endpoint: &Arc<Endpoint>, request: Request, flow: Flow) {
         return refuse(endpoint, &request, error, &tag, &flow);
     }
     if *request.method() == Method::Cancel {
-        let reply_to = reply_to(&request, &flow);
-        return endpoint.cancel_server(&request, key, &flow, reply_to);
+        return endpoint.cancel_server(&request, key, &flow);
     }
     if let Some(handler) = endpoint.handler.get() {
         handler.request(Incoming { endpoint: endpoint.clone(), request, flow, key });
@@ -114,7 +117,7 @@ fn refuse(endpoint: &Endpoint, request: &Request, error: ParseError, to_tag: &st
 
 /// Where responses to a request go (RFC 3261 18.2.2, RFC 3581 4): on streams its connection; for datagrams the source address, and the
 /// source port if `rport` was asked for, else the port of sent-by. `maddr` is not followed: a response goes to nobody but the sender.
-fn reply_to(request: &Request, flow: &Flow) -> Flow {
+pub(super) fn reply_to(request: &Request, flow: &Flow) -> Flow {
     if flow.transport != Transport::Udp {
         return *flow;
     }

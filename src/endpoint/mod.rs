@@ -202,6 +202,11 @@ impl Endpoint {
         drop(self.tasks.acquire_many(all).await);
     }
 
+    /// Waits until every request that was taken on has its final response.
+    pub async fn answered(&self) {
+        self.servers.all_answered().await;
+    }
+
     /// How many server and client transactions are held.
     pub fn transactions(&self) -> (usize, usize) {
         (self.servers.len(), self.clients.len())

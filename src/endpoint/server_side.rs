@@ -1,11 +1,13 @@
 //! Server transactions in their table.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::endpoint::incoming::reply_to;
 use crate::endpoint::table::Table;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::{Flow, Reject};
@@ -14,6 +16,8 @@ use crate::transaction::{AckDisposition, Server, ServerKey, ServerOutput};
 
 pub(super) struct Entry {
     machine: Server,
+    /// Where the request came from.
+    flow: Flow,
     /// Where responses go.
     reply_to: Flow,
     /// Kept until the final response: for a 100, for CANCEL.
@@ -25,17 +29,45 @@ pub(super) struct Entry {
     scheduled: Option<Instant>,
 }
 
-pub(super) struct Servers(pub(super) Table<ServerKey, Entry>);
+pub(super) struct Servers(pub(super) Table<ServerKey, Entry>, Unanswered);
+
+/// How many requests are owed a final response.
+#[derive(Default)]
+struct Unanswered {
+    count: AtomicUsize,
+    none: tokio::sync::Notify,
+}
 
 impl Default for Servers {
     fn default() -> Servers {
-        Servers(Table::new(MAX_SERVER_TRANSACTIONS))
+        Servers(Table::new(MAX_SERVER_TRANSACTIONS), Unanswered::default())
     }
 }
 
 impl Servers {
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    fn begun(&self) {
+        self.1.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn answered(&self) {
+        if self.1.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.1.none.notify_waiters();
+        }
+    }
+
+    /// Waits until every request that was taken on has its final response.
+    pub(super) async fn all_answered(&self) {
+        loop {
+            let none = self.1.none.notified();
+            if self.1.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
@@ -131,7 +163,7 @@ impl Endpoint {
         self: &Arc<Self>,
         key: ServerKey,
         request: &Request,
-        reply_to: Flow,
+        flow: &Flow,
         to_tag: String,
     ) -> Option<ServerTransaction> {
         if self.servers.0.is_full() {
@@ -139,7 +171,7 @@ impl Endpoint {
             return None;
         }
         let now = clock::instant();
-        let reliable = reply_to.transport.is_reliable();
+        let reliable = flow.transport.is_reliable();
         let machine = match request.method() {
             Method::Invite => Server::invite(now, reliable),
             _ => Server::non_invite(now, reliable),
@@ -151,7 +183,8 @@ impl Endpoint {
         let to_tag: Box<str> = to_tag.into();
         let entry = Entry {
             machine,
-            reply_to,
+            flow: *flow,
+            reply_to: reply_to(request, flow),
             request: Some(request.clone()),
             user: None,
             cancelled: None,
@@ -159,6 +192,7 @@ impl Endpoint {
             scheduled: None,
         };
         self.servers.0.inserted();
+        self.servers.begun();
         self.settle_server(&mut shard, &key, entry, now);
         drop(shard);
         Some(ServerTransaction { endpoint: self.clone(), key, to_tag })
@@ -169,8 +203,8 @@ impl Endpoint {
         let Some(mut entry) = shard.entries.remove(key) else { return };
         let now = clock::instant();
         entry.machine.handle_response(now, status, response);
-        if entry.machine.is_answered() {
-            entry.request = None;
+        if entry.machine.is_answered() && entry.request.take().is_some() {
+            self.servers.answered();
             entry.user = None;
         }
         let reply_to = entry.reply_to;
@@ -180,23 +214,20 @@ impl Endpoint {
     }
 
     /// CANCEL (9.2): answered at once; the INVITE's user is told if it has not answered finally. Other requests go on as if nothing had come.
-    pub(super) fn cancel_server(
-        self: &Arc<Self>,
-        cancel: &Request,
-        key: ServerKey,
-        flow: &Flow,
-        reply_to: Flow,
-    ) {
+    pub(super) fn cancel_server(self: &Arc<Self>, cancel: &Request, key: ServerKey, flow: &Flow) {
         let reason = cancel.text(HeaderName::Reason).map(str::to_owned);
         let (to_tag, user) = match self.cancel_invite(cancel, flow, &reason) {
             Some(found) => found,
             None => (self.cancelled_other(cancel, flow), None),
         };
-        let status =
-            if to_tag.is_some() { StatusCode::OK } else { StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST };
-        let to_tag = to_tag.unwrap_or_else(|| self.random.tag());
-        let Some(transaction) = self.accept(key, cancel, reply_to, to_tag) else { return };
-        transaction.respond(status, transaction.response(cancel, status).finish());
+        let Some(to_tag) = to_tag else {
+            // Nothing is kept of it: a CANCEL from elsewhere must not stand in the way of the true one (`A33`).
+            let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
+            let response = Writer::respond(cancel, status, &self.random.keyed_tag(key.as_bytes())).finish();
+            return self.reply(&response, &reply_to(cancel, flow));
+        };
+        let Some(transaction) = self.accept(key, cancel, flow, to_tag) else { return };
+        transaction.respond(StatusCode::OK, transaction.response(cancel, StatusCode::OK).finish());
         if let Some(user) = user {
             user.event(UserEvent::Cancelled { reason });
         }
@@ -212,7 +243,6 @@ impl Endpoint {
     ) -> Option<(Option<String>, Option<Arc<dyn TransactionUser>>)> {
         let target = ServerKey::cancelled_by(cancel).ok()?;
         let mut shard = self.servers.0.shard(target.shard_hash());
-        // Only the hop that sent the INVITE may cancel it (22.1): same address, and same connection on streams.
         let entry = shard.entries.get_mut(&target).filter(|entry| came_from(entry, flow))?;
         let to_tag = Some(entry.to_tag.to_string());
         if entry.machine.is_answered() {
@@ -286,6 +316,9 @@ impl Endpoint {
                 }
                 ServerOutput::AckTimeout => {}
                 ServerOutput::Terminated => {
+                    if entry.request.is_some() {
+                        self.servers.answered();
+                    }
                     self.servers.0.removed();
                     return outputs;
                 }
@@ -327,10 +360,11 @@ impl Endpoint {
     }
 }
 
+/// Only the hop that sent a request may cancel it (22.1, `A33`): the same source, and on streams the same connection.
 fn came_from(entry: &Entry, flow: &Flow) -> bool {
-    entry.reply_to.transport == flow.transport
-        && entry.reply_to.remote.ip() == flow.remote.ip()
-        && entry.reply_to.connection == flow.connection
+    entry.flow.transport == flow.transport
+        && entry.flow.remote == flow.remote
+        && entry.flow.connection == flow.connection
 }
 
 /// Server transactions held at once: at 700 B each about 350 MB. Beyond it new requests are dropped and counted.

@@ -27,14 +27,14 @@ pub enum Refusal {
 
 /// A change that waits for its turn.
 pub(super) trait Job: Send {
-    /// Decides on this state. `None`: it was refused and has already acted.
+    /// Decides on this state; may be asked again if the commit failed because the store went away. `None`: it was refused and has already acted.
     fn decide(&mut self, state: &HomeState, mode: Mode) -> Option<Plan>;
     /// Acts on the end.
     fn finish(self: Box<Self>, state: Result<&Arc<HomeState>, Refusal>);
 }
 
 struct Waiting<T, D, A> {
-    decide: Option<D>,
+    decide: D,
     decided: Option<T>,
     act: Option<A>,
 }
@@ -42,12 +42,11 @@ struct Waiting<T, D, A> {
 impl<T, D, A> Job for Waiting<T, D, A>
 where
     T: Send,
-    D: FnOnce(&HomeState, Mode) -> Decision<T> + Send,
+    D: Fn(&HomeState, Mode) -> Decision<T> + Send,
     A: FnOnce(Result<(T, &Arc<HomeState>), Refusal>) + Send,
 {
     fn decide(&mut self, state: &HomeState, mode: Mode) -> Option<Plan> {
-        let decide = self.decide.take()?;
-        match decide(state, mode) {
+        match (self.decide)(state, mode) {
             Ok((plan, decided)) => {
                 self.decided = Some(decided);
                 Some(plan)
@@ -74,14 +73,15 @@ where
 impl Homes {
     /// Changes one home in its turn, first come first served in the order of calls.
     ///
-    /// - `decide` is pure and gets the state as it will be when all earlier changes are done.
+    /// - `decide` is pure and gets the state as it will be when all earlier changes are done. If the store goes away while its plan is
+    ///   being committed (and nothing was written), it is asked again, under [`Mode::Volatile`].
     /// - `act` is called exactly once, after the rows are on disk and in memory: only now may anybody hear of it.
     ///
     /// If nothing has to be awaited (a refusal, a query, a lazy row, an outage) everything happens before this returns.
     pub fn change<T, D, A>(self: &Arc<Self>, aor: &Aor, decide: D, act: A)
     where
         T: Send + 'static,
-        D: FnOnce(&HomeState, Mode) -> Decision<T> + Send + 'static,
+        D: Fn(&HomeState, Mode) -> Decision<T> + Send + 'static,
         A: FnOnce(Result<(T, &Arc<HomeState>), Refusal>) + Send + 'static,
     {
         let mut shard = self.shard(aor);
@@ -91,7 +91,7 @@ impl Homes {
                 drop(shard);
                 return act(Err(Refusal::Fault));
             }
-            slot.queue.push_back(Box::new(Waiting { decide: Some(decide), decided: None, act: Some(act) }));
+            slot.queue.push_back(Box::new(Waiting { decide, decided: None, act: Some(act) }));
             if !slot.busy {
                 slot.busy = true;
                 drop(shard);
@@ -127,8 +127,7 @@ impl Homes {
         // Put before the writer while the turn is held, so that the order of decisions is the order of commits.
         let commit = Box::pin(self.store.commit(plan.rows.clone()));
         drop(shard);
-        let job: Box<dyn Job> =
-            Box::new(Waiting { decide: None::<D>, decided: Some(decided), act: Some(act) });
+        let job: Box<dyn Job> = Box::new(Waiting { decide, decided: Some(decided), act: Some(act) });
         let mut jobs = SmallVec::new();
         jobs.push(job);
         self.drive(

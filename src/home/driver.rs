@@ -19,6 +19,43 @@ pub(super) struct Batch {
     pub(super) commit: Pin<Box<dyn Future<Output = Outcome> + Send>>,
 }
 
+/// What several changes decided together.
+struct Decided {
+    rows: SmallVec<[Row; 1]>,
+    moved: Moved,
+    durability: Durability,
+    jobs: SmallVec<[Box<dyn Job>; 1]>,
+}
+
+/// A home's turn while it is held. However it ends, the home can be entered again.
+struct Turn {
+    homes: Arc<Homes>,
+    aor: Aor,
+    ended: bool,
+}
+
+impl Turn {
+    async fn run(mut self, batch: Option<Batch>) {
+        self.homes.turn(&self.aor, batch).await;
+        self.ended = true;
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.ended {
+            // A decision or an answer panicked. What was committed is not known here, so the home is read again before its next change.
+            tracing::error!("a change of a home panicked; the home goes on");
+            if let Some(slot) = self.homes.shard(&self.aor).slots.get_mut(&self.aor) {
+                slot.stale = true;
+            }
+            self.homes.refuse_waiting(&self.aor);
+        }
+        self.homes.drivers.fetch_sub(1, Ordering::AcqRel);
+        self.homes.drivers_done.notify_waiters();
+    }
+}
+
 impl Homes {
     /// Starts a driver for a home whose slot is already marked busy.
     #[expect(
@@ -27,12 +64,8 @@ impl Homes {
     )]
     pub(super) fn drive(self: &Arc<Self>, aor: Aor, batch: Option<Batch>) {
         self.drivers.fetch_add(1, Ordering::AcqRel);
-        let homes = self.clone();
-        tokio::spawn(async move {
-            homes.clone().turn(aor, batch).await;
-            homes.drivers.fetch_sub(1, Ordering::AcqRel);
-            homes.drivers_done.notify_waiters();
-        });
+        let turn = Turn { homes: self.clone(), aor, ended: false };
+        tokio::spawn(turn.run(batch));
     }
 
     /// Waits until no change is in hand.
@@ -47,17 +80,17 @@ impl Homes {
     }
 
     /// Commits, applies, acts; then takes what has queued meanwhile, until nothing waits.
-    async fn turn(self: Arc<Self>, aor: Aor, first: Option<Batch>) {
+    async fn turn(&self, aor: &Aor, first: Option<Batch>) {
         let mut next = first;
         loop {
             if let Some(batch) = next.take() {
-                self.finish(&aor, batch).await;
+                self.finish(aor, batch).await;
             }
-            if self.is_stale(&aor) && !self.reload(&aor).await {
-                self.refuse_waiting(&aor);
+            if self.is_stale(aor) && !self.reload(aor).await {
+                self.refuse_waiting(aor);
                 return;
             }
-            match self.next_batch(&aor) {
+            match self.next_batch(aor) {
                 Some(batch) => next = Some(batch),
                 None => return,
             }
@@ -66,6 +99,12 @@ impl Homes {
 
     async fn finish(&self, aor: &Aor, batch: Batch) {
         let outcome = batch.commit.await;
+        if outcome == Outcome::NotCommitted && self.mode() == Mode::Volatile {
+            // The store went away under these changes and nothing of them was written: they are decided as an outage has it.
+            let state = self.read(aor);
+            let decided = decide(batch.jobs.into_iter(), &state, Mode::Volatile);
+            return self.take_at_once(aor, decided);
+        }
         let (state, touched) = {
             let mut shard = self.shard(aor);
             let touched = match outcome {
@@ -106,36 +145,22 @@ impl Homes {
                 (waiting, slot.state.clone())
             };
             let mode = self.mode();
-            let mut working = (*state).clone();
-            let (mut rows, mut moved) = (SmallVec::<[Row; 1]>::new(), Moved::default());
-            let mut durability = Durability::Lazy;
-            let mut jobs = SmallVec::new();
-            for mut job in waiting {
-                let Some(plan) = job.decide(&working, mode) else { continue };
-                plan.rows.iter().for_each(|row| working.apply(row));
-                if !plan.rows.is_empty() && plan.durability == Durability::Durable {
-                    durability = Durability::Durable;
-                }
-                moved = Moved {
-                    presence: moved.presence || plan.moved.presence,
-                    watchers: moved.watchers || plan.moved.watchers,
-                };
-                rows.extend(plan.rows);
-                jobs.push(job);
-            }
-            if durability == Durability::Durable && mode == Mode::Durable {
+            let decided = decide(waiting.into_iter(), &state, mode);
+            if decided.durability == Durability::Durable && mode == Mode::Durable {
+                let Decided { rows, moved, jobs, .. } = decided;
                 let commit = Box::pin(self.store.commit(rows.clone()));
                 return Some(Batch { rows, moved, jobs, commit });
             }
-            self.take_at_once(aor, &rows, moved, jobs);
+            self.take_at_once(aor, decided);
         }
     }
 
-    fn take_at_once(&self, aor: &Aor, rows: &[Row], moved: Moved, jobs: SmallVec<[Box<dyn Job>; 1]>) {
-        let taken = rows.is_empty() || self.store.write_lazily(rows);
+    fn take_at_once(&self, aor: &Aor, decided: Decided) {
+        let Decided { rows, moved, jobs, .. } = decided;
+        let taken = rows.is_empty() || self.store.write_lazily(&rows);
         let (state, touched) = {
             let mut shard = self.shard(aor);
-            let touched = if taken { shard.apply(aor, rows, moved) } else { SmallVec::new() };
+            let touched = if taken { shard.apply(aor, &rows, moved) } else { SmallVec::new() };
             (shard.slots.get(aor).map(|slot| slot.state.clone()), touched)
         };
         let state = state.unwrap_or_else(|| Arc::new(HomeState::empty(aor.clone())));
@@ -195,6 +220,26 @@ impl Homes {
         }
         due
     }
+}
+
+/// Decides changes one after the other, each on the state that its predecessors will have made.
+fn decide(waiting: impl Iterator<Item = Box<dyn Job>>, state: &HomeState, mode: Mode) -> Decided {
+    let mut working = state.clone();
+    let (mut rows, mut moved) = (SmallVec::<[Row; 1]>::new(), Moved::default());
+    let mut durability = Durability::Lazy;
+    let mut jobs = SmallVec::new();
+    for mut job in waiting {
+        let Some(plan) = job.decide(&working, mode) else { continue };
+        plan.rows.iter().for_each(|row| working.apply(row));
+        if !plan.rows.is_empty() && plan.durability == Durability::Durable {
+            durability = Durability::Durable;
+        }
+        moved.presence |= plan.moved.presence;
+        moved.watchers |= plan.moved.watchers;
+        rows.extend(plan.rows);
+        jobs.push(job);
+    }
+    Decided { rows, moved, durability, jobs }
 }
 
 /// Changes decided and committed together.

@@ -173,12 +173,31 @@ async fn a_change_marks_the_home_once_and_the_watchers_home_when_watching_begins
     }));
     for _ in 0..3 {
         let row = subscription(&alice);
-        homes.change(&bob(), |_, _| Ok((plan(row, Durability::Lazy), ())), |_| {});
+        homes.change(&bob(), move |_, _| Ok((plan(row.clone(), Durability::Lazy), ())), |_| {});
     }
     let marked = [homes.next_changed().await, homes.next_changed().await];
     assert!(marked.contains(&alice) && marked.contains(&bob()), "{marked:?}");
     let more = tokio::time::timeout(Duration::from_millis(20), homes.next_changed()).await;
     assert!(more.is_err(), "bursts coalesce");
+}
+
+#[tokio::test]
+async fn a_home_whose_change_panicked_can_be_entered_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    homes.change(
+        &bob(),
+        |_, _| Ok((plan(binding("sip:a@192.0.2.1", Timestamp(2_000_000)), Durability::Durable), ())),
+        |_| panic!("an answer that panics"),
+    );
+    let (tell, mut told) = mpsc::channel(1);
+    homes.drained().await;
+    homes.change(
+        &bob(),
+        |_, _| Ok((plan(binding("sip:b@192.0.2.1", Timestamp(2_000_000)), Durability::Durable), ())),
+        move |result| tell.try_send(result.map(|(_, home)| home.bindings.len())).unwrap(),
+    );
+    assert_eq!(next(&mut told).await, Ok(2));
 }
 
 #[tokio::test]

@@ -1,8 +1,12 @@
 //! Plans: what a decision wants to be true (a list of row changes).
 
+use std::time::Duration;
+
 use smallvec::SmallVec;
 
-use crate::model::{Aor, Binding, BindingKey, Publication, PublicationId, Subscription, SubscriptionId};
+use crate::model::{
+    Aor, Binding, BindingKey, Publication, PublicationId, Subscription, SubscriptionId, Timestamp,
+};
 
 /// One change of one row. The store writes it, memory applies it, loading replays `Put`s.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +48,21 @@ impl Row {
             Row::PutSubscription(s) => RowKey::Subscription(s.id),
             Row::DropSubscription(_, id) => RowKey::Subscription(*id),
         }
+    }
+    /// This row as it counts at a start. A refresh of the last [`LAZY_MAX`] may not have been written, so what has ended in that time, or would
+    /// end in it, is given that long: its owner comes back before it is called gone.
+    pub fn with_grace(mut self, now: Timestamp) -> Row {
+        let expires_at = match &mut self {
+            Row::PutBinding(binding) => &mut binding.expires_at,
+            Row::PutPublication(publication) => &mut publication.expires_at,
+            Row::PutSubscription(subscription) => &mut subscription.expires_at,
+            Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => return self,
+        };
+        let earliest = now.after(LAZY_MAX);
+        if expires_at.after(LAZY_MAX) > now && *expires_at < earliest {
+            *expires_at = earliest;
+        }
+        self
     }
     /// Whose home.
     pub fn aor(&self) -> &Aor {
@@ -89,5 +108,38 @@ impl Plan {
     /// Nothing changes.
     pub fn nothing() -> Plan {
         Plan { rows: SmallVec::new(), durability: Durability::Lazy, moved: Moved::default() }
+    }
+}
+
+/// How late a lazy row may be written.
+pub const LAZY_MAX: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{EntityTag, Package};
+
+    fn publication(expires_at: i64) -> Row {
+        Row::PutPublication(Publication {
+            aor: Aor::new("bob", "example.org").unwrap(),
+            id: PublicationId(1),
+            package: Package::Presence,
+            tag: EntityTag(1),
+            content_type: String::new(),
+            body: bytes::Bytes::new(),
+            created_at: Timestamp(0),
+            modified_at: Timestamp(0),
+            expires_at: Timestamp(expires_at),
+        })
+    }
+
+    #[test]
+    fn what_a_lost_refresh_may_have_kept_alive_gets_time_to_come_back() {
+        let now = Timestamp(1_000_000);
+        for (stored, counts) in
+            [(1_010_000, 1_030_000), (980_000, 1_030_000), (1_040_000, 1_040_000), (970_000, 970_000)]
+        {
+            assert_eq!(publication(stored).with_grace(now), publication(counts), "{stored}");
+        }
     }
 }

@@ -135,7 +135,8 @@ pub fn publish(
             let refreshed = Publication { tag: fresh.tag, expires_at, ..Publication::clone(current) };
             Plan {
                 rows: smallvec![Row::PutPublication(refreshed)],
-                durability: Durability::Lazy,
+                // The answer hands out a new tag, which must be good after a crash too.
+                durability: Durability::Durable,
                 moved: Moved::default(),
             }
         }
@@ -342,7 +343,7 @@ mod tests {
     fn refresh_gets_a_new_tag_and_notifies_nobody_rfc3903_6_5() {
         let (plan, published) = decide(&home(vec![publication(1, 1)]), &if_match(1), "").unwrap();
         assert_eq!(published.tag, FRESH.tag);
-        assert_eq!((plan.durability, plan.moved), (Durability::Lazy, Moved::default()));
+        assert_eq!((plan.durability, plan.moved), (Durability::Durable, Moved::default()));
         let Row::PutPublication(row) = &plan.rows[0] else { panic!("a publication") };
         assert_eq!((row.id, row.tag, row.modified_at), (PublicationId(1), FRESH.tag, NOW));
         assert_eq!(row.body, publication(1, 1).body);

@@ -245,7 +245,7 @@ impl Proxy {
                 drop_routes: hop.own_routes,
                 routes: &routes,
                 record_routes: &record_routes,
-                remove: &[HeaderName::PAssertedIdentity, HeaderName::PPreferredIdentity],
+                remove: &UNTRUSTED_IDENTITY,
                 remove_credentials_of: Some(&self.policy.realm),
                 ..RequestEdits::default()
             },
@@ -275,3 +275,6 @@ fn forms_dialog(request: &Request) -> bool {
 
 /// RFC 3428 8, RFC 3261 18.1.1.
 const MAX_UDP_MESSAGE: usize = 1_300;
+/// Who somebody says they are beside From: believed from nobody yet, so handed to nobody (RFC 3325 5, `A18`).
+const UNTRUSTED_IDENTITY: [HeaderName; 3] =
+    [HeaderName::PAssertedIdentity, HeaderName::PPreferredIdentity, HeaderName::RemotePartyId];

@@ -413,6 +413,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
         #[test]
         fn control_search_is_the_naive_search(bytes in proptest::collection::vec(any::<u8>(), 0..64), from in 0usize..64) {
             let naive = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b < 0x20 || b == 0x7f);

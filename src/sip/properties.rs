@@ -149,6 +149,7 @@ fn a_header_is_refused_or_written_in_one_spelling_a03() {
 }
 
 proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
     #[test]
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), stream in any::<bool>()) {
         exercise(bytes, stream);

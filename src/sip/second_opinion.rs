@@ -37,6 +37,7 @@ fn agree(text: &str) {
 }
 
 proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
     #[test]
     fn ordinary_requests_read_the_same(
         method in prop::sample::select(vec!["INVITE", "MESSAGE", "SUBSCRIBE", "NOTIFY", "PUBLISH", "REGISTER", "OPTIONS", "BYE"]),

@@ -436,6 +436,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
         #[test]
         fn parsing_never_panics_on_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = Pidf::parse(&bytes);
