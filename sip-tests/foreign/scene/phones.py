@@ -28,6 +28,8 @@ class Phone:
     registered = online = offline = got = ringing = incoming = established = ended = ""
     # What makes the phone say how its buddy is, if it does not by itself.
     ask = None
+    # Does it notice a broken connection at once, and register again? (Nothing can be called meanwhile.)
+    reconnects = False
 
     def __init__(self, name, buddy, transport, server_port, port, work):
         self.name, self.buddy, self.transport = name, buddy, transport
@@ -133,6 +135,7 @@ class Phone:
 
 class Linphone(Phone):
     program = "linphonec"
+    reconnects = True
     registered = r"moving from state \[LinphoneRegistration\w+\] to \[LinphoneRegistrationOk\]"
     online = r"^out: .*Friend .*sip:{}@.* is (Online|Available)"
     offline = r"^out: .*Friend .*sip:{}@.* is Offline"
