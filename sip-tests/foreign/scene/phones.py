@@ -143,7 +143,7 @@ class Linphone(Phone):
     ringing = r"moving from state \S+ to (LinphoneCall)?Outgoing(Ringing|EarlyMedia)"
     incoming = r"moving from state \S+ to (LinphoneCall)?IncomingReceived"
     established = r"moving from state \S+ to (LinphoneCall)?StreamsRunning"
-    ended = r"moving from state \S+ to (LinphoneCall)?(End|Error|Released)\b"
+    ended = r"moving from state \S+ to (LinphoneCall)?Released\b"
 
     def start(self):
         tcp = self.transport == "tcp"
