@@ -2,9 +2,10 @@
 //! is not installed; with `CI=true` SIPp and baresip must be there.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,21 @@ fn scenario_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-tests/foreign").join(name)
 }
 
+/// A port that is free for UDP and TCP, and the next one too (baresip takes it for TLS). From below the range that the system hands out by itself, so that
+/// nobody gets it meanwhile; no two callers get the same.
 fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(2);
+        let start = u16::try_from(std::process::id() % 4_000).unwrap_or(0).wrapping_mul(2);
+        let port = 20_000 + start.wrapping_add(step) % 10_000;
+        let is_free = |port| {
+            UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()
+        };
+        if is_free(port) && is_free(port + 1) {
+            return port;
+        }
+    }
 }
 
 /// SIPp with one of our scenario files; a watchdog of its own ends it after twenty seconds.
