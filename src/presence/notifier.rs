@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::availability::composition::unavailable;
 use crate::availability::view::grant;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 use crate::home::{Homes, Refusal};
@@ -199,7 +200,8 @@ impl Notifier {
             };
             match state {
                 State::Active => (row, body),
-                State::Pending => (row, Bytes::new()),
+                State::Pending { shown: true } => (row, unavailable(&watch.presentity.uri())),
+                State::Pending { shown: false } => (row, Bytes::new()),
                 State::Terminated { body: true, .. } => (held.ended.clone(), body),
                 State::Terminated { body: false, .. } => (held.ended.clone(), Bytes::new()),
             }

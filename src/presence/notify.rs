@@ -58,7 +58,7 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
         State::Active => {
             writer.header_fmt(HeaderName::SubscriptionState, format_args!("active;expires={expires}"))
         }
-        State::Pending => {
+        State::Pending { .. } => {
             writer.header_fmt(HeaderName::SubscriptionState, format_args!("pending;expires={expires}"))
         }
         State::Terminated { reason, .. } => writer
@@ -163,7 +163,7 @@ mod tests {
             written(&s, state, b"").text(HeaderName::SubscriptionState).map(str::to_owned).unwrap_or_default()
         };
         assert_eq!(state(State::Active), "active;expires=3500");
-        assert_eq!(state(State::Pending), "pending;expires=3500");
+        assert_eq!(state(State::Pending { shown: false }), "pending;expires=3500");
         let last = |reason| State::Terminated { reason, body: false };
         assert_eq!(state(last(Reason::Timeout)), "terminated;reason=timeout");
         assert_eq!(state(last(Reason::Rejected)), "terminated;reason=rejected");
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn pending_has_no_document_rfc5025_3_2_1() {
-        let notify = written(&subscription(5), State::Pending, b"");
+        let notify = written(&subscription(5), State::Pending { shown: false }, b"");
         assert!(notify.body().is_empty());
         assert_eq!(notify.value(HeaderName::ContentType), None);
     }

@@ -140,8 +140,12 @@ pub enum Output {
 pub enum State {
     /// With the document.
     Active,
-    /// Without one.
-    Pending,
+    /// Without one. `shown`: the watcher was shown state before, so it is told that the presentity is unavailable (RFC 3856 5 allows it,
+    /// whatever is true): else it would go on showing the last it saw.
+    Pending {
+        /// See there.
+        shown: bool,
+    },
     /// The last; `body`: with what was just seen.
     Terminated {
         /// Why.

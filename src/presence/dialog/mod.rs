@@ -50,6 +50,8 @@ pub struct Dialog {
     bucket: Bucket,
     numbers: Numbers,
     proven: bool,
+    /// The watcher has been shown state (or may have been, by an earlier run).
+    shown: bool,
     outputs: SmallVec<[Output; 2]>,
 }
 
@@ -70,7 +72,8 @@ impl Dialog {
         proven: bool,
         not_before: Option<Instant>,
     ) -> Dialog {
-        Dialog { not_before, ..Dialog::new(Bucket::full(now, pacing), Numbers::resumed(reserved), proven) }
+        let dialog = Dialog::new(Bucket::full(now, pacing), Numbers::resumed(reserved), proven);
+        Dialog { not_before, shown: true, ..dialog }
     }
 
     fn new(bucket: Bucket, numbers: Numbers, proven: bool) -> Dialog {
@@ -83,6 +86,7 @@ impl Dialog {
             bucket,
             numbers,
             proven,
+            shown: false,
             outputs: SmallVec::new(),
         }
     }
@@ -269,8 +273,11 @@ impl Dialog {
         self.phase = Phase::InFlight(cseq);
         self.sent = Some(seen);
         let state = match seen.standing {
-            Standing::Active => State::Active,
-            Standing::Pending | Standing::Refused => State::Pending,
+            Standing::Active => {
+                self.shown = true;
+                State::Active
+            }
+            Standing::Pending | Standing::Refused => State::Pending { shown: self.shown },
         };
         self.outputs.push(Output::Notify { cseq, state, unproven: !self.proven });
         if self.numbers.is_low()
@@ -433,7 +440,7 @@ mod tests {
         dialog.handle_changed(now, Standing::Active);
         assert_eq!(look(&mut dialog, now, active(7)), None);
         dialog.handle_changed(now, Standing::Pending);
-        assert_eq!(look(&mut dialog, now, PENDING), Some((6, State::Pending)));
+        assert_eq!(look(&mut dialog, now, PENDING), Some((6, State::Pending { shown: true })));
         dialog.handle_answer(now, 6, Answer::Accepted);
         dialog.handle_changed(now, Standing::Active);
         assert_eq!(look(&mut dialog, now, active(8)), Some((7, State::Active)));
