@@ -168,7 +168,8 @@ impl Proxy {
             // RFC 3428 8: a large MESSAGE needs congestion control; the device has only registered a datagram address.
             return context.fail(number, Failure::TooLarge);
         }
-        context.launch(Branch { number, flow }, bytes);
+        let to_device = matches!(target.way, Way::Flow { .. });
+        context.launch(Branch { number, flow, to_device }, bytes);
     }
 
     /// The flow of a way; an address is judged after it is known (`A14`).

@@ -22,6 +22,8 @@ pub(super) struct ResponseContext {
 struct Inner {
     machine: Context,
     branches: Vec<Option<ClientId>>,
+    /// Branches that go straight to a device: if it cannot be reached any more, that is a failed flow (RFC 5626 5.3.1), not a failed server.
+    to_devices: Vec<u32>,
     armed: Option<Instant>,
 }
 
@@ -29,6 +31,8 @@ struct Inner {
 pub(super) struct Branch {
     pub(super) number: u32,
     pub(super) flow: Flow,
+    /// Straight to a device, over its flow or at the address it registered from.
+    pub(super) to_device: bool,
 }
 
 impl ResponseContext {
@@ -40,7 +44,7 @@ impl ResponseContext {
         machine: Context,
         branches: usize,
     ) -> Arc<ResponseContext> {
-        let inner = Inner { machine, branches: vec![None; branches], armed: None };
+        let inner = Inner { machine, branches: vec![None; branches], to_devices: Vec::new(), armed: None };
         Arc::new(ResponseContext { endpoint, request, flow, transaction, inner: Mutex::new(inner) })
     }
 
@@ -61,15 +65,23 @@ impl ResponseContext {
 
     /// Sends one branch. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is known before it is answered.
     pub(super) fn launch(self: &Arc<Self>, branch: Branch, bytes: Bytes) {
-        self.with(|inner| match self.endpoint.send(bytes, &branch.flow, self.clone(), branch.number) {
-            Ok(id) => {
-                if let Some(slot) =
-                    usize::try_from(branch.number).ok().and_then(|n| inner.branches.get_mut(n))
-                {
-                    *slot = Some(id);
-                }
+        let Branch { number, flow, to_device } = branch;
+        self.with(|inner| {
+            if inner.machine.is_cancelled(number) {
+                // The caller gave up while the address was looked up.
+                return inner.machine.handle_failure(number, Failure::Cancelled);
             }
-            Err(_) => inner.machine.handle_failure(branch.number, Failure::Transport),
+            if to_device {
+                inner.to_devices.push(number);
+            }
+            match self.endpoint.send(bytes, &flow, self.clone(), number) {
+                Ok(id) => {
+                    if let Some(slot) = usize::try_from(number).ok().and_then(|n| inner.branches.get_mut(n)) {
+                        *slot = Some(id);
+                    }
+                }
+                Err(_) => inner.machine.handle_failure(number, inner.unreachable(number)),
+            }
         });
     }
 
@@ -118,13 +130,21 @@ impl ResponseContext {
     }
 }
 
+impl Inner {
+    fn unreachable(&self, branch: u32) -> Failure {
+        if self.to_devices.contains(&branch) { Failure::FlowGone } else { Failure::Transport }
+    }
+}
+
 impl TransactionUser for ResponseContext {
     fn event(self: Arc<Self>, event: UserEvent) {
         let now = clock::instant();
         self.with(|inner| match event {
             UserEvent::Response { branch, response } => inner.machine.handle_response(branch, response, now),
             UserEvent::Timeout { branch } => inner.machine.handle_failure(branch, Failure::Timeout),
-            UserEvent::TransportFailed { branch } => inner.machine.handle_failure(branch, Failure::Transport),
+            UserEvent::TransportFailed { branch } => {
+                inner.machine.handle_failure(branch, inner.unreachable(branch));
+            }
             UserEvent::Cancelled { .. } => inner.machine.handle_cancel(),
             UserEvent::Timer { .. } => {
                 inner.armed = None;
