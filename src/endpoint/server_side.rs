@@ -203,14 +203,18 @@ impl Endpoint {
         let Some(mut entry) = shard.entries.remove(key) else { return };
         let now = clock::instant();
         entry.machine.handle_response(now, status, response);
-        if entry.machine.is_answered() && entry.request.take().is_some() {
-            self.servers.answered();
+        let answered = entry.machine.is_answered() && entry.request.take().is_some();
+        if answered {
             entry.user = None;
         }
         let reply_to = entry.reply_to;
         let outputs = self.settle_server(&mut shard, key, entry, now);
         drop(shard);
         self.perform_server(outputs, &reply_to);
+        if answered {
+            // Counted after it is sent: a stop that waits for the last answer must not close its connection before.
+            self.servers.answered();
+        }
     }
 
     /// CANCEL (9.2): answered at once; the INVITE's user is told if it has not answered finally. Other requests go on as if nothing had come.
