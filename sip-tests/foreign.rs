@@ -2,9 +2,10 @@
 //! is not installed; with `CI=true` SIPp and baresip must be there.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -31,8 +32,17 @@ fn scenario_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-tests/foreign").join(name)
 }
 
+/// A port that is free for UDP and TCP, below those that the system gives to sockets without one: between this look and
+/// the program's start nobody is handed it by chance.
 fn free_port() -> u16 {
-    UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    (0..1000)
+        .map(|_| std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)))
+        .filter_map(|number| u16::try_from(20_000 + number % 12_000).ok())
+        .find(|port| {
+            UdpSocket::bind(("0.0.0.0", *port)).is_ok() && TcpListener::bind(("0.0.0.0", *port)).is_ok()
+        })
+        .expect("a free port")
 }
 
 /// SIPp with one of our scenario files; a watchdog of its own ends it after twenty seconds.
