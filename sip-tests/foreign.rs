@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -32,21 +32,17 @@ fn scenario_file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("sip-tests/foreign").join(name)
 }
 
-/// A port that is free for UDP and TCP, and the next one too (baresip takes it for TLS). From below the range that the system hands out by itself, so that
-/// nobody gets it meanwhile; no two callers get the same.
+/// A port that is free for UDP and TCP, below those that the system gives to sockets without one: between this look and
+/// the program's start nobody is handed it by chance.
 fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_mul(2);
-        let start = u16::try_from(std::process::id() % 4_000).unwrap_or(0).wrapping_mul(2);
-        let port = 20_000 + start.wrapping_add(step) % 10_000;
-        let is_free = |port| {
-            UdpSocket::bind(("127.0.0.1", port)).is_ok() && TcpListener::bind(("127.0.0.1", port)).is_ok()
-        };
-        if is_free(port) && is_free(port + 1) {
-            return port;
-        }
-    }
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    (0..1000)
+        .map(|_| std::process::id().wrapping_mul(31).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)))
+        .filter_map(|number| u16::try_from(20_000 + number % 12_000).ok())
+        .find(|port| {
+            UdpSocket::bind(("0.0.0.0", *port)).is_ok() && TcpListener::bind(("0.0.0.0", *port)).is_ok()
+        })
+        .expect("a free port")
 }
 
 /// SIPp with one of our scenario files; a watchdog of its own ends it after twenty seconds.
