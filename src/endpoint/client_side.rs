@@ -6,7 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::endpoint::table::{Shard, Table};
+use crate::endpoint::table::{Key, Table, Wakes};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
 use crate::sip::{Limits, Message, Method, Request, Response, forward, validate};
@@ -19,7 +19,7 @@ pub(super) struct Entry {
     user: Arc<dyn TransactionUser>,
     branch: u32,
     /// An INVITE as sent: for ACK and CANCEL.
-    invite: Option<Request>,
+    invite: Option<Box<Request>>,
     /// CANCEL was asked for before any provisional came (9.1); its Reason.
     cancel_wanted: Option<Option<String>>,
     scheduled: Option<Instant>,
@@ -41,15 +41,18 @@ impl Clients {
 
 /// Names a client transaction, to cancel it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientId(ClientKey);
+pub struct ClientId(Key<ClientKey>);
 
-/// What is left to do once the shard is let go.
-enum Todo {
-    Send(Bytes),
-    Tell(UserEvent),
+/// What is left to do once the shard is let go, in this order.
+#[derive(Default)]
+struct Todo {
+    send: SmallVec<[Bytes; 2]>,
+    /// The response that was just handled goes to the user.
+    response: bool,
+    timeout: bool,
+    /// The transaction has ended: its entry is to be removed.
+    ended: bool,
 }
-
-type Todos = SmallVec<[Todo; 2]>;
 
 impl Endpoint {
     /// Sends a request in a new client transaction. Its top Via must be ours with a fresh branch.
@@ -75,6 +78,7 @@ impl Endpoint {
             return Err(SendError::Refused);
         };
         let Ok(key) = ClientKey::of_request(&request) else { return Err(SendError::Refused) };
+        let key = self.clients.0.key(key);
         let now = clock::instant();
         let reliable = flow.transport.is_reliable();
         let is_invite = *request.method() == Method::Invite;
@@ -86,14 +90,16 @@ impl Endpoint {
         // The first Send is done here, before the entry is visible to timers; the answer cannot overtake the insertion below
         // because the insertion comes first.
         let first = machine.poll_output();
-        let invite = is_invite.then_some(request);
-        let entry =
+        let invite = is_invite.then(|| Box::new(request));
+        let mut entry =
             Entry { machine, flow: *flow, user, branch, invite, cancel_wanted: None, scheduled: None };
-        let mut shard = self.clients.0.shard(key.shard_hash());
-        self.clients.0.inserted();
-        let todos = self.settle_client(&mut shard, &key, entry, None, now);
+        let mut shard = self.clients.0.shard(&key);
+        // A new machine wants nothing but that first Send.
+        self.settle_client(&mut shard.wakes, &key, &mut entry, None, now);
+        if shard.entries.insert(key.clone(), entry).is_none() {
+            self.clients.0.inserted();
+        }
         drop(shard);
-        self.perform_client(todos, flow, None);
         if let Some(ClientOutput::Send(bytes)) = first
             && let Err(error) = self.sockets.send(flow, &bytes)
         {
@@ -107,7 +113,7 @@ impl Endpoint {
     /// Cancels an INVITE that was sent (9.1): at once if a provisional response has come, else when one comes. Does nothing after a final.
     pub fn cancel(&self, id: &ClientId, reason: Option<&str>) {
         let key = &id.0;
-        let mut shard = self.clients.0.shard(key.shard_hash());
+        let mut shard = self.clients.0.shard(key);
         let Some(entry) = shard.entries.get_mut(key) else { return };
         if entry.machine.is_done() {
             return;
@@ -131,27 +137,32 @@ impl Endpoint {
         let Ok(key) = ClientKey::of_response(&response) else {
             return count(&self.counters.malformed_dropped);
         };
-        let mut shard = self.clients.0.shard(key.shard_hash());
-        let Some(mut entry) = shard.entries.remove(&key) else {
+        let key = self.clients.0.key(key);
+        let mut guard = self.clients.0.shard(&key);
+        let shard = &mut *guard;
+        let Some(entry) = shard.entries.get_mut(&key) else {
             // RFC 6026 7.3: what matches no client transaction is dropped, a stray 2xx too.
             return count(&self.counters.stray_responses);
         };
         // A response must come from where the request went (`A33`).
         if entry.flow.transport != flow.transport || entry.flow.remote.ip() != flow.remote.ip() {
-            shard.entries.insert(key, entry);
             return count(&self.counters.stray_responses);
         }
         let now = clock::instant();
         entry.machine.handle_response(now, response.status());
-        let cancel = match (response.status().is_provisional(), entry.invite.clone()) {
-            (true, Some(invite)) => entry.cancel_wanted.take().map(|reason| (invite, reason)),
+        let cancel = match &entry.invite {
+            Some(invite) if response.status().is_provisional() => {
+                entry.cancel_wanted.take().map(|reason| (invite.clone(), reason))
+            }
             _ => None,
         };
-        let user = entry.user.clone();
-        let flow = entry.flow;
-        let todos = self.settle_client(&mut shard, &key, entry, Some(response), now);
-        drop(shard);
-        self.perform_client(todos, &flow, Some(user));
+        let (user, branch, flow) = (entry.user.clone(), entry.branch, entry.flow);
+        let todo = self.settle_client(&mut shard.wakes, &key, entry, Some(&response), now);
+        // What the entry held is freed outside the lock.
+        let ended = todo.ended.then(|| shard.entries.remove(&key));
+        drop(guard);
+        drop(ended);
+        self.perform_client(todo, Some(response), &flow, user, branch);
         if let Some((invite, reason)) = cancel {
             self.send_cancel(&invite, &flow, reason.as_deref());
         }
@@ -182,21 +193,26 @@ impl Endpoint {
     }
 
     pub(super) fn client_timers(&self, now: Instant) {
-        for mut shard in self.clients.0.shards() {
-            let mut due: SmallVec<[(Todos, Flow, Arc<dyn TransactionUser>); 4]> = SmallVec::new();
+        for mut guard in self.clients.0.shards() {
+            let shard = &mut *guard;
+            let mut due: SmallVec<[(Todo, Flow, Arc<dyn TransactionUser>, u32); 4]> = SmallVec::new();
             while let Some(key) = shard.pop_due(now) {
-                let Some(mut entry) = shard.entries.remove(&key) else { continue };
+                let Some(entry) = shard.entries.get_mut(&key) else { continue };
                 entry.scheduled = None;
                 entry.machine.handle_timeout(now);
-                let (flow, user) = (entry.flow, entry.user.clone());
-                let todos = self.settle_client(&mut shard, &key, entry, None, now);
-                if !todos.is_empty() {
-                    due.push((todos, flow, user));
+                let todo = self.settle_client(&mut shard.wakes, &key, entry, None, now);
+                let tells = !todo.send.is_empty() || todo.timeout;
+                let whom = tells.then(|| (entry.flow, entry.user.clone(), entry.branch));
+                if todo.ended {
+                    shard.entries.remove(&key);
+                }
+                if let Some((flow, user, branch)) = whom {
+                    due.push((todo, flow, user, branch));
                 }
             }
-            drop(shard);
-            for (todos, flow, user) in due {
-                self.perform_client(todos, &flow, Some(user));
+            drop(guard);
+            for (todo, flow, user, branch) in due {
+                self.perform_client(todo, None, &flow, user, branch);
             }
         }
     }
@@ -206,64 +222,62 @@ impl Endpoint {
         let _ = self.send(cancel, flow, Arc::new(Nobody), 0);
     }
 
-    fn remove_client(&self, key: &ClientKey) {
-        if self.clients.0.shard(key.shard_hash()).entries.remove(key).is_some() {
+    fn remove_client(&self, key: &Key<ClientKey>) {
+        if self.clients.0.shard(key).entries.remove(key).is_some() {
             self.clients.0.removed();
         }
     }
 
+    /// Collects what the machine wants.
     fn settle_client(
         &self,
-        shard: &mut Shard<ClientKey, Entry>,
-        key: &ClientKey,
-        mut entry: Entry,
-        mut response: Option<Response>,
+        wakes: &mut Wakes<ClientKey>,
+        key: &Key<ClientKey>,
+        entry: &mut Entry,
+        response: Option<&Response>,
         now: Instant,
-    ) -> Todos {
-        let mut todos = Todos::new();
-        let branch = entry.branch;
+    ) -> Todo {
+        let mut todo = Todo::default();
         while let Some(output) = entry.machine.poll_output() {
             match output {
-                ClientOutput::Send(bytes) => todos.push(Todo::Send(bytes)),
+                ClientOutput::Send(bytes) => todo.send.push(bytes),
                 ClientOutput::BuildAck => {
-                    if let (Some(invite), Some(response)) = (&entry.invite, &response) {
+                    if let (Some(invite), Some(response)) = (&entry.invite, response) {
                         entry.machine.handle_ack_built(forward::ack(invite, response));
                     }
                 }
-                ClientOutput::Response => {
-                    if let Some(response) = response.clone() {
-                        todos.push(Todo::Tell(UserEvent::Response { branch, response }));
-                    }
-                }
-                ClientOutput::Timeout => todos.push(Todo::Tell(UserEvent::Timeout { branch })),
+                ClientOutput::Response => todo.response = true,
+                ClientOutput::Timeout => todo.timeout = true,
                 ClientOutput::Terminated => {
                     self.clients.0.removed();
-                    return todos;
+                    todo.ended = true;
+                    return todo;
                 }
             }
         }
-        response.take();
         let _ = now;
-        let next = entry.machine.next_timeout();
-        shard.schedule(key, next, &mut entry.scheduled);
-        shard.entries.insert(key.clone(), entry);
-        todos
+        wakes.schedule(key, entry.machine.next_timeout(), &mut entry.scheduled);
+        todo
     }
 
-    fn perform_client(&self, todos: Todos, flow: &Flow, user: Option<Arc<dyn TransactionUser>>) {
-        for todo in todos {
-            match todo {
-                Todo::Send(bytes) => {
-                    if self.sockets.send(flow, &bytes).is_err() {
-                        count(&self.counters.send_failed);
-                    }
-                }
-                Todo::Tell(event) => {
-                    if let Some(user) = &user {
-                        user.clone().event(event);
-                    }
-                }
+    fn perform_client(
+        &self,
+        todo: Todo,
+        response: Option<Response>,
+        flow: &Flow,
+        user: Arc<dyn TransactionUser>,
+        branch: u32,
+    ) {
+        for bytes in todo.send {
+            if self.sockets.send(flow, &bytes).is_err() {
+                count(&self.counters.send_failed);
             }
+        }
+        if let Some(response) = response.filter(|_| todo.response) {
+            user.clone().event(UserEvent::Response { branch, response });
+        }
+        if todo.timeout {
+            user.event(UserEvent::Timeout { branch });
         }
     }
 }
