@@ -72,9 +72,8 @@ impl Nonces {
         }
         let made_at = i64::from_str_radix(&nonce[..12], 16).ok()?;
         let salt = u64::from_str_radix(&nonce[12..28], 16).ok()?;
-        let expected = format!("{:032x}", self.mac(made_at, salt, source));
-        aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), &nonce.as_bytes()[28..])
-            .ok()?;
+        let expected = hex(self.mac(made_at, salt, source));
+        aws_lc_rs::constant_time::verify_slices_are_equal(&expected, &nonce.as_bytes()[28..]).ok()?;
         let age = now.0.saturating_sub(made_at);
         if !(0..=self.lifetime_ms).contains(&age) {
             return None;
@@ -110,6 +109,17 @@ impl Nonces {
         half.copy_from_slice(&tag.as_ref()[..16]);
         u128::from_be_bytes(half)
     }
+}
+
+/// 32 lower-case hex digits.
+fn hex(bits: u128) -> [u8; 32] {
+    let mut digits = [0; 32];
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+        for (digit, half) in pair.iter_mut().zip([byte >> 4, byte & 15]) {
+            *digit = if half < 10 { b'0' + half } else { b'a' + half - 10 };
+        }
+    }
+    digits
 }
 
 impl Spent {
@@ -171,6 +181,12 @@ mod tests {
         assert!(!window.spend(Some(5)), "fallen out of the window");
         assert!(!window.spend(Some(0)));
         assert!(!window.spend(None));
+    }
+
+    #[test]
+    fn hex_is_what_a_nonce_is_written_with() {
+        let bits = 0x0f1e_2d3c_4b5a_6978_8796_a5b4_c3d2_e1f0;
+        assert_eq!(hex(bits), format!("{bits:032x}").as_bytes());
     }
 
     #[test]
