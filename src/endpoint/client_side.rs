@@ -9,14 +9,15 @@ use smallvec::SmallVec;
 use crate::endpoint::table::{Key, Table, Wakes};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
-use crate::sip::{Limits, Message, Method, Request, Response, forward, validate};
+use crate::sip::{Limits, Message, Method, Request, Response, Via, forward, validate};
 use crate::transaction::{Client, ClientKey, ClientOutput};
 use crate::transport::SendError;
 
 pub(super) struct Entry {
     machine: Client,
     flow: Flow,
-    user: Arc<dyn TransactionUser>,
+    /// Told of what happens; let go of once nothing more can.
+    user: Option<Arc<dyn TransactionUser>>,
     branch: u32,
     /// An INVITE as sent: for ACK and CANCEL.
     invite: Option<Box<Request>>,
@@ -68,31 +69,71 @@ impl Endpoint {
         user: Arc<dyn TransactionUser>,
         branch: u32,
     ) -> Result<ClientId, SendError> {
-        if self.clients.0.is_full() {
-            count(&self.counters.table_full);
-            return Err(SendError::Full);
-        }
         let Ok(Message::Request(request)) =
             Message::parse(bytes.clone(), true, &Limits { message: usize::MAX, ..self.limits })
         else {
             return Err(SendError::Refused);
         };
         let Ok(key) = ClientKey::of_request(&request) else { return Err(SendError::Refused) };
+        let invite = (*request.method() == Method::Invite).then(|| Box::new(request));
+        self.begin(bytes, key, invite, flow, user, branch)
+    }
+
+    /// As [`Endpoint::send`], for one who has just written the request: it is not read again unless ACK and CANCEL will need it.
+    ///
+    /// - `via`: the value of the top Via in `bytes`, which is ours with a fresh branch.
+    ///
+    /// # Errors
+    /// The request could not even be handed to a socket; no event will follow.
+    pub fn send_written(
+        &self,
+        bytes: Bytes,
+        method: &Method,
+        via: &str,
+        flow: &Flow,
+        user: Arc<dyn TransactionUser>,
+        branch: u32,
+    ) -> Result<ClientId, SendError> {
+        if *method == Method::Invite {
+            return self.send(bytes, flow, user, branch);
+        }
+        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, method));
+        let Ok(key) = key else { return Err(SendError::Refused) };
+        self.begin(bytes, key, None, flow, user, branch)
+    }
+
+    fn begin(
+        &self,
+        bytes: Bytes,
+        key: ClientKey,
+        invite: Option<Box<Request>>,
+        flow: &Flow,
+        user: Arc<dyn TransactionUser>,
+        branch: u32,
+    ) -> Result<ClientId, SendError> {
+        if self.clients.0.is_full() {
+            count(&self.counters.table_full);
+            return Err(SendError::Full);
+        }
         let key = self.clients.0.key(key);
         let now = clock::instant();
         let reliable = flow.transport.is_reliable();
-        let is_invite = *request.method() == Method::Invite;
-        let mut machine = if is_invite {
-            Client::invite(now, reliable, bytes.clone())
-        } else {
-            Client::non_invite(now, reliable, bytes.clone())
+        let mut machine = match invite {
+            Some(_) => Client::invite(now, reliable, bytes),
+            None => Client::non_invite(now, reliable, bytes),
         };
         // The first Send is done here, before the entry is visible to timers; the answer cannot overtake the insertion below
         // because the insertion comes first.
         let first = machine.poll_output();
-        let invite = is_invite.then(|| Box::new(request));
-        let mut entry =
-            Entry { machine, flow: *flow, user, branch, invite, cancel_wanted: None, scheduled: None };
+        let mut entry = Entry {
+            machine,
+            flow: *flow,
+            user: Some(user),
+            branch,
+            invite,
+            cancel_wanted: None,
+            scheduled: None,
+        };
         let mut shard = self.clients.0.shard(&key);
         // A new machine wants nothing but that first Send.
         self.settle_client(&mut shard.wakes, &key, &mut entry, None, now);
@@ -156,12 +197,16 @@ impl Endpoint {
             }
             _ => None,
         };
-        let (user, branch, flow) = (entry.user.clone(), entry.branch, entry.flow);
+        let (branch, flow) = (entry.branch, entry.flow);
         let todo = self.settle_client(&mut shard.wakes, &key, entry, Some(&response), now);
+        // Only a 2xx to an INVITE may be followed by another one for the user (RFC 6026 7.2).
+        let more = !entry.machine.is_done() || (entry.invite.is_some() && response.status().is_success());
+        let (user, invite) =
+            if more { (entry.user.clone(), None) } else { (entry.user.take(), entry.invite.take()) };
         // What the entry held is freed outside the lock.
         let ended = todo.ended.then(|| shard.entries.remove(&key));
         drop(guard);
-        drop(ended);
+        drop((ended, invite));
         self.perform_client(todo, Some(response), &flow, user, branch);
         if let Some((invite, reason)) = cancel {
             self.send_cancel(&invite, &flow, reason.as_deref());
@@ -183,7 +228,7 @@ impl Endpoint {
                 if let Some(mut entry) = shard.entries.remove(&key) {
                     entry.machine.handle_transport_error(now);
                     self.clients.0.removed();
-                    failed.push((entry.user, entry.branch));
+                    failed.extend(entry.user.map(|user| (user, entry.branch)));
                 }
             }
         }
@@ -195,7 +240,7 @@ impl Endpoint {
     pub(super) fn client_timers(&self, now: Instant) {
         for mut guard in self.clients.0.shards() {
             let shard = &mut *guard;
-            let mut due: SmallVec<[(Todo, Flow, Arc<dyn TransactionUser>, u32); 4]> = SmallVec::new();
+            let mut due: SmallVec<[(Todo, Flow, Option<Arc<dyn TransactionUser>>, u32); 4]> = SmallVec::new();
             while let Some(key) = shard.pop_due(now) {
                 let Some(entry) = shard.entries.get_mut(&key) else { continue };
                 entry.scheduled = None;
@@ -265,7 +310,7 @@ impl Endpoint {
         todo: Todo,
         response: Option<Response>,
         flow: &Flow,
-        user: Arc<dyn TransactionUser>,
+        user: Option<Arc<dyn TransactionUser>>,
         branch: u32,
     ) {
         for bytes in todo.send {
@@ -273,6 +318,7 @@ impl Endpoint {
                 count(&self.counters.send_failed);
             }
         }
+        let Some(user) = user else { return };
         if let Some(response) = response.filter(|_| todo.response) {
             user.clone().event(UserEvent::Response { branch, response });
         }

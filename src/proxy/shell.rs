@@ -29,6 +29,8 @@ struct Inner {
 pub(super) struct Branch {
     pub(super) number: u32,
     pub(super) flow: Flow,
+    /// The Via on top of it.
+    pub(super) via: String,
 }
 
 impl ResponseContext {
@@ -61,7 +63,11 @@ impl ResponseContext {
 
     /// Sends one branch. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is known before it is answered.
     pub(super) fn launch(self: &Arc<Self>, branch: Branch, bytes: Bytes) {
-        self.with(|inner| match self.endpoint.send(bytes, &branch.flow, self.clone(), branch.number) {
+        let method = self.request.method();
+        let send = || {
+            self.endpoint.send_written(bytes, method, &branch.via, &branch.flow, self.clone(), branch.number)
+        };
+        self.with(|inner| match send() {
             Ok(id) => {
                 if let Some(slot) =
                     usize::try_from(branch.number).ok().and_then(|n| inner.branches.get_mut(n))
