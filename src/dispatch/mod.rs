@@ -43,6 +43,8 @@ pub struct Dispatch {
     presence: Arc<Presence>,
     proxy: Arc<Proxy>,
     policy: Policy,
+    /// The value of Allow-Events.
+    packages: String,
     draining: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ impl Dispatch {
             presence,
             proxy,
             policy,
+            packages: Package::ALL.map(Package::as_str).join(", "),
             draining: AtomicBool::new(false),
         }
     }
@@ -265,7 +268,7 @@ impl Dispatch {
         let mut writer = incoming.response(StatusCode::OK);
         writer.header(HeaderName::Allow, self.allow());
         if self.policy.presence {
-            writer.header(HeaderName::AllowEvents, Package::ALL.map(Package::as_str).join(", "));
+            writer.header(HeaderName::AllowEvents, &self.packages);
             writer.header(HeaderName::Accept, "application/pidf+xml");
         } else {
             writer.header(HeaderName::Accept, "");
