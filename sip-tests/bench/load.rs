@@ -94,7 +94,7 @@ impl Side {
             Phones::new(server.address, arguments.users, fresh, arguments.window, arguments.algorithm);
         let name = match arguments.servers.len() {
             1 => String::new(),
-            _ => format!("{} {}", at + 1, binary.parent().and_then(|p| p.to_str()).unwrap_or_default()),
+            _ => binary.display().to_string(),
         };
         Side { name, server, database, phones }
     }
