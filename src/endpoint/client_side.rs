@@ -125,7 +125,7 @@ impl Endpoint {
         // The first Send is done here, before the entry is visible to timers; the answer cannot overtake the insertion below
         // because the insertion comes first.
         let first = machine.poll_output();
-        let mut entry = Entry {
+        let mut entry = Box::new(Entry {
             machine,
             flow: *flow,
             user: Some(user),
@@ -133,7 +133,7 @@ impl Endpoint {
             invite,
             cancel_wanted: None,
             scheduled: None,
-        };
+        });
         let mut shard = self.clients.0.shard(&key);
         // A new machine wants nothing but that first Send.
         self.settle_client(&mut shard.wakes, &key, &mut entry, None, now);

@@ -20,7 +20,8 @@ pub(super) struct Entry {
     /// Kept until the final response, for a 100: its bytes and its source. It is seldom needed, so it is read again then.
     request: Option<(Bytes, SocketAddr)>,
     user: Option<Arc<dyn TransactionUser>>,
-    to_tag: Arc<str>,
+    /// Of an INVITE: the 200 to its CANCEL has the same.
+    to_tag: Option<Arc<str>>,
     scheduled: Option<Instant>,
 }
 
@@ -146,15 +147,14 @@ impl Endpoint {
             std::collections::hash_map::Entry::Vacant(place) => place,
         };
         let to_tag: Arc<str> = to_tag.into();
-        let kept = request.source().map(|source| (request.bytes().clone(), source));
-        let entry = place.insert(Entry {
+        let entry = place.insert(Box::new(Entry {
             machine,
             reply_to,
-            request: kept,
+            request: request.source().map(|source| (request.bytes().clone(), source)),
             user: None,
-            to_tag: to_tag.clone(),
+            to_tag: (*request.method() == Method::Invite).then(|| to_tag.clone()),
             scheduled: None,
-        });
+        }));
         self.servers.0.inserted();
         // A new machine has nothing to send and does not end.
         self.settle_server(&mut shard.wakes, &key, entry, now);
@@ -201,7 +201,8 @@ impl Endpoint {
             // Only the hop that sent the INVITE may cancel it (22.1): same address, and same connection on streams.
             shard.entries.get(&target).filter(|entry| came_from(entry, flow)).map(|entry| {
                 let answered = entry.machine.is_answered();
-                (entry.to_tag.to_string(), entry.user.clone().filter(|_| !answered))
+                let to_tag = entry.to_tag.as_deref().unwrap_or_default().to_owned();
+                (to_tag, entry.user.clone().filter(|_| !answered))
             })
         });
         let (status, to_tag, user) = match found {

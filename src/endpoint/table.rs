@@ -25,7 +25,8 @@ struct Hashed<K> {
 
 /// One shard: its entries, and instants at which to look at one of them. An instant may be stale; the entry knows better.
 pub(super) struct Shard<K, E> {
-    pub(super) entries: HashMap<Key<K>, E, BuildHasherDefault<AsHashed>>,
+    /// In boxes: a map that grows moves all that it holds while everybody of its shard waits, and has room for half as many again.
+    pub(super) entries: HashMap<Key<K>, Box<E>, BuildHasherDefault<AsHashed>>,
     pub(super) wakes: Wakes<K>,
 }
 
