@@ -163,6 +163,9 @@ impl Endpoint {
 
     fn server_respond(&self, key: &Key<ServerKey>, status: StatusCode, response: Bytes) {
         self.with_server(key, |entry, now| {
+            // It is held until Timer J or I ends (17.2): a copy without the room to spare that a writer's buffer has.
+            let held = status.code() >= 200 && !entry.reply_to.transport.is_reliable();
+            let response = if held { Bytes::copy_from_slice(&response) } else { response };
             entry.machine.handle_response(now, status, response);
             if entry.machine.is_answered() {
                 entry.request = None;
