@@ -44,6 +44,11 @@ impl Operation {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
+    /// Does the server hold a transaction afterwards?
+    pub fn is_held(self) -> bool {
+        !matches!(self, Operation::Options | Operation::Ask)
+    }
+
     /// The status that ends it.
     pub fn wanted(self) -> u16 {
         match self {

@@ -65,13 +65,14 @@ pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
     let mut measured = Measured::default();
     let mut started = 0u64;
     let mut buffer = vec![0; 65_536];
+    let most = if pace.rate.is_none() && operation.is_held() { MOST_HELD } else { MOST };
     phones.socket.set_nonblocking(pace.rate.is_some()).expect("a mode");
     phones.socket.set_read_timeout(Some(PATIENCE / 10)).expect("a deadline");
     loop {
         let mut now = Instant::now();
         let elapsed = now - begun;
         let due = pace.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate) as u64);
-        while elapsed < pace.seconds && started < due && started < MOST {
+        while elapsed < pace.seconds && started < due && started < most {
             let Some(at) = free.pop() else { break };
             let slot = &mut slots[at as usize];
             let Some(actor) = phones.actor(operation, at, slot.round) else {
@@ -85,7 +86,7 @@ pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
             phones.send(operation, actor, &branch(at, slot.number), true);
         }
         if slots.iter().all(|slot| slot.busy.is_none()) {
-            let ended = elapsed >= pace.seconds || started >= MOST || free.is_empty();
+            let ended = elapsed >= pace.seconds || started >= most || free.is_empty();
             if ended {
                 break;
             }
@@ -169,3 +170,5 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_micros(50);
 /// Operations of one measurement at most.
 const MOST: u64 = 2_000_000;
+/// Of operations whose transactions the server holds for half a minute: it has room for 500,000.
+pub const MOST_HELD: u64 = 200_000;
