@@ -9,7 +9,14 @@ use crate::model::Timestamp;
 /// Counts failures, not attempts: five hundred phones behind one address that know their passwords are never slowed.
 #[derive(Debug, Default)]
 pub struct Failures {
-    table: Mutex<HashMap<(String, IpAddr), Bucket>>,
+    table: Mutex<Table>,
+}
+
+/// By source, then by AoR (an empty name for the source alone): a source that never failed costs one look, and no look makes a key.
+#[derive(Debug, Default)]
+struct Table {
+    sources: HashMap<IpAddr, HashMap<String, Bucket>>,
+    len: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -25,44 +32,57 @@ impl Failures {
     /// May another response of this AoR from this source be evaluated? An empty name stands for the source alone.
     pub fn may_try(&self, aor: &str, source: IpAddr, now: Timestamp) -> bool {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        let source = network(source);
-        let pair = table.get(&(aor.to_owned(), source)).map(|b| (b.drained(now), b.proven));
+        let Some(buckets) = table.sources.get(&network(source)) else { return true };
+        let pair = buckets.get(aor).map(|b| (b.drained(now), b.proven));
         if pair.is_some_and(|(level, _)| level >= MAX_PER_PAIR) {
             return false;
         }
         if pair.is_some_and(|(_, proven)| proven) {
             return true;
         }
-        table.get(&(String::new(), source)).is_none_or(|bucket| bucket.drained(now) < MAX_PER_SOURCE)
+        buckets.get("").is_none_or(|bucket| bucket.drained(now) < MAX_PER_SOURCE)
     }
 
     /// A wrong response.
     pub fn failed(&self, aor: &str, source: IpAddr, now: Timestamp) {
-        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if table.len() >= MAX_ENTRIES {
-            table.retain(|_, bucket| bucket.drained(now) > 0);
+        let table = &mut *self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.len >= MAX_ENTRIES {
+            table.forget_drained(now);
         }
-        if table.len() >= MAX_ENTRIES {
+        if table.len >= MAX_ENTRIES {
             return;
         }
-        let source = network(source);
+        let buckets = table.sources.entry(network(source)).or_default();
+        let before = buckets.len();
         for name in [aor, ""] {
             let bucket =
-                table.entry((name.to_owned(), source)).or_insert(Bucket { level: 0, at: now, proven: false });
+                buckets.entry(name.to_owned()).or_insert(Bucket { level: 0, at: now, proven: false });
             bucket.level = bucket.drained(now).saturating_add(1_000);
             bucket.at = now;
             if aor.is_empty() {
                 break;
             }
         }
+        table.len += buckets.len() - before;
     }
 
     /// A right response: this pair starts anew.
     pub fn succeeded(&self, aor: &str, source: IpAddr, now: Timestamp) {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bucket) = table.get_mut(&(aor.to_owned(), network(source))) {
+        let bucket = table.sources.get_mut(&network(source)).and_then(|buckets| buckets.get_mut(aor));
+        if let Some(bucket) = bucket {
             *bucket = Bucket { level: 0, at: now, proven: true };
         }
+    }
+}
+
+impl Table {
+    fn forget_drained(&mut self, now: Timestamp) {
+        for buckets in self.sources.values_mut() {
+            buckets.retain(|_, bucket| bucket.drained(now) > 0);
+        }
+        self.sources.retain(|_, buckets| !buckets.is_empty());
+        self.len = self.sources.values().map(HashMap::len).sum();
     }
 }
 

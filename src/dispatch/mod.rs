@@ -43,6 +43,8 @@ pub struct Dispatch {
     presence: Arc<Presence>,
     proxy: Arc<Proxy>,
     policy: Policy,
+    /// The value of Allow-Events.
+    packages: String,
     draining: AtomicBool,
 }
 
@@ -71,6 +73,7 @@ impl Dispatch {
             presence,
             proxy,
             policy,
+            packages: Package::ALL.map(Package::as_str).join(", "),
             draining: AtomicBool::new(false),
         }
     }
@@ -275,10 +278,9 @@ impl Dispatch {
     fn capabilities(&self, incoming: &Incoming) {
         let mut writer = incoming.response(StatusCode::OK);
         writer.header(HeaderName::Allow, self.allow());
-        let package = Package::ALL.map(Package::as_str).join(", ");
         writer.header(HeaderName::Accept, if self.policy.presence { "application/pidf+xml" } else { "" });
         if self.policy.presence {
-            writer.header(HeaderName::AllowEvents, package);
+            writer.header(HeaderName::AllowEvents, &self.packages);
         }
         writer.header(HeaderName::AcceptEncoding, "identity");
         writer.header(HeaderName::AcceptLanguage, "en");

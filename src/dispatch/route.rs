@@ -30,17 +30,21 @@ impl Own<'_> {
                 .iter()
                 .any(|(name, known)| name.eq_ignore_ascii_case(host) && port.unwrap_or(5060) == *known)
         };
-        let address = |ip: IpAddr, text: &str| {
-            (port_fits && (self.is_domain)(text))
-                || advertised(text)
+        let address = |ip: IpAddr, text: &dyn Fn() -> String| {
+            // Phones name addresses all the time; as text they matter only if one of ours could be written so.
+            let as_text = || {
+                let text = text();
+                (port_fits && (self.is_domain)(&text)) || advertised(&text)
+            };
+            ((port_fits || !self.advertised.is_empty()) && as_text())
                 || (self.is_own)(SocketAddr::new(ip, port.unwrap_or(5060)))
         };
         match uri.host_port.host {
             Host::Name(name) => {
                 (port_fits && (self.is_domain)(name.trim_end_matches('.'))) || advertised(name)
             }
-            Host::V4(ip) => address(ip.into(), &ip.to_string()),
-            Host::V6(ip) => address(ip.into(), &format!("[{ip}]")),
+            Host::V4(ip) => address(ip.into(), &|| ip.to_string()),
+            Host::V6(ip) => address(ip.into(), &|| format!("[{ip}]")),
         }
     }
 

@@ -6,26 +6,36 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::endpoint::table::{Shard, Table};
+use crate::endpoint::table::{Key, Table, Wakes};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
-use crate::sip::{Limits, Message, Method, Request, Response, forward, validate};
+use crate::sip::{Limits, Message, Method, Request, Response, Via, forward, validate};
 use crate::transaction::{Client, ClientKey, ClientOutput};
 use crate::transport::SendError;
 
 pub(super) struct Entry {
     machine: Client,
     flow: Flow,
-    user: Arc<dyn TransactionUser>,
+    /// Told of what happens; let go of once nothing more can.
+    user: Option<Arc<dyn TransactionUser>>,
     branch: u32,
     /// An INVITE as sent: for ACK and CANCEL.
-    invite: Option<Request>,
+    invite: Option<Box<Request>>,
     /// CANCEL was asked for before any provisional came (9.1); its Reason.
     cancel_wanted: Option<Option<String>>,
     scheduled: Option<Instant>,
     /// How often the machine has wanted it sent.
     sends: u8,
     /// How often it may go out before anything comes back.
+    max_sends: u8,
+}
+
+/// A request on its way into a transaction.
+struct Outgoing<'a> {
+    bytes: Bytes,
+    flow: &'a Flow,
+    user: Arc<dyn TransactionUser>,
+    branch: u32,
     max_sends: u8,
 }
 
@@ -45,16 +55,18 @@ impl Clients {
 
 /// Names a client transaction, to cancel it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientId(ClientKey);
+pub struct ClientId(Key<ClientKey>);
 
-/// What is left to do once the shard is let go.
-#[allow(clippy::large_enum_variant, reason = "effects are performed where they are made")]
-enum Effect {
-    Send(Bytes),
-    Tell(UserEvent),
+/// What is left to do once the shard is let go, in this order.
+#[derive(Default)]
+struct Effects {
+    send: SmallVec<[Bytes; 2]>,
+    /// The response that was just handled goes to the user.
+    response: bool,
+    timeout: bool,
+    /// The transaction has ended: its entry is to be removed.
+    ended: bool,
 }
-
-type Effects = SmallVec<[Effect; 2]>;
 
 impl Endpoint {
     /// Sends a request in a new client transaction. Its top Via must be ours with a fresh branch.
@@ -86,44 +98,78 @@ impl Endpoint {
         branch: u32,
         max_sends: u8,
     ) -> Result<ClientId, SendError> {
-        if self.clients.0.is_full() {
-            count(&self.counters.table_full);
-            return Err(SendError::Full);
-        }
         let Ok(Message::Request(request)) =
             Message::parse(bytes.clone(), true, &Limits { message: usize::MAX, ..self.limits })
         else {
             return Err(SendError::Refused);
         };
         let Ok(key) = ClientKey::of_request(&request) else { return Err(SendError::Refused) };
+        let invite = (*request.method() == Method::Invite).then(|| Box::new(request));
+        self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends })
+    }
+
+    /// As [`Endpoint::send`], for one who has just written the request: it is not read again unless ACK and CANCEL will need it.
+    ///
+    /// - `via`: the value of the top Via in `bytes`, which is ours with a fresh branch.
+    ///
+    /// # Errors
+    /// The request could not even be handed to a socket; no event will follow.
+    pub fn send_written(
+        &self,
+        bytes: Bytes,
+        method: &Method,
+        via: &str,
+        flow: &Flow,
+        user: Arc<dyn TransactionUser>,
+        branch: u32,
+    ) -> Result<ClientId, SendError> {
+        if *method == Method::Invite {
+            return self.send(bytes, flow, user, branch);
+        }
+        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, method));
+        let Ok(key) = key else { return Err(SendError::Refused) };
+        self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends: u8::MAX })
+    }
+
+    fn begin(
+        &self,
+        key: ClientKey,
+        invite: Option<Box<Request>>,
+        outgoing: Outgoing<'_>,
+    ) -> Result<ClientId, SendError> {
+        let Outgoing { bytes, flow, user, branch, max_sends } = outgoing;
+        if self.clients.0.is_full() {
+            count(&self.counters.table_full);
+            return Err(SendError::Full);
+        }
+        let key = self.clients.0.key(key);
         let now = clock::instant();
         let reliable = flow.transport.is_reliable();
-        let is_invite = *request.method() == Method::Invite;
-        let mut machine = if is_invite {
-            Client::invite(now, reliable, bytes.clone())
-        } else {
-            Client::non_invite(now, reliable, bytes.clone())
+        let mut machine = match invite {
+            Some(_) => Client::invite(now, reliable, bytes),
+            None => Client::non_invite(now, reliable, bytes),
         };
         // The first Send is done here, before the entry is visible to timers; the answer cannot overtake the insertion below
         // because the insertion comes first.
         let first = machine.poll_output();
-        let invite = is_invite.then_some(request);
-        let entry = Entry {
+        let mut entry = Box::new(Entry {
             machine,
             flow: *flow,
-            user,
+            user: Some(user),
             branch,
             invite,
             cancel_wanted: None,
             scheduled: None,
             sends: 1,
             max_sends,
-        };
-        let mut shard = self.clients.0.shard(key.shard_hash());
-        self.clients.0.inserted();
-        let effects = self.settle_client(&mut shard, &key, entry, None, now);
+        });
+        let mut shard = self.clients.0.shard(&key);
+        // A new machine wants nothing but that first Send.
+        self.settle_client(&mut shard.wakes, &key, &mut entry, None, now);
+        if shard.entries.insert(key.clone(), entry).is_none() {
+            self.clients.0.inserted();
+        }
         drop(shard);
-        self.perform_client(effects, flow, None);
         if let Some(ClientOutput::Send(bytes)) = first
             && let Err(error) = self.sockets.send(flow, &bytes)
         {
@@ -137,7 +183,7 @@ impl Endpoint {
     /// Cancels an INVITE that was sent (9.1): at once if a provisional response has come, else when one comes. Does nothing after a final.
     pub fn cancel(&self, id: &ClientId, reason: Option<&str>) {
         let key = &id.0;
-        let mut shard = self.clients.0.shard(key.shard_hash());
+        let mut shard = self.clients.0.shard(key);
         let Some(entry) = shard.entries.get_mut(key) else { return };
         if entry.machine.is_done() {
             return;
@@ -150,8 +196,9 @@ impl Endpoint {
         let flow = entry.flow;
         // 9.1: no final within 64*T1 of the CANCEL ends the wait.
         entry.machine.handle_cancel_sent(clock::instant());
-        let (next, mut scheduled) = (entry.machine.next_timeout(), entry.scheduled);
-        shard.schedule(key, next, &mut scheduled);
+        let next = entry.machine.next_timeout();
+        let mut scheduled = entry.scheduled;
+        shard.wakes.schedule(key, next, &mut scheduled);
         if let Some(entry) = shard.entries.get_mut(key) {
             entry.scheduled = scheduled;
         }
@@ -168,31 +215,40 @@ impl Endpoint {
         let Ok(key) = ClientKey::of_response(&response) else {
             return count(&self.counters.malformed_dropped);
         };
-        let mut shard = self.clients.0.shard(key.shard_hash());
-        let Some(mut entry) = shard.entries.remove(&key) else {
+        let key = self.clients.0.key(key);
+        let mut guard = self.clients.0.shard(&key);
+        let shard = &mut *guard;
+        let Some(entry) = shard.entries.get_mut(&key) else {
             // RFC 6026 7.3: what matches no client transaction is dropped, a stray 2xx too.
             return count(&self.counters.stray_responses);
         };
         // A response must come from where the request went (`A33`); RFC 3581 4 has it sent from the very port, and we always ask for that.
         if entry.flow.transport != flow.transport || entry.flow.remote != flow.remote {
-            shard.entries.insert(key, entry);
             return count(&self.counters.stray_responses);
         }
         let now = clock::instant();
         entry.max_sends = u8::MAX;
         entry.machine.handle_response(now, response.status());
-        let cancel = match (response.status().is_provisional(), entry.invite.clone()) {
-            (true, Some(invite)) => entry.cancel_wanted.take().map(|reason| (invite, reason)),
+        let cancel = match &entry.invite {
+            Some(invite) if response.status().is_provisional() => {
+                entry.cancel_wanted.take().map(|reason| (invite.clone(), reason))
+            }
             _ => None,
         };
         if cancel.is_some() {
             entry.machine.handle_cancel_sent(now);
         }
-        let user = entry.user.clone();
-        let flow = entry.flow;
-        let effects = self.settle_client(&mut shard, &key, entry, Some(response), now);
-        drop(shard);
-        self.perform_client(effects, &flow, Some(user));
+        let (branch, flow) = (entry.branch, entry.flow);
+        let effects = self.settle_client(&mut shard.wakes, &key, entry, Some(&response), now);
+        // Only a 2xx to an INVITE may be followed by another one for the user (RFC 6026 7.2).
+        let more = !entry.machine.is_done() || (entry.invite.is_some() && response.status().is_success());
+        let (user, invite) =
+            if more { (entry.user.clone(), None) } else { (entry.user.take(), entry.invite.take()) };
+        // What the entry held is freed outside the lock.
+        let ended = effects.ended.then(|| shard.entries.remove(&key));
+        drop(guard);
+        drop((ended, invite));
+        self.perform_client(effects, Some(response), &flow, user, branch);
         if let Some((invite, reason)) = cancel {
             self.send_cancel(&invite, &flow, reason.as_deref());
         }
@@ -213,7 +269,7 @@ impl Endpoint {
                 if let Some(mut entry) = shard.entries.remove(&key) {
                     entry.machine.handle_transport_error(now);
                     self.clients.0.removed();
-                    failed.push((entry.user, entry.branch));
+                    failed.extend(entry.user.map(|user| (user, entry.branch)));
                 }
             }
         }
@@ -223,21 +279,26 @@ impl Endpoint {
     }
 
     pub(super) fn client_timers(&self, now: Instant) {
-        for mut shard in self.clients.0.shards() {
+        for mut guard in self.clients.0.shards() {
+            let shard = &mut *guard;
             let mut due = Vec::new();
             while let Some(key) = shard.pop_due(now) {
-                let Some(mut entry) = shard.entries.remove(&key) else { continue };
+                let Some(entry) = shard.entries.get_mut(&key) else { continue };
                 entry.scheduled = None;
                 entry.machine.handle_timeout(now);
-                let (flow, user) = (entry.flow, entry.user.clone());
-                let effects = self.settle_client(&mut shard, &key, entry, None, now);
-                if !effects.is_empty() {
-                    due.push((effects, flow, user));
+                let effects = self.settle_client(&mut shard.wakes, &key, entry, None, now);
+                let tells = !effects.send.is_empty() || effects.timeout;
+                let whom = tells.then(|| (entry.flow, entry.user.clone(), entry.branch));
+                if effects.ended {
+                    shard.entries.remove(&key);
+                }
+                if let Some((flow, user, branch)) = whom {
+                    due.push((effects, flow, user, branch));
                 }
             }
-            drop(shard);
-            for (effects, flow, user) in due {
-                self.perform_client(effects, &flow, Some(user));
+            drop(guard);
+            for (effects, flow, user, branch) in due {
+                self.perform_client(effects, None, &flow, user, branch);
             }
         }
     }
@@ -247,73 +308,73 @@ impl Endpoint {
         let _ = self.send(cancel, flow, Arc::new(Nobody), 0);
     }
 
-    fn remove_client(&self, key: &ClientKey) {
-        if self.clients.0.shard(key.shard_hash()).entries.remove(key).is_some() {
+    fn remove_client(&self, key: &Key<ClientKey>) {
+        if self.clients.0.shard(key).entries.remove(key).is_some() {
             self.clients.0.removed();
         }
     }
 
+    /// Collects what the machine wants.
     fn settle_client(
         &self,
-        shard: &mut Shard<ClientKey, Entry>,
-        key: &ClientKey,
-        mut entry: Entry,
-        mut response: Option<Response>,
+        wakes: &mut Wakes<ClientKey>,
+        key: &Key<ClientKey>,
+        entry: &mut Entry,
+        response: Option<&Response>,
         now: Instant,
     ) -> Effects {
-        let mut effects = Effects::new();
-        let branch = entry.branch;
+        let mut effects = Effects::default();
         while let Some(output) = entry.machine.poll_output() {
             match output {
                 ClientOutput::Send(bytes) => {
                     entry.sends = entry.sends.saturating_add(1);
                     if entry.sends <= entry.max_sends {
-                        effects.push(Effect::Send(bytes));
+                        effects.send.push(bytes);
                     } else if entry.sends > entry.max_sends.saturating_add(1) {
                         self.clients.0.removed();
-                        effects.push(Effect::Tell(UserEvent::Timeout { branch }));
+                        effects.timeout = true;
+                        effects.ended = true;
                         return effects;
                     }
                 }
                 ClientOutput::BuildAck => {
-                    if let (Some(invite), Some(response)) = (&entry.invite, &response) {
+                    if let (Some(invite), Some(response)) = (&entry.invite, response) {
                         entry.machine.handle_ack_built(forward::ack(invite, response));
                     }
                 }
-                ClientOutput::Response => {
-                    if let Some(response) = response.clone() {
-                        effects.push(Effect::Tell(UserEvent::Response { branch, response }));
-                    }
-                }
-                ClientOutput::Timeout => effects.push(Effect::Tell(UserEvent::Timeout { branch })),
+                ClientOutput::Response => effects.response = true,
+                ClientOutput::Timeout => effects.timeout = true,
                 ClientOutput::Terminated => {
                     self.clients.0.removed();
+                    effects.ended = true;
                     return effects;
                 }
             }
         }
-        response.take();
         let _ = now;
-        let next = entry.machine.next_timeout();
-        shard.schedule(key, next, &mut entry.scheduled);
-        shard.entries.insert(key.clone(), entry);
+        wakes.schedule(key, entry.machine.next_timeout(), &mut entry.scheduled);
         effects
     }
 
-    fn perform_client(&self, effects: Effects, flow: &Flow, user: Option<Arc<dyn TransactionUser>>) {
-        for effect in effects {
-            match effect {
-                Effect::Send(bytes) => {
-                    if self.sockets.send(flow, &bytes).is_err() {
-                        count(&self.counters.send_failed);
-                    }
-                }
-                Effect::Tell(event) => {
-                    if let Some(user) = &user {
-                        user.clone().event(event);
-                    }
-                }
+    fn perform_client(
+        &self,
+        effects: Effects,
+        response: Option<Response>,
+        flow: &Flow,
+        user: Option<Arc<dyn TransactionUser>>,
+        branch: u32,
+    ) {
+        for bytes in effects.send {
+            if self.sockets.send(flow, &bytes).is_err() {
+                count(&self.counters.send_failed);
             }
+        }
+        let Some(user) = user else { return };
+        if let Some(response) = response.filter(|_| effects.response) {
+            user.clone().event(UserEvent::Response { branch, response });
+        }
+        if effects.timeout {
+            user.event(UserEvent::Timeout { branch });
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::endpoint::server_side::Matched;
+use crate::endpoint::table::Key;
 use crate::endpoint::{Endpoint, ServerTransaction, count};
 use crate::model::{Flow, Reject, Transport};
 use crate::sip::{Method, ParseError, Request, StatusCode, Writer, forward, salvage, validate};
@@ -17,7 +18,7 @@ pub struct Incoming {
     endpoint: Arc<Endpoint>,
     request: Request,
     flow: Flow,
-    key: ServerKey,
+    key: Key<ServerKey>,
 }
 
 impl Incoming {
@@ -70,7 +71,7 @@ pub(super) fn request(endpoint: &Arc<Endpoint>, request: Request, flow: Flow) {
     let request = forward::stamp(request, flow.remote);
     let is_ack = *request.method() == Method::Ack;
     let key = match ServerKey::of(&request) {
-        Ok(key) => key,
+        Ok(key) => endpoint.server_key(key),
         Err(error) => return malformed(endpoint, error, request.bytes(), &flow),
     };
     match endpoint.match_server(&key, is_ack) {

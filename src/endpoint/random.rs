@@ -1,9 +1,37 @@
 //! Cryptographic randomness, handed out as values (RFC 3261 19.3; tags and branches of 128 bits, `A32`, `A33`).
 
-/// The source. Cheap enough for a branch per request.
+use std::cell::RefCell;
+
+/// The source. Cheap enough for a branch per request: small values come from a pool of the thread, which is filled at once.
 #[derive(Debug, Default)]
 pub struct Random {
     keyed: std::hash::RandomState,
+}
+
+/// Random bytes that nobody has had yet: the first `left`.
+struct Pool {
+    bytes: [u8; POOL],
+    left: usize,
+}
+
+thread_local! {
+    static FRESH: RefCell<Pool> = const { RefCell::new(Pool { bytes: [0; POOL], left: 0 }) };
+}
+
+impl Pool {
+    /// Hands out bytes and forgets them.
+    fn take(&mut self, bytes: &mut [u8]) {
+        if self.left < bytes.len() {
+            fill(&mut self.bytes);
+            self.left = POOL;
+        }
+        let rest = self.left.saturating_sub(bytes.len());
+        if let Some(fresh) = self.bytes.get_mut(rest..self.left) {
+            bytes.copy_from_slice(fresh);
+            fresh.fill(0);
+        }
+        self.left = rest;
+    }
 }
 
 impl Random {
@@ -25,11 +53,16 @@ impl Random {
     }
     /// A tag: 32 hex digits.
     pub fn tag(&self) -> String {
-        format!("{:032x}", self.bits128())
+        let mut tag = String::with_capacity(32);
+        push_hex(&mut tag, self.bits128());
+        tag
     }
     /// A branch with the magic cookie.
     pub fn branch(&self) -> String {
-        format!("z9hG4bK{:032x}", self.bits128())
+        let mut branch = String::with_capacity(39);
+        branch.push_str("z9hG4bK");
+        push_hex(&mut branch, self.bits128());
+        branch
     }
     /// A tag that is the same for the same bytes within this run, and tells nothing about them: for answers without
     /// state (RFC 3261 8.2.7). 32 bits, the least that 19.3 allows: no dialog hangs on it.
@@ -42,6 +75,55 @@ impl Random {
     /// # Panics
     /// If the system has no randomness to give: nothing safe could be done without it.
     pub fn fill(&self, bytes: &mut [u8]) {
-        aws_lc_rs::rand::fill(bytes).expect("the system gives randomness");
+        if bytes.len() > SMALL {
+            return fill(bytes);
+        }
+        FRESH.with_borrow_mut(|pool| pool.take(bytes));
+    }
+}
+
+fn fill(bytes: &mut [u8]) {
+    aws_lc_rs::rand::fill(bytes).expect("the system gives randomness");
+}
+
+/// 32 lower-case hex digits.
+fn push_hex(text: &mut String, bits: u128) {
+    for byte in bits.to_be_bytes() {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+        }
+    }
+}
+
+/// Bytes of the pool.
+const POOL: usize = 1_024;
+/// Up to this many bytes are taken from the pool; keys are longer and are not.
+const SMALL: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_the_pool_are_handed_out_once() {
+        let random = Random::new();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..1_000 {
+            assert!(seen.insert(random.bits128()) && seen.insert(random.bits64().into()));
+        }
+        FRESH.with_borrow(|pool| assert!(pool.bytes[pool.left..].iter().all(|byte| *byte == 0)));
+    }
+
+    #[test]
+    fn tags_and_branches_are_128_bits_in_hex_rfc3261_19_3() {
+        let random = Random::new();
+        let is_hex = |text: &str| text.len() == 32 && text.bytes().all(|b| b"0123456789abcdef".contains(&b));
+        assert!(is_hex(&random.tag()) && random.keyed_tag(b"x").len() == 8);
+        assert!(is_hex(random.branch().strip_prefix("z9hG4bK").unwrap()));
+        assert_eq!(random.keyed_tag(b"x"), random.keyed_tag(b"x"));
+        assert_ne!(random.keyed_tag(b"x"), random.keyed_tag(b"y"));
+        let mut text = String::new();
+        push_hex(&mut text, 0x0123_4567_89ab_cdef_u128);
+        assert_eq!(text, "00000000000000000123456789abcdef");
     }
 }

@@ -1,5 +1,6 @@
 //! Server transactions in their table.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,10 +9,10 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::endpoint::incoming::reply_to;
-use crate::endpoint::table::Table;
+use crate::endpoint::table::{Key, Table, Wakes};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::{Flow, Reject};
-use crate::sip::{HeaderName, Method, Request, StatusCode, Writer};
+use crate::sip::{HeaderName, Limits, Message, Method, Request, StatusCode, Writer, forward};
 use crate::transaction::{AckDisposition, Server, ServerKey, ServerOutput};
 
 pub(super) struct Entry {
@@ -20,12 +21,15 @@ pub(super) struct Entry {
     flow: Flow,
     /// Where responses go.
     reply_to: Flow,
-    /// Kept until the final response: for a 100, for CANCEL.
-    request: Option<Request>,
+    /// Kept until the final response, for a 100: its bytes and its source. It is seldom needed, so it is read again then.
+    request: Option<(Bytes, SocketAddr)>,
     user: Option<Arc<dyn TransactionUser>>,
     /// A CANCEL that came before there was a user to tell.
     cancelled: Option<UserEvent>,
-    to_tag: Box<str>,
+    /// The 200 to its CANCEL has the same.
+    to_tag: Arc<str>,
+    /// A final response is owed.
+    owed: bool,
     scheduled: Option<Instant>,
 }
 
@@ -74,8 +78,8 @@ impl Servers {
 /// The way back to one client: a request that was taken on and is owed exactly one final response.
 pub struct ServerTransaction {
     endpoint: Arc<Endpoint>,
-    key: ServerKey,
-    to_tag: Box<str>,
+    key: Key<ServerKey>,
+    to_tag: Arc<str>,
 }
 
 impl std::fmt::Debug for ServerTransaction {
@@ -109,7 +113,7 @@ impl ServerTransaction {
     }
     /// Who is told of CANCEL; at once, if it has already come.
     pub fn set_user(&self, user: Arc<dyn TransactionUser>) {
-        let mut shard = self.endpoint.servers.0.shard(self.key.shard_hash());
+        let mut shard = self.endpoint.servers.0.shard(&self.key);
         let Some(entry) = shard.entries.get_mut(&self.key) else { return };
         entry.user = Some(user.clone());
         let cancelled = entry.cancelled.take();
@@ -134,34 +138,35 @@ pub(super) enum Matched {
     None,
 }
 
-type Outputs = SmallVec<[ServerOutput; 2]>;
+type Outputs = SmallVec<[Bytes; 2]>;
 
 impl Endpoint {
+    /// The key of a request in the table.
+    pub(super) fn server_key(&self, key: ServerKey) -> Key<ServerKey> {
+        self.servers.0.key(key)
+    }
+
     /// Lets a request find its transaction (17.2.3).
-    pub(super) fn match_server(&self, key: &ServerKey, is_ack: bool) -> Matched {
-        let mut shard = self.servers.0.shard(key.shard_hash());
-        let Some(mut entry) = shard.entries.remove(key) else { return Matched::None };
-        let now = clock::instant();
-        let matched = if is_ack {
-            match entry.machine.handle_ack(now) {
-                AckDisposition::Absorbed => Matched::Absorbed,
-                AckDisposition::ForUser => Matched::AckForUser,
-            }
-        } else {
-            entry.machine.handle_retransmission(now);
-            Matched::Absorbed
-        };
-        let reply_to = entry.reply_to;
-        let outputs = self.settle_server(&mut shard, key, entry, now);
-        drop(shard);
-        self.perform_server(outputs, &reply_to);
+    pub(super) fn match_server(&self, key: &Key<ServerKey>, is_ack: bool) -> Matched {
+        let mut matched = Matched::None;
+        self.with_server(key, |entry, now| {
+            matched = if is_ack {
+                match entry.machine.handle_ack(now) {
+                    AckDisposition::Absorbed => Matched::Absorbed,
+                    AckDisposition::ForUser => Matched::AckForUser,
+                }
+            } else {
+                entry.machine.handle_retransmission(now);
+                Matched::Absorbed
+            };
+        });
         matched
     }
 
     /// Makes a server transaction. `None`: the same request is already being handled, or the table is full.
     pub(super) fn accept(
         self: &Arc<Self>,
-        key: ServerKey,
+        key: Key<ServerKey>,
         request: &Request,
         flow: &Flow,
         to_tag: String,
@@ -176,40 +181,58 @@ impl Endpoint {
             Method::Invite => Server::invite(now, reliable),
             _ => Server::non_invite(now, reliable),
         };
-        let mut shard = self.servers.0.shard(key.shard_hash());
-        if shard.entries.contains_key(&key) {
-            return None;
-        }
-        let to_tag: Box<str> = to_tag.into();
-        let entry = Entry {
+        let shard = &mut *self.servers.0.shard(&key);
+        let place = match shard.entries.entry(key.clone()) {
+            std::collections::hash_map::Entry::Occupied(_) => return None,
+            std::collections::hash_map::Entry::Vacant(place) => place,
+        };
+        let to_tag: Arc<str> = to_tag.into();
+        let entry = place.insert(Box::new(Entry {
             machine,
             flow: *flow,
             reply_to: reply_to(request, flow),
-            request: Some(request.clone()),
+            request: request.source().map(|source| (request.bytes().clone(), source)),
             user: None,
             cancelled: None,
             to_tag: to_tag.clone(),
+            owed: true,
             scheduled: None,
-        };
+        }));
         self.servers.0.inserted();
         self.servers.begun();
-        self.settle_server(&mut shard, &key, entry, now);
-        drop(shard);
+        // A new machine has nothing to send and does not end.
+        self.settle_server(&mut shard.wakes, &key, entry, now);
         Some(ServerTransaction { endpoint: self.clone(), key, to_tag })
     }
 
-    fn server_respond(&self, key: &ServerKey, status: StatusCode, response: Bytes) {
-        let mut shard = self.servers.0.shard(key.shard_hash());
-        let Some(mut entry) = shard.entries.remove(key) else { return };
+    fn server_respond(&self, key: &Key<ServerKey>, status: StatusCode, response: Bytes) {
+        self.with_server(key, |entry, now| {
+            // It is held until Timer J or I ends (17.2): a copy without the room to spare that a writer's buffer has.
+            let held = status.code() >= 200 && !entry.reply_to.transport.is_reliable();
+            let response = if held { Bytes::copy_from_slice(&response) } else { response };
+            entry.machine.handle_response(now, status, response);
+            if entry.machine.is_answered() {
+                entry.request = None;
+                entry.user = None;
+            }
+        });
+    }
+
+    /// Lets something happen to a transaction, if there is one, and does what follows.
+    fn with_server(&self, key: &Key<ServerKey>, happens: impl FnOnce(&mut Entry, Instant)) {
+        let mut guard = self.servers.0.shard(key);
+        let shard = &mut *guard;
+        let Some(entry) = shard.entries.get_mut(key) else { return };
         let now = clock::instant();
-        entry.machine.handle_response(now, status, response);
-        let answers = entry.machine.is_answered() && entry.request.take().is_some();
-        if answers {
-            entry.user = None;
-        }
+        happens(entry, now);
         let reply_to = entry.reply_to;
-        let outputs = self.settle_server(&mut shard, key, entry, now);
-        drop(shard);
+        let (outputs, ended) = self.settle_server(&mut shard.wakes, key, entry, now);
+        // What the entry held is freed outside the lock.
+        let answers = entry.owed && (ended || entry.machine.is_answered());
+        entry.owed &= !answers;
+        let ended = ended.then(|| shard.entries.remove(key));
+        drop(guard);
+        drop(ended);
         self.perform_server(outputs, &reply_to);
         if answers {
             // After the bytes are with the socket: whoever waits for this closes it next.
@@ -218,7 +241,7 @@ impl Endpoint {
     }
 
     /// CANCEL (9.2): answered at once; the INVITE's user is told if it has not answered finally. Other requests go on as if nothing had come.
-    pub(super) fn cancel_server(self: &Arc<Self>, cancel: &Request, key: ServerKey, flow: &Flow) {
+    pub(super) fn cancel_server(self: &Arc<Self>, cancel: &Request, key: Key<ServerKey>, flow: &Flow) {
         let reason = cancel.text(HeaderName::Reason).map(str::to_owned);
         let (to_tag, user) = match self.cancel_invite(cancel, flow, &reason) {
             Some(found) => found,
@@ -245,8 +268,8 @@ impl Endpoint {
         flow: &Flow,
         reason: &Option<String>,
     ) -> Option<(Option<String>, Option<Arc<dyn TransactionUser>>)> {
-        let target = ServerKey::cancelled_by(cancel).ok()?;
-        let mut shard = self.servers.0.shard(target.shard_hash());
+        let target = self.server_key(ServerKey::cancelled_by(cancel).ok()?);
+        let mut shard = self.servers.0.shard(&target);
         let entry = shard.entries.get_mut(&target).filter(|entry| came_from(entry, flow))?;
         let to_tag = Some(entry.to_tag.to_string());
         if entry.machine.is_answered() {
@@ -269,8 +292,8 @@ impl Endpoint {
             Method::Notify,
         ];
         OTHERS.iter().find_map(|method| {
-            let target = ServerKey::cancelled_by_as(cancel, method).ok()?;
-            let shard = self.servers.0.shard(target.shard_hash());
+            let target = self.server_key(ServerKey::cancelled_by_as(cancel, method).ok()?);
+            let shard = self.servers.0.shard(&target);
             shard
                 .entries
                 .get(&target)
@@ -280,66 +303,66 @@ impl Endpoint {
     }
 
     pub(super) fn server_timers(&self, now: Instant) {
-        for mut shard in self.servers.0.shards() {
+        for mut guard in self.servers.0.shards() {
+            let shard = &mut *guard;
             let mut due: SmallVec<[(Outputs, Flow); 4]> = SmallVec::new();
             while let Some(key) = shard.pop_due(now) {
-                let Some(mut entry) = shard.entries.remove(&key) else { continue };
+                let Some(entry) = shard.entries.get_mut(&key) else { continue };
                 entry.scheduled = None;
                 entry.machine.handle_timeout(now);
                 let reply_to = entry.reply_to;
-                let outputs = self.settle_server(&mut shard, &key, entry, now);
+                let (outputs, ended) = self.settle_server(&mut shard.wakes, &key, entry, now);
+                if ended {
+                    if entry.owed {
+                        self.servers.answered();
+                    }
+                    shard.entries.remove(&key);
+                }
                 if !outputs.is_empty() {
                     due.push((outputs, reply_to));
                 }
             }
-            drop(shard);
+            drop(guard);
             for (outputs, reply_to) in due {
                 self.perform_server(outputs, &reply_to);
             }
         }
     }
 
-    /// Collects what the machine wants, and puts the entry back unless it ended.
+    /// Collects what the machine wants, and says whether the transaction has ended: then its entry is to be removed.
     fn settle_server(
         &self,
-        shard: &mut super::table::Shard<ServerKey, Entry>,
-        key: &ServerKey,
-        mut entry: Entry,
+        wakes: &mut Wakes<ServerKey>,
+        key: &Key<ServerKey>,
+        entry: &mut Entry,
         now: Instant,
-    ) -> Outputs {
+    ) -> (Outputs, bool) {
         let mut outputs = Outputs::new();
         while let Some(output) = entry.machine.poll_output() {
             match output {
                 ServerOutput::Trying => {
-                    if let Some(request) = &entry.request {
+                    if let Some(request) = entry.request.as_ref().and_then(read_again) {
                         let trying = self
-                            .with_server_header(Writer::respond(request, StatusCode::TRYING, ""))
+                            .with_server_header(Writer::respond(&request, StatusCode::TRYING, ""))
                             .finish();
                         entry.machine.handle_response(now, StatusCode::TRYING, trying);
                     }
                 }
                 ServerOutput::AckTimeout => {}
                 ServerOutput::Terminated => {
-                    if entry.request.is_some() {
-                        self.servers.answered();
-                    }
                     self.servers.0.removed();
-                    return outputs;
+                    return (outputs, true);
                 }
-                ServerOutput::Send(_) => outputs.push(output),
+                ServerOutput::Send(bytes) => outputs.push(bytes),
             }
         }
-        let next = entry.machine.next_timeout();
-        shard.schedule(key, next, &mut entry.scheduled);
-        shard.entries.insert(key.clone(), entry);
-        outputs
+        wakes.schedule(key, entry.machine.next_timeout(), &mut entry.scheduled);
+        (outputs, false)
     }
 
     fn perform_server(&self, outputs: Outputs, reply_to: &Flow) {
-        for output in outputs {
-            if let ServerOutput::Send(bytes) = output {
-                self.reply(&bytes, reply_to);
-            }
+        for bytes in outputs {
+            self.reply(&bytes, reply_to);
         }
     }
 
@@ -361,6 +384,16 @@ impl Endpoint {
             writer.header(*name, value);
         }
         writer
+    }
+}
+
+/// A request that was accepted, as it was read then: it has been read once, so no cap stands in its way.
+fn read_again((bytes, source): &(Bytes, SocketAddr)) -> Option<Request> {
+    let limits =
+        Limits { message: usize::MAX, start_line: usize::MAX, header: usize::MAX, headers: usize::MAX };
+    match Message::parse(bytes.clone(), false, &limits) {
+        Ok(Message::Request(request)) => Some(forward::stamp(request, *source)),
+        Ok(Message::Response(_)) | Err(_) => None,
     }
 }
 

@@ -114,11 +114,10 @@ impl Homes {
                 drop(shard);
                 return act(Err(Refusal::Fault));
             }
-            let touched = shard.apply(aor, &plan.rows, plan.moved);
-            let state = shard.slots.get(aor).map(|slot| slot.state.clone());
+            let touched = slot.apply(&plan.rows, plan.moved);
+            let state = slot.state.clone();
             shard.reschedule(aor);
             drop(shard);
-            let state = state.unwrap_or_else(|| Arc::new(HomeState::empty(aor.clone())));
             act(Ok((decided, &state)));
             touched.iter().for_each(|aor| self.mark(aor));
             return;
@@ -142,15 +141,21 @@ impl Homes {
 }
 
 impl Shard {
+    /// Applies rows to a home, if it is here; see [`Slot::apply`].
+    pub(super) fn apply(&mut self, aor: &Aor, rows: &[Row], moved: Moved) -> SmallVec<[Aor; 2]> {
+        self.slots.get_mut(aor).map_or_else(SmallVec::new, |slot| slot.apply(rows, moved))
+    }
+}
+
+impl Slot {
     /// Applies rows to a home and returns the AoRs to mark: this one, and the watchers whose subscription here came or went (what
     /// *this* user may see of *them* hangs on it: the reciprocal rule).
-    pub(super) fn apply(&mut self, aor: &Aor, rows: &[Row], moved: Moved) -> SmallVec<[Aor; 2]> {
+    fn apply(&mut self, rows: &[Row], moved: Moved) -> SmallVec<[Aor; 2]> {
         let mut touched = SmallVec::new();
-        let Some(slot) = self.slots.get_mut(aor) else { return touched };
         if rows.is_empty() {
             return touched;
         }
-        let state = Arc::make_mut(&mut slot.state);
+        let state = Arc::make_mut(&mut self.state);
         for row in rows {
             if moved.watchers {
                 match row {
@@ -169,7 +174,7 @@ impl Shard {
             state.version += 1;
         }
         if moved.presence {
-            touched.push(aor.clone());
+            touched.push(state.aor.clone());
         }
         touched
     }

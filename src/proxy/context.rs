@@ -114,7 +114,7 @@ impl Context {
             at.state = State::Proceeding { timer_c: is_invite.then(|| now + timer_c) };
             // 16.7 step 5; RFC 4320 4.1: no provisional but 100 for anything but INVITE.
             if is_invite && !self.answered {
-                self.outputs.push_back(Output::Forward(response));
+                put(&mut self.outputs, Output::Forward(response));
             }
             return;
         }
@@ -122,7 +122,7 @@ impl Context {
             // 16.7 step 5: every 2xx to an INVITE goes upstream; of a non-INVITE only the first.
             at.state = State::Succeeded;
             if is_invite || !self.answered {
-                self.outputs.push_back(Output::Forward(response));
+                put(&mut self.outputs, Output::Forward(response));
             }
             self.answered = true;
             return self.cancel_open(true);
@@ -177,7 +177,7 @@ impl Context {
                     branch.cancelled = true;
                     // The 487 is awaited for as long as a transaction may take, then the branch counts as timed out.
                     branch.state = State::Proceeding { timer_c: Some(now + AFTER_CANCEL) };
-                    self.outputs.push_back(Output::Cancel { branch: number, completed_elsewhere: false });
+                    put(&mut self.outputs, Output::Cancel { branch: number, completed_elsewhere: false });
                 }
                 State::Proceeding { timer_c: Some(due) } if due <= now => {
                     branch.state = State::Failed(StatusCode::REQUEST_TIMEOUT);
@@ -223,7 +223,7 @@ impl Context {
             if branch.is_open() && !branch.cancelled {
                 branch.cancelled = true;
                 let branch = u32::try_from(number).unwrap_or(u32::MAX);
-                self.outputs.push_back(Output::Cancel { branch, completed_elsewhere });
+                put(&mut self.outputs, Output::Cancel { branch, completed_elsewhere });
             }
         }
     }
@@ -237,16 +237,16 @@ impl Context {
         let best =
             (0..self.branches.len()).filter(|at| self.rank(*at).is_some()).min_by_key(|at| self.rank(*at));
         let Some(best) = best else {
-            return self.outputs.push_back(Output::Respond(StatusCode::TEMPORARILY_UNAVAILABLE));
+            return put(&mut self.outputs, Output::Respond(StatusCode::TEMPORARILY_UNAVAILABLE));
         };
         let challenges = self.challenges_beside(best);
         let branch = &mut self.branches[best];
         match std::mem::replace(&mut branch.state, State::Succeeded) {
             State::Final(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 // 16.7 step 6: 503 speaks of the next hop, not of us.
-                self.outputs.push_back(Output::Respond(StatusCode::SERVER_INTERNAL_ERROR));
+                put(&mut self.outputs, Output::Respond(StatusCode::SERVER_INTERNAL_ERROR));
             }
-            State::Final(response) => self.outputs.push_back(Output::ForwardBest { response, challenges }),
+            State::Final(response) => put(&mut self.outputs, Output::ForwardBest { response, challenges }),
             State::Failed(status) => {
                 let status = match status {
                     StatusCode::REQUEST_TIMEOUT if self.cancelled => StatusCode::REQUEST_TERMINATED,
@@ -255,7 +255,7 @@ impl Context {
                     StatusCode::FLOW_FAILED => StatusCode::TEMPORARILY_UNAVAILABLE,
                     other => other,
                 };
-                self.outputs.push_back(Output::Respond(status));
+                put(&mut self.outputs, Output::Respond(status));
             }
             State::Calling { .. } | State::Proceeding { .. } | State::Succeeded => {}
         }
@@ -304,6 +304,12 @@ impl Context {
         }
         rows
     }
+}
+
+/// Room is made for one: most contexts have one output in their life, and each may hold a response.
+fn put(outputs: &mut VecDeque<Output>, output: Output) {
+    outputs.reserve_exact(1);
+    outputs.push_back(output);
 }
 
 impl Branch {

@@ -120,7 +120,8 @@ impl Proxy {
         let target = Target { uri, routes: Vec::new(), way };
         let Some(transaction) = transaction else {
             if let Ok(next) = self.flow(&target.way) {
-                let bytes = self.copy(&request, &flow, &next, &target, hop, false);
+                let via = self.via(&next);
+                let bytes = self.copy(&request, &flow, &next, &via, &target, hop, false);
                 let _ = self.endpoint.send_stateless(&next, &bytes);
             }
             return;
@@ -160,7 +161,8 @@ impl Proxy {
             Err(failure) => return context.fail(number, failure),
         };
         let request = context.request();
-        let bytes = self.copy(request, context.flow(), &flow, target, hop, true);
+        let via = self.via(&flow);
+        let bytes = self.copy(request, context.flow(), &flow, &via, target, hop, true);
         if *request.method() == Method::Message
             && flow.transport == Transport::Udp
             && bytes.len() > MAX_UDP_MESSAGE
@@ -169,7 +171,12 @@ impl Proxy {
             return context.fail(number, Failure::TooLarge);
         }
         let to_device = matches!(target.way, Way::Flow { .. });
-        context.launch(Branch { number, flow, to_device }, bytes);
+        context.launch(Branch { number, flow, via, to_device }, bytes);
+    }
+
+    /// 16.6 step 8: our Via towards the next hop, with a branch of its own.
+    fn via(&self, to: &Flow) -> String {
+        self.endpoint.via(to, &self.endpoint.random().branch())
     }
 
     /// The flow of a way; an address is judged after it is known (`A14`).
@@ -209,17 +216,17 @@ impl Proxy {
     }
 
     /// 16.6: the copy for one target.
+    #[expect(clippy::too_many_arguments, reason = "what 16.6 reads: the request, both sides, the target")]
     fn copy(
         &self,
         request: &Request,
         from: &Flow,
         to: &Flow,
+        via: &str,
         target: &Target,
         hop: Hop,
         transacted: bool,
     ) -> Bytes {
-        let branch = self.endpoint.random().branch();
-        let via = self.endpoint.via(to, &branch);
         let record_routes = if transacted && forms_dialog(request) {
             self.record_routes(request, from, to)
         } else {
@@ -227,7 +234,7 @@ impl Proxy {
         };
         let record_routes: SmallVec<[&str; 2]> = record_routes.iter().map(String::as_str).collect();
         let mut uri = target.uri.as_str();
-        let swapped = format!("<{uri}>");
+        let swapped = if target.routes.is_empty() { String::new() } else { format!("<{uri}>") };
         let mut routes: SmallVec<[&str; 4]> = target.routes.iter().map(String::as_str).collect();
         // 16.6 step 6: a strict router first gets its URI into the Request-URI and ours to the end of Route.
         if let Some(first) = routes.first().and_then(|r| NameAddr::parse(r.as_bytes()).ok())
@@ -242,7 +249,7 @@ impl Proxy {
             &RequestEdits {
                 uri: Some(uri),
                 max_forwards: Some(hop.max_forwards),
-                via: Some(&via),
+                via: Some(via),
                 drop_routes: hop.own_routes,
                 routes: &routes,
                 record_routes: &record_routes,

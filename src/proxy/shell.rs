@@ -33,6 +33,8 @@ pub(super) struct Branch {
     pub(super) flow: Flow,
     /// Straight to a device, over its flow or at the address it registered from.
     pub(super) to_device: bool,
+    /// The Via on top of it.
+    pub(super) via: String,
 }
 
 impl ResponseContext {
@@ -65,7 +67,7 @@ impl ResponseContext {
 
     /// Sends one branch. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is known before it is answered.
     pub(super) fn launch(self: &Arc<Self>, branch: Branch, bytes: Bytes) {
-        let Branch { number, flow, to_device } = branch;
+        let Branch { number, flow, to_device, via } = branch;
         self.with(|inner| {
             if inner.machine.is_cancelled(number) {
                 // The caller gave up while the address was looked up.
@@ -74,7 +76,8 @@ impl ResponseContext {
             if to_device {
                 inner.to_devices.push(number);
             }
-            match self.endpoint.send(bytes, &flow, self.clone(), number) {
+            let method = self.request.method();
+            match self.endpoint.send_written(bytes, method, &via, &flow, self.clone(), number) {
                 Ok(id) => {
                     if let Some(slot) = usize::try_from(number).ok().and_then(|n| inner.branches.get_mut(n)) {
                         *slot = Some(id);

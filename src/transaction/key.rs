@@ -74,6 +74,14 @@ impl ClientKey {
         client_key(&request.top_via()?, request.method())
     }
 
+    /// Of a request about to be sent, by the Via on top of it.
+    ///
+    /// # Errors
+    /// It has no branch.
+    pub fn of_via(via: &Via<'_>, method: &Method) -> Result<ClientKey, ParseError> {
+        client_key(via, method)
+    }
+
     /// Of a response, by its top Via and CSeq.
     ///
     /// The method is needed "since a CANCEL request constitutes a different transaction, but shares the same value of the branch"

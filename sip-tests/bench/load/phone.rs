@@ -1,0 +1,204 @@
+//! The phones: all users behind one socket, messages written from templates, answers read as far as needed.
+
+use std::io::Write;
+use std::net::{SocketAddr, UdpSocket};
+
+use hither::sip::digest::Algorithm;
+
+use crate::database::{DOMAIN, PASSWORD};
+use crate::operation::Operation;
+
+/// All users, and the socket they share.
+pub struct Phones {
+    /// Connected to the server.
+    pub socket: UdpSocket,
+    own: SocketAddr,
+    algorithm: Algorithm,
+    window: u32,
+    users: Vec<User>,
+    fresh: Vec<User>,
+    /// Fresh users that have registered, over all rounds.
+    used: u32,
+    /// Requests so far: no branch is ever used twice.
+    number: u32,
+    out: Vec<u8>,
+}
+
+struct User {
+    name: String,
+    ha1: String,
+    nonce: String,
+    nonce_count: u32,
+    cseq: u32,
+    boots: u32,
+}
+
+/// Who acts in a slot of the window.
+#[derive(Debug, Clone, Copy)]
+pub struct Actor {
+    fresh: bool,
+    user: u32,
+    contact: u32,
+}
+
+impl Phones {
+    /// Phones for `u0..` and `n0..`.
+    pub fn new(server: SocketAddr, users: u32, fresh: u32, window: u32, algorithm: Algorithm) -> Phones {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let sized = socket2::SockRef::from(&socket);
+        let _ = sized.set_recv_buffer_size(BUFFER).and_then(|()| sized.set_send_buffer_size(BUFFER));
+        socket.connect(server).expect("connected");
+        let own = socket.local_addr().expect("bound");
+        let user = |name: String| User {
+            ha1: algorithm.hash_hex(&[name.as_bytes(), DOMAIN.as_bytes(), PASSWORD.as_bytes()]),
+            name,
+            nonce: String::new(),
+            nonce_count: 0,
+            cseq: 0,
+            boots: 0,
+        };
+        Phones {
+            socket,
+            own,
+            algorithm,
+            window,
+            users: (0..users).map(|n| user(format!("u{n}"))).collect(),
+            fresh: (0..fresh).map(|n| user(format!("n{n}"))).collect(),
+            used: 0,
+            number: 0,
+            out: Vec::with_capacity(2_048),
+        }
+    }
+
+    /// A number for a request.
+    pub fn next_number(&mut self) -> u32 {
+        self.number = self.number.wrapping_add(1);
+        self.number
+    }
+
+    /// Who acts next in a slot: a user has one slot, so nobody has two requests under way. `None`: everybody has acted.
+    pub fn actor(&mut self, operation: Operation, slot: u32, round: u32) -> Option<Actor> {
+        let (fresh, count) = (u32::try_from(self.fresh.len()).ok()?, u32::try_from(self.users.len()).ok()?);
+        match operation {
+            Operation::Ask => {
+                let user = slot.checked_add(round.checked_mul(self.window)?)?;
+                (user < fresh).then_some(Actor { fresh: true, user, contact: 0 })
+            }
+            Operation::RegisterNew => {
+                let (user, contact) = (self.used.checked_rem(fresh)?, self.used.checked_div(fresh)?);
+                self.used += 1;
+                (contact < MAX_CONTACTS).then_some(Actor { fresh: true, user, contact })
+            }
+            _ => {
+                let mine = count.saturating_sub(slot).div_ceil(self.window);
+                if operation == Operation::Enrol && round >= mine {
+                    return None;
+                }
+                Some(Actor { fresh: false, user: slot + round.checked_rem(mine)? * self.window, contact: 0 })
+            }
+        }
+    }
+
+    /// Sends the request of an operation. `false`: the system did not take it.
+    pub fn send(&mut self, operation: Operation, actor: Actor, branch: &str, first: bool) -> bool {
+        let Phones { own, algorithm, users, fresh, out, .. } = self;
+        let callee = (actor.user + 1) % u32::try_from(users.len()).unwrap_or(1).max(1);
+        let user = match actor.fresh {
+            true => &mut fresh[actor.user as usize],
+            false => &mut users[actor.user as usize],
+        };
+        user.cseq += 1;
+        if operation == Operation::RegisterAgain && first {
+            user.boots += 1;
+        }
+        if operation == Operation::RegisterChallenged && first {
+            user.nonce.clear();
+        }
+        out.clear();
+        let (method, to) = match operation {
+            Operation::Options => ("OPTIONS", None),
+            Operation::Message => ("MESSAGE", Some(format!("u{callee}"))),
+            Operation::MessageNobody => ("MESSAGE", Some("nobody".to_owned())),
+            _ => ("REGISTER", None),
+        };
+        let uri = match &to {
+            Some(callee) => format!("sip:{callee}@{DOMAIN}"),
+            None => format!("sip:{DOMAIN}"),
+        };
+        let to = to.unwrap_or_else(|| user.name.clone());
+        let (name, cseq, boots, contact) = (&user.name, user.cseq, user.boots, actor.contact);
+        let _ = write!(
+            out,
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:{name}@{DOMAIN}>;tag=t{name}b{boots}\r\nTo: <sip:{to}@{DOMAIN}>\r\nCall-ID: {name}-{boots}-{contact}@127.0.0.1\r\n\
+             CSeq: {cseq} {method}\r\nUser-Agent: Load 1.0\r\n"
+        );
+        if method == "REGISTER" {
+            let _ = write!(out, "Contact: <sip:{name}c{contact}@{own}>\r\nExpires: 3600\r\n");
+        }
+        if method != "OPTIONS" && !user.nonce.is_empty() {
+            let header = if method == "REGISTER" { "Authorization" } else { "Proxy-Authorization" };
+            user.nonce_count += 1;
+            let count = format!("{:08x}", user.nonce_count);
+            let ha2 = algorithm.hash_hex(&[method.as_bytes(), uri.as_bytes()]);
+            let parts = [&user.ha1, &user.nonce, &count, CNONCE, "auth", &ha2].map(str::as_bytes);
+            let response = algorithm.hash_hex(&parts);
+            let _ = write!(
+                out,
+                "{header}: Digest username=\"{name}\", realm=\"{DOMAIN}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\", \
+                 algorithm={}, cnonce=\"{CNONCE}\", qop=auth, nc={count}\r\n",
+                user.nonce,
+                algorithm.as_str(),
+            );
+        }
+        let body = if method == "MESSAGE" { BODY } else { "" };
+        if !body.is_empty() {
+            out.extend_from_slice(b"Content-Type: text/plain\r\n");
+        }
+        let _ = write!(out, "Content-Length: {}\r\n\r\n{body}", body.len());
+        self.socket.send(&self.out).is_ok()
+    }
+
+    /// Keeps the nonce of a challenge.
+    pub fn challenged(&mut self, actor: Actor, response: &[u8]) {
+        let user = match actor.fresh {
+            true => &mut self.fresh[actor.user as usize],
+            false => &mut self.users[actor.user as usize],
+        };
+        let nonce =
+            find(response, b"nonce=\"").and_then(|at| response.get(at..)?.split(|b| *b == b'"').next());
+        user.nonce.clear();
+        user.nonce.push_str(nonce.and_then(|nonce| std::str::from_utf8(nonce).ok()).unwrap_or_default());
+        user.nonce_count = 0;
+    }
+
+    /// The user who is called answers 200.
+    pub fn answer(&mut self, request: &[u8]) {
+        self.out.clear();
+        self.out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
+        let lines =
+            request.split_inclusive(|byte| *byte == b'\n').skip(1).take_while(|line| *line != b"\r\n");
+        for line in lines {
+            let kept: [&[u8]; 4] = [b"Via:", b"From:", b"Call-ID:", b"CSeq:"];
+            if kept.iter().any(|name| line.starts_with(name)) {
+                self.out.extend_from_slice(line);
+            } else if line.starts_with(b"To:") {
+                self.out.extend_from_slice(line.trim_ascii_end());
+                self.out.extend_from_slice(b";tag=callee\r\n");
+            }
+        }
+        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        let _ = self.socket.send(&self.out);
+    }
+}
+
+/// The position after a pattern.
+pub fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
+    text.windows(pattern.len()).position(|window| window == pattern).map(|at| at + pattern.len())
+}
+
+const BUFFER: usize = 4 * 1024 * 1024;
+const CNONCE: &str = "0a4f113b";
+const BODY: &str = "Shall we meet at nine in the small room? I bring the drawings.";
+/// The server's bound of bindings per user.
+const MAX_CONTACTS: u32 = 10;

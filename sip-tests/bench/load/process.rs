@@ -1,0 +1,127 @@
+//! The server process: started, pinned, its processor time read, killed.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::ops::{Add, Sub};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::database::{DOMAIN, Database};
+
+/// Processor time of a process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Cpu {
+    /// In the program.
+    pub user: Duration,
+    /// In the kernel.
+    pub system: Duration,
+}
+
+impl Sub for Cpu {
+    type Output = Cpu;
+    fn sub(self, other: Cpu) -> Cpu {
+        Cpu { user: self.user.saturating_sub(other.user), system: self.system.saturating_sub(other.system) }
+    }
+}
+
+impl Add for Cpu {
+    type Output = Cpu;
+    fn add(self, other: Cpu) -> Cpu {
+        Cpu { user: self.user + other.user, system: self.system + other.system }
+    }
+}
+
+impl Cpu {
+    /// What the process used so far, with children that ended. `None`: there is no such process.
+    pub fn of(pid: u32) -> Option<Cpu> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The name in brackets may hold anything; fields are counted after it.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split_ascii_whitespace().collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok().map(|t| Duration::from_millis(t * 10));
+        Some(Cpu { user: ticks(11)? + ticks(13)?, system: ticks(12)? + ticks(14)? })
+    }
+
+    /// The parent of a process.
+    pub fn parent(pid: u32) -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+/// A running server.
+pub struct Server {
+    child: Child,
+    /// Where it listens for datagrams.
+    pub address: SocketAddr,
+    _dir: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts the binary on the first core and waits until it is ready.
+    pub fn start(binary: &Path, database: &Database) -> Server {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let config = dir.path().join("hither.toml");
+        let text = format!(
+            "domain = \"{DOMAIN}\"\ndatabase = \"{}\"\ncontrol_socket = \"{}\"\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
+             [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n",
+            database.address(),
+            dir.path().join("sock").display(),
+        );
+        std::fs::write(&config, text).expect("written");
+        let mut command = pinned(binary, SERVER_CORE);
+        command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the server starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let mut address = None;
+        for line in lines.map_while(Result::ok) {
+            if let Some(udp) = line.strip_prefix("listening udp:") {
+                address = udp.parse().ok();
+            }
+            if line == "ready" {
+                break;
+            }
+        }
+        let address = address.expect("the server listens");
+        Server { child, address, _dir: dir }
+    }
+
+    /// What it used so far.
+    pub fn cpu(&self) -> Cpu {
+        Cpu::of(self.child.id()).expect("the server runs")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Binds this process to the second core, if `taskset` is there.
+pub fn pin_self() {
+    if has_taskset() {
+        let pid = std::process::id().to_string();
+        let _ = Command::new("taskset").args(["-a", "-cp", TOOL_CORE, &pid]).stdout(Stdio::null()).status();
+    }
+}
+
+/// `taskset` becomes the program, so its process is the program's.
+fn pinned(binary: &Path, core: &str) -> Command {
+    if !has_taskset() {
+        return Command::new(binary);
+    }
+    let mut command = Command::new("taskset");
+    command.args(["-c", core]).arg(binary);
+    command
+}
+
+/// Also true only if there are two cores to choose from.
+fn has_taskset() -> bool {
+    let found = Command::new("taskset").args(["-c", TOOL_CORE, "true"]).stderr(Stdio::null()).status();
+    found.is_ok_and(|status| status.success())
+}
+
+const SERVER_CORE: &str = "0";
+const TOOL_CORE: &str = "1";

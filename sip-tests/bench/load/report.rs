@@ -1,0 +1,91 @@
+//! The table.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::operation::Operation;
+use crate::run::Measured;
+
+/// All measurements of a run, in order of their first.
+#[derive(Default)]
+pub struct Report {
+    lines: Vec<Line>,
+}
+
+struct Line {
+    operation: Operation,
+    side: String,
+    runs: Vec<Measured>,
+}
+
+impl Report {
+    /// Adds one measurement.
+    pub fn add(&mut self, operation: Operation, side: &str, measured: Measured) {
+        let known = self.lines.iter_mut().find(|line| line.operation == operation && line.side == side);
+        match known {
+            Some(line) => line.runs.push(measured),
+            None => self.lines.push(Line { operation, side: side.into(), runs: vec![measured] }),
+        }
+    }
+
+    /// Medians over the repeats; losses and challenges are sums.
+    pub fn table(&self) -> String {
+        let mut table = format!(
+            "{:<20} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>15} {:>8} {:>6} {:>6}  server\n",
+            "operation",
+            "ops/s",
+            "p50 us",
+            "p99 us",
+            "CPU us",
+            "user",
+            "system",
+            "least..most",
+            "db CPU",
+            "401s",
+            "lost"
+        );
+        for line in &self.lines {
+            let runs = &line.runs;
+            let per_op = |time: fn(&Measured) -> Duration| {
+                move |run: &Measured| time(run).as_secs_f64() * 1e6 / run.done().max(1) as f64
+            };
+            let total = per_op(|run| run.server.user + run.server.system);
+            let all: Vec<f64> = runs.iter().map(&total).collect();
+            let (least, most) =
+                all.iter().fold((f64::MAX, 0.0), |(low, high): (f64, f64), v| (low.min(*v), high.max(*v)));
+            let database = match runs.iter().all(|run| run.database.is_some()) {
+                true => format!(
+                    "{:.1}",
+                    median(
+                        runs,
+                        per_op(|run| run.database.map_or(Duration::ZERO, |cpu| cpu.user + cpu.system))
+                    )
+                ),
+                false => "-".into(),
+            };
+            let _ = writeln!(
+                table,
+                "{:<20} {:>9.0} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>15} {:>8} {:>6} {:>6}  {}",
+                line.operation.name(),
+                median(runs, |run| run.done() as f64 / run.elapsed.as_secs_f64()),
+                median(runs, |run| run.percentile(50)),
+                median(runs, |run| run.percentile(99)),
+                median(runs, total),
+                median(runs, per_op(|run| run.server.user)),
+                median(runs, per_op(|run| run.server.system)),
+                format!("{least:.2}..{most:.2}"),
+                database,
+                runs.iter().map(|run| run.challenged).sum::<u64>(),
+                runs.iter().map(|run| run.lost).sum::<u64>(),
+                line.side,
+            );
+        }
+        table
+    }
+}
+
+fn median(runs: &[Measured], value: impl Fn(&Measured) -> f64) -> f64 {
+    let mut values: Vec<f64> = runs.iter().map(value).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
