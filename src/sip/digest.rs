@@ -106,11 +106,20 @@ impl<'a> Credentials<'a> {
         let text = std::str::from_utf8(text)
             .map_err(|e| ParseError::bad("Malformed credentials", e.valid_up_to()))?;
         let params = Params::parse(text, Grammar::Credentials)?;
-        let needed = |name: &str, what| params.get(name).ok_or_else(|| ParseError::bad(what, 0));
-        if params.has("username*") {
+        // One pass: each look-up by name would read all of them again.
+        let mut values = [None; NAMES.len()];
+        for (name, value) in params.iter() {
+            let known = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name));
+            if let Some(slot) = known.and_then(|at| values.get_mut(at)) {
+                let value = value.unwrap_or_default();
+                *slot = Some(value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value));
+            }
+        }
+        let [username, username_star, realm, nonce, uri, response, algorithm, cnonce, qop, nc_text] = values;
+        let needed = |value: Option<&'a str>, what| value.ok_or_else(|| ParseError::bad(what, 0));
+        if username_star.is_some() {
             return Err(ParseError::bad("username* in credentials", 0));
         }
-        let nc_text = params.get("nc");
         let nc = nc_text
             .map(|text| {
                 let digits = text.len() == 8 && text.bytes().all(|b| b.is_ascii_hexdigit());
@@ -118,17 +127,16 @@ impl<'a> Credentials<'a> {
                 count.ok_or_else(|| ParseError::bad("Malformed nc in credentials", 0))
             })
             .transpose()?;
-        let (cnonce, qop) = (params.get("cnonce"), params.get("qop"));
         if qop.is_some() && (cnonce.is_none() || nc.is_none()) {
             return Err(ParseError::bad("Missing cnonce or nc in credentials", 0));
         }
         Ok(Some(Credentials {
-            username: needed("username", "Missing username in credentials")?,
-            realm: needed("realm", "Missing realm in credentials")?,
-            nonce: needed("nonce", "Missing nonce in credentials")?,
-            uri: needed("uri", "Missing uri in credentials")?,
-            response: needed("response", "Missing response in credentials")?,
-            algorithm: match params.get("algorithm") {
+            username: needed(username, "Missing username in credentials")?,
+            realm: needed(realm, "Missing realm in credentials")?,
+            nonce: needed(nonce, "Missing nonce in credentials")?,
+            uri: needed(uri, "Missing uri in credentials")?,
+            response: needed(response, "Missing response in credentials")?,
+            algorithm: match algorithm {
                 None => Ok(Algorithm::Md5),
                 Some(token) => Algorithm::parse(token).ok_or(token),
             },
@@ -140,6 +148,9 @@ impl<'a> Credentials<'a> {
         }))
     }
 }
+
+const NAMES: [&str; 10] =
+    ["username", "username*", "realm", "nonce", "uri", "response", "algorithm", "cnonce", "qop", "nc"];
 
 /// What follows the scheme, if it is Digest.
 fn digest_params(value: &[u8]) -> Option<&[u8]> {
