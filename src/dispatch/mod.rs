@@ -324,7 +324,12 @@ impl Handler for Dispatch {
         span.in_scope(|| self.dispatch(incoming));
     }
 
-    fn closed(&self, _: &Flow) {}
+    fn closed(&self, flow: &Flow) {
+        // While stopping, all connections are closed by us: the devices will come back to the next run.
+        if !self.draining.load(Ordering::Acquire) {
+            self.registrar.closed(flow, clock::now());
+        }
+    }
 }
 
 fn is_anonymous(uri: &Uri<'_>) -> bool {

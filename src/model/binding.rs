@@ -1,6 +1,9 @@
 //! Bindings: AoR -> Contact (RFC 3261 10.3, RFC 3327, RFC 5626).
 
+use std::net::SocketAddr;
+
 use crate::model::{Aor, Flow, Timestamp};
+use crate::sip::{Host, Uri};
 
 /// What identifies a binding within its AoR: the canonical text of the Contact URI, so that URIs equal by RFC 3261 19.1.4
 /// have one key (outbound registrations, keyed by instance and reg-id, join when they are built).
@@ -45,6 +48,26 @@ pub struct Binding {
 }
 
 impl Binding {
+    /// Where a device that registered directly may be reached by a new connection once its flow is gone: at its Contact, if that names the very
+    /// address it registered from (else it is behind a NAT, or not to be believed: `A14`).
+    pub fn address_beside_flow(&self) -> Option<SocketAddr> {
+        let contact = Uri::parse(self.contact.as_bytes()).ok()?;
+        let ip = match contact.host_port.host {
+            Host::V4(ip) => ip.into(),
+            Host::V6(ip) => ip.into(),
+            Host::Name(_) => return None,
+        };
+        let same = self.flow.remote.ip() == ip;
+        same.then(|| SocketAddr::new(ip, contact.host_port.port.unwrap_or(5060)))
+    }
+    /// Does it fall with this connection? It does if there is no other way to the device.
+    pub fn hangs_on(&self, connection: u64) -> bool {
+        connection != 0
+            && self.flow.connection == connection
+            && self.direct
+            && self.path.is_empty()
+            && self.address_beside_flow().is_none()
+    }
     /// Is it past its time?
     pub fn is_expired(&self, now: Timestamp) -> bool {
         self.expires_at <= now

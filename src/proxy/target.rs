@@ -45,10 +45,7 @@ fn target(binding: &Binding) -> Option<Target> {
     let contact = Uri::parse(binding.contact.as_bytes()).ok()?;
     let way = match binding.path.first() {
         Some(first) => by_uri(&NameAddr::parse(first.as_bytes()).ok()?.uri),
-        None if binding.direct => {
-            let same = numeric(&contact).filter(|(_, address)| address.ip() == binding.flow.remote.ip());
-            Way::Flow { flow: binding.flow, again: same.map(|(_, address)| address) }
-        }
+        None if binding.direct => Way::Flow { flow: binding.flow, again: binding.address_beside_flow() },
         None => by_uri(&contact),
     };
     Some(Target { uri: request_uri(&contact), routes: binding.path.clone(), way })

@@ -1,6 +1,7 @@
 //! REGISTER -> bindings (RFC 3261 10.3). Enter, decide, commit, apply, act; the thinking is in [`binding`].
 
 pub mod binding;
+mod flows;
 
 use std::sync::Arc;
 
@@ -8,6 +9,7 @@ use crate::endpoint::ServerTransaction;
 use crate::home::{Homes, Refusal};
 use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
 use crate::registrar::binding::{Policy, Register};
+use crate::registrar::flows::Flows;
 use crate::sip::{HeaderName, Request, StatusCode};
 
 /// The registrar.
@@ -15,12 +17,13 @@ use crate::sip::{HeaderName, Request, StatusCode};
 pub struct Registrar {
     homes: Arc<Homes>,
     policy: Policy,
+    flows: Arc<Flows>,
 }
 
 impl Registrar {
     /// A registrar over the homes.
     pub fn new(homes: Arc<Homes>, policy: Policy) -> Registrar {
-        Registrar { homes, policy }
+        Registrar { homes, policy, flows: Arc::default() }
     }
 
     /// Answers a REGISTER that is authenticated as `identity` and names `target` in To.
@@ -46,12 +49,16 @@ impl Registrar {
             Err(reject) => return transaction.reject(&request, &reject),
         };
         let policy = self.policy;
+        let flows = self.flows.clone();
         self.homes.change(
             &target,
             move |home, mode| binding::register(home, &register, now, &policy, mode).map(|plan| (plan, ())),
             move |result| match result {
                 Ok(((), home)) => {
-                    transaction.respond(StatusCode::OK, accepted(&request, &transaction, home, now))
+                    if home.bindings.iter().any(|binding| binding.hangs_on(flow.connection)) {
+                        flows.note(flow.connection, &home.aor);
+                    }
+                    transaction.respond(StatusCode::OK, accepted(&request, &transaction, home, now));
                 }
                 Err(Refusal::Reject(reject)) => transaction.reject(&request, &reject),
                 Err(Refusal::Fault) => {
@@ -62,6 +69,16 @@ impl Registrar {
                 }
             },
         );
+    }
+}
+
+impl Registrar {
+    /// A connection is gone: bindings that can be reached over it alone end soon, unless their device comes back.
+    pub fn closed(&self, flow: &Flow, now: Timestamp) {
+        let connection = flow.connection;
+        for aor in self.flows.take(connection) {
+            self.homes.change(&aor, move |home, _| flows::fall(home, connection, now), |_| ());
+        }
     }
 }
 
