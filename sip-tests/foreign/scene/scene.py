@@ -265,9 +265,9 @@ class Play:
         b.quit()
 
     def not_open(self, watcher, about):
-        """Closed; or pending and empty, when the subscription of the one who goes was what made it active."""
+        """Closed, active; or pending, when the subscription of the one who goes was what made it active."""
         active, pending = (self.notify(watcher.name, about.name, state) for state in ("active", "pending"))
-        return lambda m: (active(m) and ">open<" not in m.body) or (pending(m) and not m.body)
+        return lambda m: (active(m) or pending(m)) and ">open<" not in m.body
 
     def end(self):
         self.a.kill()
