@@ -265,7 +265,7 @@ mod tests {
         let mut moved = registered.clone();
         let mut binding = moved.bindings[0].as_ref().clone();
         binding.contact = "sip:alice@203.0.113.9".into();
-        binding.key.0 = binding.contact.clone();
+        binding.key.0 = binding.contact.as_str().into();
         moved.bindings[0] = Arc::new(binding);
         assert_eq!(text(&moved), text(&registered));
         let mut published = home();

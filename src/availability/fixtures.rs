@@ -51,7 +51,7 @@ pub fn register(home: &mut HomeState, nth: u32, instance: Option<&str>) {
     };
     home.bindings.push(Arc::new(Binding {
         aor: home.aor.clone(),
-        key: BindingKey(format!("sip:alice@198.51.100.{nth}:5062")),
+        key: BindingKey(format!("sip:alice@198.51.100.{nth}:5062").into()),
         contact: format!("sip:alice@198.51.100.{nth}:5062"),
         params: String::new(),
         q: 1000,

@@ -122,9 +122,6 @@ pub(super) fn reply_to(request: &Request, flow: &Flow) -> Flow {
     if flow.transport != Transport::Udp {
         return *flow;
     }
-    let port = match request.top_via() {
-        Ok(via) if via.rport().is_none() => via.sent_by.port.unwrap_or(5060),
-        _ => flow.remote.port(),
-    };
+    let port = request.response_port().unwrap_or(flow.remote.port());
     Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..*flow }
 }

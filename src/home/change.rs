@@ -84,17 +84,18 @@ impl Homes {
         D: Fn(&HomeState, Mode) -> Decision<T> + Send + 'static,
         A: FnOnce(Result<(T, &Arc<HomeState>), Refusal>) + Send + 'static,
     {
-        let mut shard = self.shard(aor);
+        let mut guard = self.shard(aor);
+        let shard = &mut *guard;
         let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
         if slot.busy || slot.stale {
             if slot.queue.len() >= MAX_WAITING {
-                drop(shard);
+                drop(guard);
                 return act(Err(Refusal::Fault));
             }
             slot.queue.push_back(Box::new(Waiting { decide, decided: None, act: Some(act) }));
             if !slot.busy {
                 slot.busy = true;
-                drop(shard);
+                drop(guard);
                 self.drive(aor.clone(), None);
             }
             return;
@@ -104,20 +105,22 @@ impl Homes {
             Ok(decision) => decision,
             Err(reject) => {
                 shard.reschedule(aor);
-                drop(shard);
+                drop(guard);
                 return act(Err(Refusal::Reject(reject)));
             }
         };
         if plan.rows.is_empty() || plan.durability == Durability::Lazy || mode == Mode::Volatile {
             if !plan.rows.is_empty() && !self.store.write_lazily(&plan.rows) {
                 shard.reschedule(aor);
-                drop(shard);
+                drop(guard);
                 return act(Err(Refusal::Fault));
             }
             let touched = slot.apply(&plan.rows, plan.moved);
             let state = slot.state.clone();
-            shard.reschedule(aor);
-            drop(shard);
+            if slot.reschedule(&mut shard.due, aor) {
+                shard.slots.remove(aor);
+            }
+            drop(guard);
             act(Ok((decided, &state)));
             touched.iter().for_each(|aor| self.mark(aor));
             return;
@@ -125,7 +128,7 @@ impl Homes {
         slot.busy = true;
         // Put before the writer while the turn is held, so that the order of decisions is the order of commits.
         let commit = Box::pin(self.store.commit(plan.rows.clone()));
-        drop(shard);
+        drop(guard);
         let job: Box<dyn Job> = Box::new(Waiting { decide, decided: Some(decided), act: Some(act) });
         let mut jobs = SmallVec::new();
         jobs.push(job);

@@ -9,7 +9,7 @@ mod driver;
 mod testing;
 mod wheel;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,8 +43,10 @@ pub type Clock = fn() -> Timestamp;
 struct Shard {
     slots: HashMap<Aor, Slot>,
     /// Instants at which something in a home ends, with the home; one entry per home that has something to end.
-    due: std::collections::BTreeSet<(Timestamp, Aor)>,
+    due: Due,
 }
+
+type Due = BTreeSet<(Timestamp, Aor)>;
 
 struct Slot {
     state: Arc<HomeState>,
@@ -79,6 +81,24 @@ impl Slot {
             marked: false,
             due: None,
         }
+    }
+
+    /// As [`Shard::reschedule`]; `true` if nothing is left to be kept.
+    fn reschedule(&mut self, due: &mut Due, aor: &Aor) -> bool {
+        let next = self.state.next_due();
+        if next != self.due {
+            let mut entry = (next.unwrap_or_default(), aor.clone());
+            if let Some(old) = self.due {
+                entry.0 = old;
+                due.remove(&entry);
+            }
+            if let Some(new) = next {
+                entry.0 = new;
+                due.insert(entry);
+            }
+            self.due = next;
+        }
+        self.state.is_empty() && !self.busy && !self.stale && !self.marked && self.queue.is_empty()
     }
 }
 
@@ -216,17 +236,7 @@ impl Shard {
     /// Keeps the wheel's entry of a home equal to its earliest end, and lets go of a home with nothing in it.
     fn reschedule(&mut self, aor: &Aor) {
         let Some(slot) = self.slots.get_mut(aor) else { return };
-        let next = slot.state.next_due();
-        if next != slot.due {
-            if let Some(old) = slot.due.take() {
-                self.due.remove(&(old, aor.clone()));
-            }
-            if let Some(new) = next {
-                self.due.insert((new, aor.clone()));
-            }
-            slot.due = next;
-        }
-        if slot.state.is_empty() && !slot.busy && !slot.stale && !slot.marked && slot.queue.is_empty() {
+        if slot.reschedule(&mut self.due, aor) {
             self.slots.remove(aor);
         }
     }

@@ -35,47 +35,53 @@ fn flow() -> Flow {
 }
 
 fn binding(contact: &str, expires_at: Timestamp) -> Row {
-    Row::PutBinding(Binding {
-        aor: bob(),
-        key: BindingKey(contact.into()),
-        contact: contact.into(),
-        params: String::new(),
-        q: 1_000,
-        instance: None,
-        reg_id: None,
-        path: Vec::new(),
-        call_id: "c".into(),
-        cseq: 1,
-        flow: flow(),
-        direct: true,
-        user_agent: String::new(),
-        created_at: NOW,
-        refreshed_at: NOW,
-        expires_at,
-    })
+    Row::PutBinding(
+        Binding {
+            aor: bob(),
+            key: BindingKey(contact.into()),
+            contact: contact.into(),
+            params: String::new(),
+            q: 1_000,
+            instance: None,
+            reg_id: None,
+            path: Vec::new(),
+            call_id: "c".into(),
+            cseq: 1,
+            flow: flow(),
+            direct: true,
+            user_agent: String::new(),
+            created_at: NOW,
+            refreshed_at: NOW,
+            expires_at,
+        }
+        .into(),
+    )
 }
 
 fn subscription(watcher: &Aor) -> Row {
-    Row::PutSubscription(Subscription {
-        id: SubscriptionId(7),
-        presentity: bob(),
-        watcher: watcher.clone(),
-        package: Package::Presence,
-        event_id: None,
-        call_id: "c".into(),
-        local_tag: "l".into(),
-        remote_tag: "r".into(),
-        local_address: "<sip:bob@example.org>".into(),
-        remote_address: "<sip:alice@example.org>".into(),
-        remote_target: "sip:alice@192.0.2.1".into(),
-        route_set: Vec::new(),
-        flow: flow(),
-        accept: String::new(),
-        remote_cseq: 1,
-        notify_cseq_reserved: 64,
-        created_at: NOW,
-        expires_at: Timestamp(2_000_000),
-    })
+    Row::PutSubscription(
+        Subscription {
+            id: SubscriptionId(7),
+            presentity: bob(),
+            watcher: watcher.clone(),
+            package: Package::Presence,
+            event_id: None,
+            call_id: "c".into(),
+            local_tag: "l".into(),
+            remote_tag: "r".into(),
+            local_address: "<sip:bob@example.org>".into(),
+            remote_address: "<sip:alice@example.org>".into(),
+            remote_target: "sip:alice@192.0.2.1".into(),
+            route_set: Vec::new(),
+            flow: flow(),
+            accept: String::new(),
+            remote_cseq: 1,
+            notify_cseq_reserved: 64,
+            created_at: NOW,
+            expires_at: Timestamp(2_000_000),
+        }
+        .into(),
+    )
 }
 
 fn plan(row: Row, durability: Durability) -> Plan {
@@ -164,13 +170,16 @@ async fn a_change_marks_the_home_once_and_the_watchers_home_when_watching_begins
     let dir = tempfile::tempdir().unwrap();
     let homes = homes(&dir).await;
     let alice = Aor::new("alice", "example.org").unwrap();
-    homes.install(&Row::PutBinding(Binding {
-        aor: alice.clone(),
-        ..match binding("sip:x@192.0.2.1", Timestamp(2_000_000)) {
-            Row::PutBinding(binding) => binding,
-            _ => unreachable!(),
+    homes.install(&Row::PutBinding(
+        Binding {
+            aor: alice.clone(),
+            ..match binding("sip:x@192.0.2.1", Timestamp(2_000_000)) {
+                Row::PutBinding(binding) => Binding::clone(&binding),
+                _ => unreachable!(),
+            }
         }
-    }));
+        .into(),
+    ));
     for _ in 0..3 {
         let row = subscription(&alice);
         homes.change(&bob(), move |_, _| Ok((plan(row.clone(), Durability::Lazy), ())), |_| {});
@@ -208,7 +217,9 @@ async fn what_has_ended_is_swept_and_told() {
     homes.install(&binding("sip:old@192.0.2.1", NOW));
     homes.install(&binding("sip:new@192.0.2.1", Timestamp(2_000_000)));
     let Row::PutSubscription(ended) = subscription(&alice) else { unreachable!() };
-    homes.install(&Row::PutSubscription(Subscription { expires_at: NOW, ..ended }));
+    homes.install(&Row::PutSubscription(
+        Subscription { expires_at: NOW, ..Subscription::clone(&ended) }.into(),
+    ));
     let (tell, mut told) = mpsc::channel(1);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let wheel = homes.clone().run_wheel(move |s| tell.try_send(s.watcher.clone()).unwrap(), stopped);

@@ -1,6 +1,7 @@
 //! Bindings: AoR -> Contact (RFC 3261 10.3, RFC 3327, RFC 5626).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use crate::model::{Aor, Flow, Timestamp};
 use crate::sip::{Host, Uri};
@@ -8,7 +9,7 @@ use crate::sip::{Host, Uri};
 /// What identifies a binding within its AoR: the canonical text of the Contact URI, so that URIs equal by RFC 3261 19.1.4
 /// have one key (outbound registrations, keyed by instance and reg-id, join when they are built).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BindingKey(pub String);
+pub struct BindingKey(pub Arc<str>);
 
 /// One registered contact.
 #[derive(Debug, Clone, PartialEq, Eq)]

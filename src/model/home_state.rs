@@ -61,8 +61,8 @@ impl HomeState {
             Row::PutPublication(new) => put(&mut self.publications, new, |p| p.id == new.id),
             Row::DropPublication(_, id) => self.publications.retain(|p| p.id != *id),
             Row::PutSubscription(new) => match self.subscriptions.binary_search_by_key(&new.id, |s| s.id) {
-                Ok(at) => self.subscriptions[at] = Arc::new(new.clone()),
-                Err(at) => self.subscriptions.insert(at, Arc::new(new.clone())),
+                Ok(at) => self.subscriptions[at] = new.clone(),
+                Err(at) => self.subscriptions.insert(at, new.clone()),
             },
             Row::DropSubscription(_, id) => {
                 if let Ok(at) = self.subscriptions.binary_search_by_key(id, |s| s.id) {
@@ -73,9 +73,9 @@ impl HomeState {
     }
 }
 
-fn put<T: Clone>(all: &mut Vec<Arc<T>>, new: &T, same: impl Fn(&T) -> bool) {
+fn put<T>(all: &mut Vec<Arc<T>>, new: &Arc<T>, same: impl Fn(&T) -> bool) {
     match all.iter_mut().find(|old| same(old)) {
-        Some(old) => *old = Arc::new(new.clone()),
-        None => all.push(Arc::new(new.clone())),
+        Some(old) => *old = new.clone(),
+        None => all.push(new.clone()),
     }
 }

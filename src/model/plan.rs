@@ -1,5 +1,6 @@
 //! Plans: what a decision wants to be true (a list of row changes).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -8,20 +9,19 @@ use crate::model::{
     Aor, Binding, BindingKey, Publication, PublicationId, Subscription, SubscriptionId, Timestamp,
 };
 
-/// One change of one row. The store writes it, memory applies it, loading replays `Put`s.
+/// One change of one row. The store writes it, memory applies it, loading replays `Put`s. What is put is shared by all three.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(clippy::large_enum_variant, reason = "rows live in short plans and go straight to the writer")]
 pub enum Row {
     /// Insert or replace a binding.
-    PutBinding(Binding),
+    PutBinding(Arc<Binding>),
     /// Remove a binding.
     DropBinding(Aor, BindingKey),
     /// Insert or replace a publication.
-    PutPublication(Publication),
+    PutPublication(Arc<Publication>),
     /// Remove a publication.
     DropPublication(Aor, PublicationId),
     /// Insert or replace a subscription.
-    PutSubscription(Subscription),
+    PutSubscription(Arc<Subscription>),
     /// Remove a subscription.
     DropSubscription(Aor, SubscriptionId),
 }
@@ -53,9 +53,9 @@ impl Row {
     /// end in it, is given that long: its owner comes back before it is called gone.
     pub fn with_grace(mut self, now: Timestamp) -> Row {
         let expires_at = match &mut self {
-            Row::PutBinding(binding) => &mut binding.expires_at,
-            Row::PutPublication(publication) => &mut publication.expires_at,
-            Row::PutSubscription(subscription) => &mut subscription.expires_at,
+            Row::PutBinding(binding) => &mut Arc::make_mut(binding).expires_at,
+            Row::PutPublication(publication) => &mut Arc::make_mut(publication).expires_at,
+            Row::PutSubscription(subscription) => &mut Arc::make_mut(subscription).expires_at,
             Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => return self,
         };
         let earliest = now.after(LAZY_MAX);
@@ -120,7 +120,7 @@ mod tests {
     use crate::model::{EntityTag, Package};
 
     fn publication(expires_at: i64) -> Row {
-        Row::PutPublication(Publication {
+        Row::PutPublication(Arc::new(Publication {
             aor: Aor::new("bob", "example.org").unwrap(),
             id: PublicationId(1),
             package: Package::Presence,
@@ -130,7 +130,7 @@ mod tests {
             created_at: Timestamp(0),
             modified_at: Timestamp(0),
             expires_at: Timestamp(expires_at),
-        })
+        }))
     }
 
     #[test]

@@ -118,35 +118,35 @@ pub fn publish(
                 return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Publications")
                     .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
             }
-            moved(Row::PutPublication(Publication {
-                aor: home.aor.clone(),
-                id: fresh.id,
-                package: request.package,
-                tag: fresh.tag,
-                content_type: PIDF.to_owned(),
-                body,
-                created_at: now,
-                modified_at: now,
-                expires_at,
-            }))
+            moved(Row::PutPublication(
+                Publication {
+                    aor: home.aor.clone(),
+                    id: fresh.id,
+                    package: request.package,
+                    tag: fresh.tag,
+                    content_type: PIDF.to_owned(),
+                    body,
+                    created_at: now,
+                    modified_at: now,
+                    expires_at,
+                }
+                .into(),
+            ))
         }
         (Some(current), _) if expires == 0 => moved(Row::DropPublication(home.aor.clone(), current.id)),
         (Some(current), None) => {
             let refreshed = Publication { tag: fresh.tag, expires_at, ..Publication::clone(current) };
             Plan {
-                rows: smallvec![Row::PutPublication(refreshed)],
+                rows: smallvec![Row::PutPublication(refreshed.into())],
                 // The answer hands out a new tag, which must be good after a crash too.
                 durability: Durability::Durable,
                 moved: Moved::default(),
             }
         }
-        (Some(current), Some(body)) => moved(Row::PutPublication(Publication {
-            tag: fresh.tag,
-            body,
-            modified_at: now,
-            expires_at,
-            ..Publication::clone(current)
-        })),
+        (Some(current), Some(body)) => moved(Row::PutPublication(
+            Publication { tag: fresh.tag, body, modified_at: now, expires_at, ..Publication::clone(current) }
+                .into(),
+        )),
     };
     Ok((plan, published))
 }

@@ -126,7 +126,7 @@ pub fn reserve(home: &HomeState, id: SubscriptionId, upto: u32, durability: Dura
     let Some(current) = by_id(home, id) else { return (Plan::nothing(), false) };
     let mut row = Subscription::clone(current);
     row.notify_cseq_reserved = row.notify_cseq_reserved.max(upto);
-    (Plan { rows: smallvec![Row::PutSubscription(row)], durability, moved: Moved::default() }, true)
+    (Plan { rows: smallvec![Row::PutSubscription(row.into())], durability, moved: Moved::default() }, true)
 }
 
 /// The subscription of that id.
@@ -163,8 +163,8 @@ fn begin(
         created_at: now,
         expires_at: now.after_secs(expires),
     };
+    let subscription = Arc::new(subscription);
     if expires == 0 {
-        let subscription = Arc::new(subscription);
         return Ok((Plan::nothing(), Accepted { expires, subscription, outcome: Outcome::Fetched }));
     }
     let live = home.subscriptions.iter().filter(|s| s.expires_at > now).count();
@@ -177,7 +177,7 @@ fn begin(
         durability: Durability::Durable,
         moved: Moved { presence: false, watchers: true },
     };
-    Ok((plan, Accepted { expires, subscription: Arc::new(subscription), outcome: Outcome::Begun }))
+    Ok((plan, Accepted { expires, subscription, outcome: Outcome::Begun }))
 }
 
 fn go_on(
@@ -203,12 +203,13 @@ fn go_on(
         return Ok((plan, Accepted { expires, subscription: Arc::new(row), outcome: Outcome::Ended }));
     }
     row.expires_at = now.after_secs(expires);
+    let subscription = Arc::new(row);
     let plan = Plan {
-        rows: smallvec![Row::PutSubscription(row.clone())],
+        rows: smallvec![Row::PutSubscription(subscription.clone())],
         durability: Durability::Lazy,
         moved: Moved::default(),
     };
-    Ok((plan, Accepted { expires, subscription: Arc::new(row), outcome: Outcome::Refreshed }))
+    Ok((plan, Accepted { expires, subscription, outcome: Outcome::Refreshed }))
 }
 
 fn drop_plan(home: &HomeState, subscription: &Subscription) -> Plan {
@@ -306,7 +307,7 @@ mod tests {
             (Durability::Durable, Moved { presence: false, watchers: true })
         );
         let s = &accepted.subscription;
-        assert_eq!(plan.rows[0], Row::PutSubscription(Subscription::clone(s)));
+        assert_eq!(plan.rows[0], Row::PutSubscription(s.clone()));
         assert_eq!((s.id, s.local_tag.as_str(), s.remote_tag.as_str()), (SubscriptionId(77), "ours", "bobs"));
         assert_eq!(s.remote_address, "\"Bob\" <sip:bob@example.org>");
         assert_eq!(s.local_address, "<sip:alice@example.org>");

@@ -1,5 +1,7 @@
 //! Decides about one REGISTER (RFC 3261 10.3 steps 6 and 7; RFC 3327 5.3). Pure.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::home::Mode;
@@ -95,7 +97,7 @@ impl Register {
             wish,
             path: path.collect::<Result<_, _>>().map_err(|e| bad(e.what))?,
             flow,
-            direct: request.vias().take(2).count() == 1,
+            direct: request.elements(HeaderName::Via).take(2).count() == 1,
             user_agent: user_agent.chars().take(MAX_USER_AGENT).collect(),
         })
     }
@@ -151,7 +153,8 @@ fn read_q(text: &str) -> Result<u16, Reject> {
     if part.len() > 3 || !part.bytes().all(|b| b.is_ascii_digit()) {
         return Err(bad());
     }
-    let thousandths: u16 = format!("{part:0<3}").parse().map_err(|_| bad())?;
+    let digits = part.bytes().map(|b| u16::from(b - b'0')).chain(std::iter::repeat(0));
+    let thousandths = digits.take(3).fold(0, |number, digit| number * 10 + digit);
     match (whole, thousandths) {
         ("0", q) => Ok(q),
         ("1", 0) => Ok(1_000),
@@ -186,6 +189,7 @@ pub fn register(
     let drop = |binding: &Binding| Row::DropBinding(home.aor.clone(), binding.key.clone());
     let mut rows: SmallVec<[Row; 1]> = SmallVec::new();
     let mut only_refreshes = true;
+    let mut grows = false;
     match &register.wish {
         Wish::Query => return Ok(Plan::nothing()),
         Wish::RemoveAll => {
@@ -212,16 +216,15 @@ pub fn register(
                         let live = known.filter(|b| !b.is_expired(now));
                         let binding = bound(home, register, contact, live, now, interval);
                         only_refreshes &= live.is_some_and(|old| is_refresh(old, &binding));
-                        rows.push(Row::PutBinding(binding));
+                        grows |= live.is_none();
+                        rows.push(Row::PutBinding(Arc::new(binding)));
                     }
                 }
             }
         }
     }
-    if !rows.is_empty() {
-        let mut after = home.clone();
-        rows.iter().for_each(|row| after.apply(row));
-        let count = after.live_bindings(now).count();
+    if grows {
+        let count = count_after(home, &rows, now);
         if count > policy.max_bindings && count > home.live_bindings(now).count() {
             return Err(Reject::because(StatusCode::FORBIDDEN, "Too many bindings"));
         }
@@ -230,10 +233,33 @@ pub fn register(
     Ok(Plan { rows, durability, moved: Moved { presence: !only_refreshes, watchers: false } })
 }
 
-/// 10.3 step 7: a known contact is one that is equal as a URI (19.1.4).
+/// How many live bindings there will be with these rows applied: those that no row is about, and those that the last row of their key puts.
+fn count_after(home: &HomeState, rows: &[Row], now: Timestamp) -> usize {
+    let about = |rows: &[Row], wanted: &BindingKey| {
+        rows.iter().any(|row| match row {
+            Row::PutBinding(binding) => binding.key == *wanted,
+            Row::DropBinding(_, key) => key == wanted,
+            _ => false,
+        })
+    };
+    let untouched = home.live_bindings(now).filter(|binding| !about(rows, &binding.key)).count();
+    let put = rows.iter().enumerate().filter(|(at, row)| match row {
+        Row::PutBinding(binding) => {
+            !binding.is_expired(now) && !about(rows.get(at + 1..).unwrap_or_default(), &binding.key)
+        }
+        _ => false,
+    });
+    untouched + put.count()
+}
+
+/// 10.3 step 7: a known contact is one that is equal as a URI (19.1.4). What is written alike is equal without reading it, and
+/// is looked for first.
 fn find<'a>(home: &'a HomeState, uri: &str) -> Option<&'a Binding> {
+    if let Some(known) = home.bindings.iter().find(|binding| binding.contact == uri) {
+        return Some(known);
+    }
     let uri = Uri::parse(uri.as_bytes()).ok()?;
-    let same = |binding: &&std::sync::Arc<Binding>| {
+    let same = |binding: &&Arc<Binding>| {
         Uri::parse(binding.contact.as_bytes()).is_ok_and(|known| known.equals(&uri))
     };
     home.bindings.iter().find(same).map(AsRef::as_ref)
@@ -266,7 +292,7 @@ fn bound(
 ) -> Binding {
     Binding {
         aor: home.aor.clone(),
-        key: known.map_or_else(|| BindingKey(contact.uri.clone()), |b| b.key.clone()),
+        key: known.map_or_else(|| BindingKey(contact.uri.as_str().into()), |b| b.key.clone()),
         contact: contact.uri.clone(),
         params: contact.params.clone(),
         q: contact.q,
@@ -286,14 +312,35 @@ fn bound(
 
 /// Has nothing moved but the time (and what proves the order of requests)?
 fn is_refresh(old: &Binding, new: &Binding) -> bool {
-    let as_of_old = Binding {
-        call_id: old.call_id.clone(),
-        cseq: old.cseq,
-        refreshed_at: old.refreshed_at,
-        expires_at: old.expires_at,
-        ..new.clone()
-    };
-    as_of_old == *old && old.call_id == new.call_id
+    // Every field is named, so that one that is added is thought of here.
+    let Binding {
+        aor,
+        key,
+        contact,
+        params,
+        q,
+        instance,
+        reg_id,
+        path,
+        call_id,
+        cseq: _,
+        flow,
+        direct,
+        user_agent,
+        created_at,
+        refreshed_at: _,
+        expires_at: _,
+    } = old;
+    *call_id == new.call_id
+        && *flow == new.flow
+        && *contact == new.contact
+        && *params == new.params
+        && *key == new.key
+        && *aor == new.aor
+        && (*q, *reg_id, *direct, *created_at) == (new.q, new.reg_id, new.direct, new.created_at)
+        && *instance == new.instance
+        && *path == new.path
+        && *user_agent == new.user_agent
 }
 
 /// Option tags that may stand in Require of a REGISTER.
@@ -305,7 +352,6 @@ const MAX_USER_AGENT: usize = 256;
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::sync::Arc;
 
     use super::*;
     use crate::model::{Aor, Transport};
@@ -507,6 +553,48 @@ mod tests {
         apply(&mut home, "CSeq: 5 REGISTER\r\nContact: <sip:a4@192.0.2.9>, <sip:a1@192.0.2.9>;expires=0\r\n")
             .unwrap();
         assert_eq!(home.bindings.len(), 3);
+    }
+
+    #[test]
+    fn bindings_are_counted_as_they_will_be_without_making_them() {
+        let bound = |key: &str, expires_at| {
+            let mut made = home();
+            apply(&mut made, &format!("CSeq: 1 REGISTER\r\nContact: <sip:{key}@192.0.2.9>\r\n")).unwrap();
+            let binding =
+                Binding { key: BindingKey(key.into()), expires_at, ..Binding::clone(&made.bindings[0]) };
+            Row::PutBinding(binding.into())
+        };
+        let gone = |key: &str| Row::DropBinding(home().aor, BindingKey(key.into()));
+        let (live, ended) = (NOW.after_secs(1), NOW);
+        let mut before = home();
+        for row in [bound("a", live), bound("b", ended), bound("c", live)] {
+            before.apply(&row);
+        }
+        for rows in [
+            vec![],
+            vec![bound("a", live)],
+            vec![bound("b", live), bound("d", live)],
+            vec![gone("a"), gone("b"), gone("nobody")],
+            vec![gone("a"), bound("a", live)],
+            vec![bound("d", live), gone("d"), bound("e", live), bound("e", live)],
+            vec![bound("a", ended), bound("c", ended), bound("d", ended)],
+        ] {
+            let mut after = before.clone();
+            rows.iter().for_each(|row| after.apply(row));
+            assert_eq!(count_after(&before, &rows, NOW), after.live_bindings(NOW).count(), "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_contact_written_alike_is_found_before_one_that_is_only_equal_rfc3261_19_1_4() {
+        let mut home = home();
+        apply(&mut home, "CSeq: 1 REGISTER\r\nContact: <sip:bob@192.0.2.9;a=1>, <sip:bob@192.0.2.9;a=2>\r\n")
+            .unwrap();
+        for (sent, found) in [(";a=2", ";a=2"), (";a=1", ";a=1"), ("", ";a=1"), (";A=2", ";a=2")] {
+            let known = find(&home, &format!("sip:bob@192.0.2.9{sent}")).unwrap();
+            assert_eq!(known.contact, format!("sip:bob@192.0.2.9{found}"));
+        }
+        assert_eq!(find(&home, "sip:bob@192.0.2.9;a=3"), None);
     }
 
     #[test]

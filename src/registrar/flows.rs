@@ -1,7 +1,7 @@
 //! Which bindings fall with which connection (RFC 5626 4.2.2, `A23`).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use smallvec::{SmallVec, smallvec};
 
@@ -40,7 +40,7 @@ pub(super) fn fall(home: &HomeState, connection: u64, now: Timestamp) -> Decisio
     let end = now.after_secs(GRACE_S);
     let mut rows: SmallVec<[Row; 1]> = smallvec![];
     for binding in home.bindings.iter().filter(|b| b.hangs_on(connection) && b.expires_at > end) {
-        rows.push(Row::PutBinding(Binding { expires_at: end, ..Binding::clone(binding) }));
+        rows.push(Row::PutBinding(Arc::new(Binding { expires_at: end, ..Binding::clone(binding) })));
     }
     Ok((Plan { rows, durability: Durability::Lazy, moved: Moved::default() }, ()))
 }
@@ -50,7 +50,6 @@ const GRACE_S: u32 = 30;
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
-    use std::sync::Arc;
 
     use super::*;
     use crate::model::{BindingKey, Flow, Transport};

@@ -93,11 +93,15 @@ fn accepted(
     for binding in home.live_bindings(now) {
         let expires = binding.expires_at.secs_from(now);
         let (contact, params) = (&binding.contact, &binding.params);
-        let value = match binding.q {
-            1_000 => format!("<{contact}>{params};expires={expires}"),
-            q => format!("<{contact}>{params};q=0.{q:03};expires={expires}"),
+        match binding.q {
+            1_000 => {
+                writer.header_fmt(HeaderName::Contact, format_args!("<{contact}>{params};expires={expires}"))
+            }
+            q => writer.header_fmt(
+                HeaderName::Contact,
+                format_args!("<{contact}>{params};q=0.{q:03};expires={expires}"),
+            ),
         };
-        writer.header(HeaderName::Contact, value);
     }
     // RFC 3327 5.3: the Path as stored, for a client that understands it.
     if request.has_token(HeaderName::Supported, "path") {

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 pub use crate::sip::lexer::Span;
 use crate::sip::lexer::{self, Row};
 pub use crate::sip::method::Method;
-use crate::sip::via::Stamp;
+use crate::sip::via::{self, Stamp};
 use crate::sip::{HeaderName, Limits, NameAddr, ParseError, StatusCode, Uri};
 
 /// Request or response.
@@ -236,6 +236,15 @@ impl Request {
     /// The source that [`crate::sip::forward::stamp`] noted. The bytes of the topmost Via do not show it; what is written does.
     pub fn source(&self) -> Option<SocketAddr> {
         self.stamp.map(|stamp| stamp.source)
+    }
+
+    /// The port that responses over datagrams go to (RFC 3261 18.2.2): that of sent-by. `None`: the port it came from, because `rport`
+    /// asks for it (RFC 3581 4) or the topmost Via cannot be read.
+    pub fn response_port(&self) -> Option<u16> {
+        match self.stamp {
+            Some(stamp) => stamp.response_port,
+            None => self.top_via().ok().as_ref().and_then(via::response_port),
+        }
     }
 }
 

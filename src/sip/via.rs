@@ -79,6 +79,8 @@ pub(super) struct Stamp {
     pub(super) source: SocketAddr,
     received: bool,
     rport: bool,
+    /// See [`response_port`].
+    pub(super) response_port: Option<u16>,
 }
 
 impl Stamp {
@@ -90,7 +92,7 @@ impl Stamp {
             let sent_by = via.sent_by.host.ip().map(|ip| ip.to_canonical());
             rport || via.params.has("received") || sent_by != Some(source.ip().to_canonical())
         });
-        Stamp { source, received, rport }
+        Stamp { source, received, rport, response_port: via.and_then(response_port) }
     }
 
     /// Writes the element with the stamp in it; an element that cannot be read is written as it came.
@@ -112,6 +114,12 @@ impl Stamp {
             let _ = write!(out, ";rport={}", self.source.port());
         }
     }
+}
+
+/// The port that the sender listens on for responses to datagrams (RFC 3261 18.2.2); `None` if `rport` says that it is the one he
+/// sent from (RFC 3581 4).
+pub(super) fn response_port(via: &Via<'_>) -> Option<u16> {
+    if via.params.has("rport") { None } else { Some(via.sent_by.port.unwrap_or(5060)) }
 }
 
 const BLANK: [char; 2] = [' ', '\t'];

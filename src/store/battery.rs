@@ -48,11 +48,11 @@ async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
     let store = place.open().await;
     let plain = Binding { instance: None, reg_id: None, path: vec![], direct: false, ..binding("a", "2", 9) };
     let rows = [
-        Row::PutBinding(binding("a", "1", 8)),
-        Row::PutBinding(plain),
-        Row::PutPublication(publication("a", 1)),
-        Row::PutSubscription(subscription("a", "b", u128::MAX)),
-        Row::PutSubscription(Subscription { event_id: Some("7".into()), ..subscription("b", "a", 0) }),
+        Row::PutBinding(binding("a", "1", 8).into()),
+        Row::PutBinding(plain.into()),
+        Row::PutPublication(publication("a", 1).into()),
+        Row::PutSubscription(subscription("a", "b", u128::MAX).into()),
+        Row::PutSubscription(Subscription { event_id: Some("7".into()), ..subscription("b", "a", 0) }.into()),
     ];
     assert_eq!(soon(store.commit(SmallVec::from(rows.to_vec()))).await, Outcome::Committed);
     assert_eq!(home(&store, "a").await, rows[..4]);
@@ -65,16 +65,18 @@ async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
 async fn a_put_replaces_and_a_drop_removes(place: Place) {
     let store = place.open().await;
     for row in [
-        Row::PutBinding(binding("a", "1", 1)),
-        Row::PutPublication(publication("a", 1)),
-        Row::PutSubscription(subscription("a", "b", 1)),
+        Row::PutBinding(binding("a", "1", 1).into()),
+        Row::PutPublication(publication("a", 1).into()),
+        Row::PutSubscription(subscription("a", "b", 1).into()),
     ] {
         put(&store, row).await;
     }
     let newer = [
-        Row::PutBinding(Binding { q: 1, cseq: 2, ..binding("a", "1", 1) }),
-        Row::PutPublication(Publication { tag: EntityTag(9), body: "new".into(), ..publication("a", 1) }),
-        Row::PutSubscription(Subscription { remote_cseq: 8, ..subscription("a", "b", 1) }),
+        Row::PutBinding(Binding { q: 1, cseq: 2, ..binding("a", "1", 1) }.into()),
+        Row::PutPublication(
+            Publication { tag: EntityTag(9), body: "new".into(), ..publication("a", 1) }.into(),
+        ),
+        Row::PutSubscription(Subscription { remote_cseq: 8, ..subscription("a", "b", 1) }.into()),
     ];
     assert_eq!(soon(store.commit(newer.iter().cloned().collect())).await, Outcome::Committed);
     assert_eq!(home(&store, "a").await, newer);
@@ -91,9 +93,9 @@ async fn a_put_replaces_and_a_drop_removes(place: Place) {
 
 async fn the_order_of_calls_is_the_order_of_commits(place: Place) {
     let store = place.open().await;
-    let last = Row::PutBinding(Binding { cseq: 3_000, ..binding("a", "1", 1) });
+    let last = Row::PutBinding(Binding { cseq: 3_000, ..binding("a", "1", 1) }.into());
     let mut outcomes: Vec<_> = (0..3_000)
-        .map(|cseq| store.commit(smallvec![Row::PutBinding(Binding { cseq, ..binding("a", "1", 1) })]))
+        .map(|cseq| store.commit(smallvec![Row::PutBinding(Binding { cseq, ..binding("a", "1", 1) }.into())]))
         .collect();
     outcomes.push(store.commit(smallvec![last.clone()]));
     for outcome in outcomes {
@@ -105,12 +107,12 @@ async fn the_order_of_calls_is_the_order_of_commits(place: Place) {
 
 async fn the_newest_row_of_a_key_in_one_commit_wins(place: Place) {
     let store = place.open().await;
-    let last = Row::PutBinding(binding("a", "1", 1));
+    let last = Row::PutBinding(binding("a", "1", 1).into());
     let rows = smallvec![
-        Row::PutBinding(Binding { q: 0, ..binding("a", "1", 1) }),
+        Row::PutBinding(Binding { q: 0, ..binding("a", "1", 1) }.into()),
         Row::DropBinding(aor("a"), BindingKey("1".into())),
         last.clone(),
-        Row::PutBinding(binding("a", "2", 1)),
+        Row::PutBinding(binding("a", "2", 1).into()),
         Row::DropBinding(aor("a"), BindingKey("2".into())),
     ];
     assert_eq!(soon(store.commit(rows)).await, Outcome::Committed);
@@ -124,7 +126,7 @@ async fn a_guilty_row_fails_alone(place: Place) {
     let outcomes: Vec<_> = (0..200)
         .map(|n| match n {
             77 => store.commit(smallvec![guilty.clone()]),
-            _ => store.commit(smallvec![Row::PutBinding(binding(&format!("user{n}"), "1", 1))]),
+            _ => store.commit(smallvec![Row::PutBinding(binding(&format!("user{n}"), "1", 1).into())]),
         })
         .collect();
     let mut failed = Vec::new();
@@ -142,7 +144,7 @@ async fn a_guilty_row_fails_alone(place: Place) {
 
 async fn a_guilty_lazy_row_does_not_stop_the_others(place: Place) {
     let store = place.open().await;
-    let kept = Row::PutBinding(binding("a", "1", 1));
+    let kept = Row::PutBinding(binding("a", "1", 1).into());
     assert!(store.write_lazily(&[place.guilty().await, kept.clone()]));
     soon(store.close()).await;
     let store = place.open().await;
@@ -152,9 +154,9 @@ async fn a_guilty_lazy_row_does_not_stop_the_others(place: Place) {
 
 async fn kept_rows_are_seen_at_once_and_written_at_close(place: Place) {
     let store = place.open().await;
-    put(&store, Row::PutBinding(binding("a", "1", 1))).await;
-    put(&store, Row::PutBinding(binding("a", "2", 2))).await;
-    let refreshed = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) });
+    put(&store, Row::PutBinding(binding("a", "1", 1).into())).await;
+    put(&store, Row::PutBinding(binding("a", "2", 2).into())).await;
+    let refreshed = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) }.into());
     assert!(store.write_lazily(&[refreshed.clone(), Row::DropBinding(aor("a"), BindingKey("2".into()))]));
     assert_eq!(home(&store, "a").await, std::slice::from_ref(&refreshed));
     soon(store.close()).await;
@@ -165,7 +167,7 @@ async fn kept_rows_are_seen_at_once_and_written_at_close(place: Place) {
 
 async fn kept_rows_are_written_by_themselves(place: Place) {
     let store = place.open().await;
-    let kept = Row::PutBinding(binding("a", "1", 1));
+    let kept = Row::PutBinding(binding("a", "1", 1).into());
     assert!(store.write_lazily(std::slice::from_ref(&kept)));
     let mut look = tokio::time::interval(Duration::from_millis(50));
     soon(async {
@@ -180,7 +182,7 @@ async fn kept_rows_are_written_by_themselves(place: Place) {
 
 async fn a_commit_overtakes_what_was_kept_before_it(place: Place) {
     let store = place.open().await;
-    assert!(store.write_lazily(&[Row::PutBinding(binding("a", "1", 1))]));
+    assert!(store.write_lazily(&[Row::PutBinding(binding("a", "1", 1).into())]));
     put(&store, Row::DropBinding(aor("a"), BindingKey("1".into()))).await;
     assert_eq!(home(&store, "a").await, []);
     soon(store.close()).await;
@@ -191,8 +193,8 @@ async fn a_commit_overtakes_what_was_kept_before_it(place: Place) {
 
 async fn what_is_kept_after_a_commit_overtakes_it(place: Place) {
     let store = place.open().await;
-    let commit = store.commit(smallvec![Row::PutBinding(binding("a", "1", 1))]);
-    let newer = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) });
+    let commit = store.commit(smallvec![Row::PutBinding(binding("a", "1", 1).into())]);
+    let newer = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) }.into());
     assert!(store.write_lazily(std::slice::from_ref(&newer)));
     assert_eq!(soon(commit).await, Outcome::Committed);
     soon(store.close()).await;
@@ -204,7 +206,7 @@ async fn what_is_kept_after_a_commit_overtakes_it(place: Place) {
 async fn everything_is_loaded_in_order_of_creation_within_a_home(place: Place) {
     let store = place.open().await;
     let rows: Vec<Row> = (0..9_000)
-        .map(|n| Row::PutBinding(binding(&format!("user{}", n / 3), &(n % 3).to_string(), 10 - n % 3)))
+        .map(|n| Row::PutBinding(binding(&format!("user{}", n / 3), &(n % 3).to_string(), 10 - n % 3).into()))
         .collect();
     assert_eq!(soon(store.commit(rows.clone().into())).await, Outcome::Committed);
     let loaded = everything(&store).await;
@@ -221,7 +223,7 @@ async fn everything_is_loaded_in_order_of_creation_within_a_home(place: Place) {
 async fn a_second_opener_is_refused(place: Place) {
     let store = place.open().await;
     assert!(matches!(soon(Store::open(&place.target)).await, Err(Fault::InUse)));
-    put(&store, Row::PutBinding(binding("a", "1", 1))).await;
+    put(&store, Row::PutBinding(binding("a", "1", 1).into())).await;
     soon(store.close()).await;
     let store = place.open().await;
     place.end(store).await;
@@ -250,17 +252,20 @@ async fn a_removed_account_takes_everything_of_its_user_along(place: Place) {
     let store = place.open().await;
     soon(store.put_account(&account("a", "1"))).await.unwrap();
     soon(store.put_account(&account("b", "1"))).await.unwrap();
-    let others = [Row::PutBinding(binding("b", "1", 1)), Row::PutSubscription(subscription("b", "c", 3))];
+    let others = [
+        Row::PutBinding(binding("b", "1", 1).into()),
+        Row::PutSubscription(subscription("b", "c", 3).into()),
+    ];
     let rows: SmallVec<[Row; 1]> = smallvec![
-        Row::PutBinding(binding("a", "1", 1)),
-        Row::PutPublication(publication("a", 1)),
-        Row::PutSubscription(subscription("a", "b", 1)),
-        Row::PutSubscription(subscription("b", "a", 2)),
+        Row::PutBinding(binding("a", "1", 1).into()),
+        Row::PutPublication(publication("a", 1).into()),
+        Row::PutSubscription(subscription("a", "b", 1).into()),
+        Row::PutSubscription(subscription("b", "a", 2).into()),
     ];
     assert_eq!(soon(store.commit(others.iter().cloned().collect())).await, Outcome::Committed);
     assert_eq!(soon(store.commit(rows)).await, Outcome::Committed);
-    assert!(store.write_lazily(&[Row::PutBinding(binding("a", "2", 1))]));
-    assert!(store.write_lazily(&[Row::PutSubscription(subscription("b", "a", 4))]));
+    assert!(store.write_lazily(&[Row::PutBinding(binding("a", "2", 1).into())]));
+    assert!(store.write_lazily(&[Row::PutSubscription(subscription("b", "a", 4).into())]));
     assert!(soon(store.remove_account(&aor("a"))).await.unwrap());
     assert!(!soon(store.remove_account(&aor("a"))).await.unwrap());
     soon(store.close()).await;
@@ -272,12 +277,12 @@ async fn a_removed_account_takes_everything_of_its_user_along(place: Place) {
 
 async fn a_closed_store_commits_nothing(place: Place) {
     let store = place.open().await;
-    let waiting = store.commit(smallvec![Row::PutBinding(binding("a", "1", 1))]);
+    let waiting = store.commit(smallvec![Row::PutBinding(binding("a", "1", 1).into())]);
     soon(store.close()).await;
     assert_eq!(soon(waiting).await, Outcome::Committed);
-    let late = store.commit(smallvec![Row::PutBinding(binding("a", "2", 1))]);
+    let late = store.commit(smallvec![Row::PutBinding(binding("a", "2", 1).into())]);
     assert_eq!(soon(late).await, Outcome::NotCommitted);
-    assert!(!store.write_lazily(&[Row::PutBinding(binding("a", "2", 1))]));
+    assert!(!store.write_lazily(&[Row::PutBinding(binding("a", "2", 1).into())]));
     assert!(soon(store.put_account(&account("a", "1"))).await.is_err());
     place.end(store).await;
 }

@@ -18,7 +18,6 @@ pub(super) const QUEUE: usize = 10_000;
 
 /// What is asked of the writer.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "rows are the rule; they go straight into a batch")]
 pub(super) enum Job {
     /// All or nothing.
     Rows(Unit),

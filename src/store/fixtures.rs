@@ -49,16 +49,16 @@ impl Place {
     /// A row that this database refuses.
     pub async fn guilty(&self) -> Row {
         match &self.target {
-            Target::Postgres(_) => {
-                Row::PutBinding(Binding { contact: "sip:a\0b@host".into(), ..binding("guilty", "1", 0) })
-            }
+            Target::Postgres(_) => Row::PutBinding(
+                Binding { contact: "sip:a\0b@host".into(), ..binding("guilty", "1", 0) }.into(),
+            ),
             Target::Sqlite(path) => {
                 let mut other = SqliteConnectOptions::new().filename(path).connect().await.unwrap();
                 let trigger = "CREATE TRIGGER refuse BEFORE INSERT ON binding WHEN NEW.contact = 'sip:guilty' \
                                BEGIN SELECT RAISE(ABORT, 'refused'); END";
                 raw_sql(trigger).execute(&mut other).await.unwrap();
                 other.close().await.unwrap();
-                Row::PutBinding(Binding { contact: "sip:guilty".into(), ..binding("guilty", "1", 0) })
+                Row::PutBinding(Binding { contact: "sip:guilty".into(), ..binding("guilty", "1", 0) }.into())
             }
         }
     }

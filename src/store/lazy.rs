@@ -17,8 +17,12 @@ pub(super) struct Lazy {
 impl Lazy {
     /// Takes all rows, or none if they do not fit. `number` is called once per row and only grows.
     pub fn keep(&mut self, rows: &[Row], mut number: impl FnMut() -> u64) -> bool {
-        let fresh = rows.iter().filter(|row| self.number_of(row.aor(), &row.key()).is_none()).count();
-        if self.order.len().saturating_add(fresh) > BOUND {
+        let fresh =
+            |rows: &[Row]| rows.iter().filter(|row| self.number_of(row.aor(), &row.key()).is_none()).count();
+        // Which of them are new need not be known while all of them would fit.
+        if self.order.len().saturating_add(rows.len()) > BOUND
+            && self.order.len().saturating_add(fresh(rows)) > BOUND
+        {
             return false;
         }
         for row in rows {

@@ -162,11 +162,9 @@ impl Store {
         }
         let mut home = HomeState::empty(aor.clone());
         rows.iter().chain(&kept).for_each(|row| home.apply(row));
-        let bindings = home.bindings.into_iter().map(|b| Row::PutBinding(Arc::unwrap_or_clone(b)));
-        let publications =
-            home.publications.into_iter().map(|p| Row::PutPublication(Arc::unwrap_or_clone(p)));
-        let subscriptions =
-            home.subscriptions.into_iter().map(|s| Row::PutSubscription(Arc::unwrap_or_clone(s)));
+        let bindings = home.bindings.into_iter().map(Row::PutBinding);
+        let publications = home.publications.into_iter().map(Row::PutPublication);
+        let subscriptions = home.subscriptions.into_iter().map(Row::PutSubscription);
         Ok(bindings.chain(publications).chain(subscriptions).collect())
     }
     /// All accounts.

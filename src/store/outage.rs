@@ -73,9 +73,9 @@ async fn a_connection_lost_in_commit_is_unknown_and_older_kept_rows_stay_away() 
         }
     });
     let store = Store::open(&Target::Postgres(Redacted(url))).await.unwrap();
-    put(&store, Row::PutBinding(binding("a", "1", 1))).await;
-    assert!(store.write_lazily(&[Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) })]));
-    let other = Row::PutBinding(binding("b", "1", 1));
+    put(&store, Row::PutBinding(binding("a", "1", 1).into())).await;
+    assert!(store.write_lazily(&[Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) }.into())]));
+    let other = Row::PutBinding(binding("b", "1", 1).into());
     assert!(store.write_lazily(std::slice::from_ref(&other)));
 
     armed.store(true, Ordering::Release);
@@ -91,8 +91,8 @@ async fn a_connection_lost_in_commit_is_unknown_and_older_kept_rows_stay_away() 
 async fn an_outage_is_answered_at_once_and_ends_by_itself() {
     let Some(mut server) = server().await else { return };
     let store = Store::open(&Target::Postgres(Redacted(server.url()))).await.unwrap();
-    let kept = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) });
-    put(&store, Row::PutBinding(binding("a", "1", 1))).await;
+    let kept = Row::PutBinding(Binding { cseq: 9, ..binding("a", "1", 1) }.into());
+    put(&store, Row::PutBinding(binding("a", "1", 1).into())).await;
     assert!(store.write_lazily(std::slice::from_ref(&kept)));
 
     server.down();
@@ -103,7 +103,7 @@ async fn an_outage_is_answered_at_once_and_ends_by_itself() {
     assert_eq!(soon(store.commit(smallvec![kept.clone()])).await, Outcome::NotCommitted);
     assert!(matches!(store.load_home(&aor("a")).await, Err(Fault::Database { .. })));
     assert!(store.put_account(&account("a", "1")).await.is_err());
-    let volatile = Row::PutBinding(binding("b", "1", 1));
+    let volatile = Row::PutBinding(binding("b", "1", 1).into());
     assert!(store.write_lazily(std::slice::from_ref(&volatile)));
 
     assert!(server.up());

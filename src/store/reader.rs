@@ -182,16 +182,16 @@ fn give(home: &mut Vec<Row>, each: &mut (dyn FnMut(Row) + Send)) {
 
 fn read(table: &Table, row: &impl Columns) -> Option<Row> {
     match table.name {
-        "binding" => binding::read(row).map(Row::PutBinding),
-        "publication" => publication::read(row).map(Row::PutPublication),
-        _ => subscription::read(row).map(Row::PutSubscription),
+        "binding" => binding::read(row).map(|read| Row::PutBinding(read.into())),
+        "publication" => publication::read(row).map(|read| Row::PutPublication(read.into())),
+        _ => subscription::read(row).map(|read| Row::PutSubscription(read.into())),
     }
 }
 
 fn place_of(row: &Row) -> [Value<'static>; 2] {
     let key = match row {
-        Row::PutBinding(binding) => binding.key.0.clone().into(),
-        Row::DropBinding(_, key) => key.0.clone().into(),
+        Row::PutBinding(binding) => binding.key.0.to_string().into(),
+        Row::DropBinding(_, key) => key.0.to_string().into(),
         Row::PutPublication(publication) => crate::store::value::id(publication.id.0),
         Row::DropPublication(_, id) => crate::store::value::id(id.0),
         Row::PutSubscription(subscription) => crate::store::value::id(subscription.id.0),
