@@ -131,6 +131,11 @@ impl Counters {
         counter.fetch_add(1, Ordering::Relaxed).wrapping_add(1)
     }
 
+    /// Adds many.
+    pub(super) fn add_many(counter: &AtomicU64, many: usize) {
+        counter.fetch_add(u64::try_from(many).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
     pub(super) fn dropped(&self, reason: Dropped) {
         if let Some(counter) = self.dropped.get(reason as usize) {
             Counters::add(counter);

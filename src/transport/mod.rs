@@ -2,10 +2,12 @@
 //!
 //! Knows framing, flows and deadlines; knows no transactions. Everything is bounded.
 
+mod batch;
 mod connection;
 mod counters;
 mod deny;
 mod listener;
+mod outbox;
 mod resolve;
 mod shared;
 mod source;
@@ -239,7 +241,8 @@ impl Sockets {
         }
     }
 
-    /// Sends at once or queues in the connection's buffer; never waits. A TCP flow with connection 0 goes over the live connection to
+    /// Sends at once or queues in the connection's buffer; never waits. A response that answers a datagram from within [`Receiver::received`]
+    /// leaves with the others of its burst; should the system refuse it then, that is counted ([`Dropped::Refused`]). A TCP flow with connection 0 goes over the live connection to
     /// its remote address, or one that is made now.
     ///
     /// # Errors

@@ -1,55 +1,37 @@
-//! Datagrams (RFC 3261 18.1, 18.2.1): read in bursts, handled in the task that read them, sent at once or queued.
+//! Datagrams (RFC 3261 18.1, 18.2.1): read in bursts, handled in the task that read them.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
 use crate::model::{Flow, Transport};
+use crate::transport::batch::{Pool, Received};
 use crate::transport::counters::{Counters, Dropped};
-use crate::transport::shared::{Shared, lock, stopped};
+use crate::transport::outbox::Outbox;
+use crate::transport::shared::{Shared, stopped};
 use crate::transport::{Receiver, SendError};
 
 /// One bound datagram socket.
 #[derive(Debug)]
 pub(super) struct UdpListener {
-    socket: UdpSocket,
-    local: SocketAddr,
-    waiting: Mutex<Waiting>,
-    /// Length of the queue, read without its lock.
-    pending: AtomicUsize,
-    wake: Notify,
-}
-
-/// Datagrams that the system did not take at once. Bounded by count and bytes; what does not fit is dropped and counted.
-#[derive(Debug, Default)]
-struct Waiting {
-    queue: VecDeque<(SocketAddr, Bytes)>,
-    bytes: usize,
+    outbox: Outbox,
 }
 
 impl UdpListener {
     /// Takes a bound socket and waits until it can be written, so that the first datagram leaves at once.
     pub(super) async fn new(socket: UdpSocket, local: SocketAddr) -> io::Result<UdpListener> {
         socket.writable().await?;
-        Ok(UdpListener {
-            socket,
-            local,
-            waiting: Mutex::default(),
-            pending: AtomicUsize::new(0),
-            wake: Notify::new(),
-        })
+        Ok(UdpListener { outbox: Outbox::new(socket, local) })
     }
 
     /// The address it is bound to.
     pub(super) fn local(&self) -> SocketAddr {
-        self.local
+        self.outbox.local
     }
 
     /// Sends or queues; never waits.
@@ -59,31 +41,7 @@ impl UdpListener {
         bytes: &Bytes,
         counters: &Counters,
     ) -> Result<(), SendError> {
-        if self.pending.load(Ordering::Acquire) == 0 {
-            match self.socket.try_send_to(bytes, remote) {
-                Ok(_) => {
-                    Counters::add(&counters.datagrams_out);
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => {
-                    counters.dropped(Dropped::Refused);
-                    return Err(SendError::Refused);
-                }
-            }
-        }
-        let mut waiting = lock(&self.waiting);
-        let sum = waiting.bytes.saturating_add(bytes.len());
-        if waiting.queue.len() >= WAITING || sum > WAITING_BYTES {
-            counters.dropped(Dropped::Full);
-            return Err(SendError::Full);
-        }
-        waiting.bytes = sum;
-        waiting.queue.push_back((remote, bytes.clone()));
-        self.pending.store(waiting.queue.len(), Ordering::Release);
-        drop(waiting);
-        self.wake.notify_one();
-        Ok(())
+        self.outbox.send(remote, bytes, counters)
     }
 
     /// Reads until `stop`; the receiver is called in this task.
@@ -93,17 +51,16 @@ impl UdpListener {
         receiver: Arc<dyn Receiver>,
         mut stop: watch::Receiver<bool>,
     ) {
-        let mut buffer = vec![0; DATAGRAM];
+        let outbox = &self.outbox;
+        let mut pool = Pool::new();
         loop {
             // Every branch only waits for readiness and is safe to drop.
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
-                _ = self.socket.writable(), if self.pending.load(Ordering::Acquire) > 0 => {
-                    self.flush(&shared.counters);
-                }
-                () = self.wake.notified() => {}
-                _ = self.socket.readable() => match self.burst(&mut buffer, &shared, receiver.as_ref()) {
+                _ = outbox.socket.writable(), if outbox.is_waiting() => outbox.resume(&shared.counters),
+                () = outbox.woken() => {}
+                _ = outbox.socket.readable() => match self.burst(&mut pool, &shared, receiver.as_ref()) {
                     Burst::Dry => {}
                     Burst::More => tokio::task::yield_now().await,
                     Burst::Failed => {
@@ -114,54 +71,52 @@ impl UdpListener {
             }
         }
         let drained = async {
-            while self.pending.load(Ordering::Acquire) > 0 {
-                if self.socket.writable().await.is_err() {
+            while outbox.is_waiting() {
+                if outbox.socket.writable().await.is_err() {
                     break;
                 }
-                self.flush(&shared.counters);
+                outbox.resume(&shared.counters);
             }
         };
         // What the system does not take in time is lost, as datagrams are.
         let _ = tokio::time::timeout(DRAIN, drained).await;
     }
 
-    fn burst(&self, buffer: &mut [u8], shared: &Shared, receiver: &dyn Receiver) -> Burst {
-        for _ in 0..BURST {
-            let (length, remote) = match self.socket.try_recv_from(buffer) {
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Burst::Dry,
+    fn burst(&self, pool: &mut Pool, shared: &Shared, receiver: &dyn Receiver) -> Burst {
+        let mut count = 0;
+        while count < BURST {
+            let received = match pool.receive(&self.outbox.socket, self.local()) {
+                Ok(received) => received,
                 // An earlier datagram could not be delivered: of no use here, the next one may be fine.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    count += 1;
+                    continue;
+                }
                 Err(_) => return Burst::Failed,
             };
-            let Some(datagram) = buffer.get(..length) else { continue };
-            if let Some(reason) = useless(datagram, remote) {
-                shared.counters.dropped(reason);
-                continue;
+            // The answers to several leave together, the answer to one at once.
+            let together = (pool.len() > 1).then(|| self.outbox.burst(&shared.counters));
+            for (datagram, remote) in pool.datagrams() {
+                self.tell(datagram, remote, shared, receiver);
             }
-            Counters::add(&shared.counters.datagrams_in);
-            let flow = Flow { transport: Transport::Udp, local: self.local, remote, connection: 0 };
-            let bytes = Bytes::copy_from_slice(datagram);
-            shared.tell(receiver, |receiver| receiver.received(bytes, flow));
+            drop(together);
+            if received == Received::All {
+                return Burst::Dry;
+            }
+            count += pool.len();
         }
         Burst::More
     }
 
-    fn flush(&self, counters: &Counters) {
-        let mut waiting = lock(&self.waiting);
-        while let Some((remote, bytes)) = waiting.queue.front() {
-            match self.socket.try_send_to(bytes, *remote) {
-                Ok(_) => {
-                    Counters::add(&counters.datagrams_out);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(_) => counters.dropped(Dropped::Refused),
-            }
-            if let Some((_, sent)) = waiting.queue.pop_front() {
-                waiting.bytes = waiting.bytes.saturating_sub(sent.len());
-            }
+    fn tell(&self, datagram: &[u8], remote: SocketAddr, shared: &Shared, receiver: &dyn Receiver) {
+        if let Some(reason) = useless(datagram, remote) {
+            shared.counters.dropped(reason);
+            return;
         }
-        self.pending.store(waiting.queue.len(), Ordering::Release);
+        Counters::add(&shared.counters.datagrams_in);
+        let flow = Flow { transport: Transport::Udp, local: self.local(), remote, connection: 0 };
+        let bytes = Bytes::copy_from_slice(datagram);
+        shared.tell(receiver, |receiver| receiver.received(bytes, flow));
     }
 }
 
@@ -185,16 +140,10 @@ fn useless(datagram: &[u8], remote: SocketAddr) -> Option<Dropped> {
     }
 }
 
-/// Larger than any datagram (65,507 bytes over IPv4), so none is cut off.
-const DATAGRAM: usize = 65_536;
 /// Shorter than any start line with a header (`A15`).
 const SHORTEST: usize = 20;
 /// Datagrams read before others have a turn.
 const BURST: usize = 64;
-/// Datagrams that may wait for a socket..
-const WAITING: usize = 4_096;
-/// ..and their bytes.
-const WAITING_BYTES: usize = 4 * 1024 * 1024;
 /// Time to send what waits when the server stops.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Pause after an error, so that a lasting one does not spin.
@@ -204,6 +153,7 @@ const RECEIVE_BACK_OFF: Duration = Duration::from_millis(10);
 mod tests {
     use super::*;
     use crate::transport::testing::{Running, within};
+    use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
 
     async fn client() -> UdpSocket {
         UdpSocket::bind("127.0.0.1:0").await.expect("bound")
@@ -289,25 +239,64 @@ mod tests {
         assert_eq!(running.sockets.counters().dropped(Dropped::Refused), 1);
     }
 
+    /// Answers each datagram to where it came from, with a response and then a request that bear its text.
+    struct Echo(Arc<Sockets>);
+
+    impl Receiver for Echo {
+        fn received(&self, bytes: Bytes, flow: Flow) {
+            for start in [&b"SIP/2.0 200 "[..], b"INFO "] {
+                let answer = [start, &bytes[..]].concat();
+                self.0.send(&flow, &Bytes::from(answer)).expect("sent");
+            }
+        }
+        fn malformed(&self, _: crate::sip::ParseError, _: Option<Bytes>, _: Flow) {}
+        fn closed(&self, _: Flow) {}
+    }
+
     #[tokio::test]
-    async fn waiting_datagrams_are_bounded_and_sent_when_the_socket_takes_them() {
-        let socket =
-            UdpListener::new(client().await, SocketAddr::from(([127, 0, 0, 1], 1))).await.expect("bound");
-        let (peer, counters) = (client().await, Counters::default());
-        let remote = peer.local_addr().expect("address");
-        // As if the system had refused one before.
-        socket.pending.store(1, Ordering::Release);
-        for _ in 0..WAITING {
-            assert_eq!(socket.send(remote, &Bytes::from_static(b"1"), &counters), Ok(()));
+    async fn a_burst_arrives_whole_and_in_order_and_so_do_its_answers() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let bind = address.parse().expect("address");
+            let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
+            let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
+            let local = sockets.listeners()[0].local;
+            let peer = UdpSocket::bind(address).await.expect("bound");
+            let text = |number: usize| format!("{number:>20} {}", "x".repeat(number * 5));
+            // All of them are there before the first one is read.
+            for number in 0..150 {
+                send(&peer, local, text(number).as_bytes()).await;
+            }
+            let (stop, stopping) = watch::channel(false);
+            sockets.run(Arc::new(Echo(Arc::clone(&sockets))), stopping);
+            let mut buffer = [0; 2_000];
+            for number in 0..150 {
+                for start in ["SIP/2.0 200 ", "INFO "] {
+                    let (length, from) = within(peer.recv_from(&mut buffer)).await.expect("received");
+                    assert_eq!(
+                        String::from_utf8_lossy(&buffer[..length]),
+                        format!("{start}{}", text(number))
+                    );
+                    assert_eq!(from, local);
+                }
+            }
+            let counters = sockets.counters();
+            assert_eq!((counters.datagrams_in, counters.datagrams_out), (150, 300));
+            stop.send(true).expect("running");
+            within(sockets.ended()).await;
         }
-        assert_eq!(socket.send(remote, &Bytes::from_static(b"1"), &counters), Err(SendError::Full));
-        assert_eq!(counters.snapshot(0).dropped(Dropped::Full), 1);
-        while socket.pending.load(Ordering::Acquire) > 0 {
-            within(socket.socket.writable()).await.expect("writable");
-            socket.flush(&counters);
+    }
+
+    #[tokio::test]
+    async fn the_largest_datagrams_of_a_burst_do_not_touch_each_other() {
+        let mut running = Running::start().await;
+        let (client, local) = (client().await, running.local(Transport::Udp));
+        let large = |byte: u8| vec![byte; 65_507];
+        for byte in [b'a', b'b', b'c'] {
+            send(&client, local, &large(byte)).await;
         }
-        assert_eq!(counters.snapshot(0).datagrams_out, WAITING as u64);
-        assert_eq!(lock(&socket.waiting).bytes, 0);
+        for byte in [b'a', b'b', b'c'] {
+            assert_eq!(running.received().await.0, large(byte));
+        }
     }
 
     #[tokio::test]
@@ -329,7 +318,6 @@ mod tests {
 
     #[tokio::test]
     async fn ipv6_is_served_and_written_in_brackets_rfc3261_25_1() {
-        use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
         let bind = "[::1]:0".parse().expect("address");
         let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
         let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
@@ -345,7 +333,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_wildcard_listener_names_the_address_the_peer_can_see() {
-        use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
         let bind = "0.0.0.0:0".parse().expect("address");
         let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
         let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");

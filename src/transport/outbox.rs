@@ -1,0 +1,355 @@
+//! What leaves a datagram socket: at once, with the other answers of a burst, or when the system takes it again. In order, per destination.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use bytes::Bytes;
+use tokio::net::UdpSocket;
+use tokio::sync::Notify;
+
+use crate::transport::SendError;
+use crate::transport::batch::{self, BATCH};
+use crate::transport::counters::{Counters, Dropped};
+use crate::transport::shared::lock;
+
+/// A bound datagram socket and what waits for it.
+#[derive(Debug)]
+pub(super) struct Outbox {
+    pub(super) socket: UdpSocket,
+    pub(super) local: SocketAddr,
+    waiting: Mutex<Waiting>,
+    /// Length of the queue, read without its lock. Zero: nothing waits and nothing that waited is on its way.
+    pending: AtomicUsize,
+    wake: Notify,
+}
+
+/// Datagrams that leave at the end of a burst, or when the system takes more. Bounded by count and bytes; what does not fit is dropped and
+/// counted.
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: VecDeque<(SocketAddr, Bytes)>,
+    bytes: usize,
+    /// The system took no more; [`Outbox::resume`] goes on when it does.
+    blocked: bool,
+}
+
+impl Outbox {
+    /// Takes a socket that can be written.
+    pub(super) fn new(socket: UdpSocket, local: SocketAddr) -> Outbox {
+        Outbox { socket, local, waiting: Mutex::default(), pending: AtomicUsize::new(0), wake: Notify::new() }
+    }
+
+    /// Does anything wait?
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pending.load(Ordering::Acquire) > 0
+    }
+
+    /// Returns when something may have begun to wait.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+
+    /// Sends or queues; never waits. Only responses wait for the end of a burst: who sends a request wants to know that it was refused.
+    pub(super) fn send(
+        &self,
+        remote: SocketAddr,
+        bytes: &Bytes,
+        counters: &Counters,
+    ) -> Result<(), SendError> {
+        if self.is_in_burst() && bytes.starts_with(b"SIP/2.0 ") && remote.is_ipv4() == self.local.is_ipv4() {
+            let mut waiting = lock(&self.waiting);
+            self.put(&mut waiting, remote, bytes, counters)?;
+            if waiting.queue.len() >= BATCH && !waiting.blocked {
+                self.flush(&mut waiting, counters);
+            }
+            return Ok(());
+        }
+        if !self.is_waiting()
+            && let Some(sent) = self.send_now(remote, bytes, counters)
+        {
+            return sent;
+        }
+        let mut waiting = lock(&self.waiting);
+        if !waiting.blocked && waiting.queue.iter().any(|(earlier, _)| *earlier == remote) {
+            self.flush(&mut waiting, counters);
+        }
+        if !waiting.blocked {
+            if let Some(sent) = self.send_now(remote, bytes, counters) {
+                return sent;
+            }
+            waiting.blocked = true;
+        }
+        self.put(&mut waiting, remote, bytes, counters)?;
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// From now on, until the guard is dropped, responses of this thread wait for the end of the burst.
+    pub(super) fn burst<'a>(&'a self, counters: &'a Counters) -> Burst<'a> {
+        IN_BURST.set(self.id());
+        Burst { outbox: self, counters }
+    }
+
+    /// The system takes more again.
+    pub(super) fn resume(&self, counters: &Counters) {
+        self.flush(&mut lock(&self.waiting), counters);
+    }
+
+    fn is_in_burst(&self) -> bool {
+        IN_BURST.get() == self.id()
+    }
+
+    fn id(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    /// `None`: the system takes no more.
+    fn send_now(
+        &self,
+        remote: SocketAddr,
+        bytes: &Bytes,
+        counters: &Counters,
+    ) -> Option<Result<(), SendError>> {
+        match self.socket.try_send_to(bytes, remote) {
+            Ok(_) => {
+                Counters::add(&counters.datagrams_out);
+                Some(Ok(()))
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            Err(_) => {
+                counters.dropped(Dropped::Refused);
+                Some(Err(SendError::Refused))
+            }
+        }
+    }
+
+    fn put(
+        &self,
+        waiting: &mut MutexGuard<'_, Waiting>,
+        remote: SocketAddr,
+        bytes: &Bytes,
+        counters: &Counters,
+    ) -> Result<(), SendError> {
+        let sum = waiting.bytes.saturating_add(bytes.len());
+        if waiting.queue.len() >= WAITING || sum > WAITING_BYTES {
+            counters.dropped(Dropped::Full);
+            return Err(SendError::Full);
+        }
+        waiting.bytes = sum;
+        waiting.queue.push_back((remote, bytes.clone()));
+        self.pending.store(waiting.queue.len(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Sends what waits, in order, until nothing is left or the system takes no more. The lock is held meanwhile, so that nobody overtakes.
+    fn flush(&self, waiting: &mut MutexGuard<'_, Waiting>, counters: &Counters) {
+        waiting.blocked = false;
+        while !waiting.queue.is_empty() {
+            let gone = match batch::send(&self.socket, self.local, waiting.queue.iter()) {
+                Ok(sent) => {
+                    Counters::add_many(&counters.datagrams_out, sent);
+                    sent
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    waiting.blocked = true;
+                    break;
+                }
+                // An error is about the first one.
+                Err(_) => {
+                    counters.dropped(Dropped::Refused);
+                    1
+                }
+            };
+            for _ in 0..gone {
+                if let Some((_, bytes)) = waiting.queue.pop_front() {
+                    waiting.bytes = waiting.bytes.saturating_sub(bytes.len());
+                }
+            }
+        }
+        self.pending.store(waiting.queue.len(), Ordering::Release);
+    }
+}
+
+/// The answers of a burst wait for its end; there they leave.
+pub(super) struct Burst<'a> {
+    outbox: &'a Outbox,
+    counters: &'a Counters,
+}
+
+impl Drop for Burst<'_> {
+    fn drop(&mut self) {
+        IN_BURST.set(0);
+        if self.outbox.is_waiting() {
+            let mut waiting = lock(&self.outbox.waiting);
+            if !waiting.blocked {
+                self.outbox.flush(&mut waiting, self.counters);
+            }
+        }
+    }
+}
+
+thread_local! {
+    /// The outbox whose burst this thread is handling, as a number; 0: none. A burst is handled without a pause, so it stays on its thread.
+    static IN_BURST: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Datagrams that may wait for a socket..
+const WAITING: usize = 4_096;
+/// ..and their bytes.
+const WAITING_BYTES: usize = 4 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::testing::within;
+
+    const COUNT: u8 = 100;
+
+    async fn client(address: &str) -> UdpSocket {
+        let socket = UdpSocket::bind(address).await.expect("bound");
+        within(socket.writable()).await.expect("writable");
+        socket
+    }
+
+    /// An outbox, a peer, and where the peer is.
+    async fn pair(address: &str) -> (Outbox, UdpSocket, SocketAddr) {
+        let (socket, peer) = (client(address).await, client(address).await);
+        let local = socket.local_addr().expect("address");
+        let remote = peer.local_addr().expect("address");
+        (Outbox::new(socket, local), peer, remote)
+    }
+
+    fn answer(number: u8) -> Bytes {
+        Bytes::from(format!("SIP/2.0 200 {number}").into_bytes())
+    }
+
+    fn request(number: u8) -> Bytes {
+        Bytes::from(format!("INFO {number}").into_bytes())
+    }
+
+    async fn read(peer: &UdpSocket) -> Bytes {
+        let mut buffer = [0; 100];
+        let (length, _) = within(peer.recv_from(&mut buffer)).await.expect("received");
+        Bytes::copy_from_slice(&buffer[..length])
+    }
+
+    fn is_silent(peer: &UdpSocket) -> bool {
+        peer.try_recv(&mut [0; 100]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    #[tokio::test]
+    async fn the_answers_of_a_burst_leave_at_its_end_in_order() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let (outbox, peer, remote) = pair(address).await;
+            let counters = Counters::default();
+            let burst = outbox.burst(&counters);
+            for number in 0..20 {
+                assert_eq!(outbox.send(remote, &answer(number), &counters), Ok(()));
+            }
+            assert!(outbox.is_waiting() && is_silent(&peer));
+            drop(burst);
+            assert!(!outbox.is_waiting());
+            for number in 0..20 {
+                assert_eq!(read(&peer).await, answer(number));
+            }
+            assert_eq!(counters.snapshot(0).datagrams_out, 20);
+            assert_eq!(lock(&outbox.waiting).bytes, 0);
+            // After it, nothing waits any more.
+            assert_eq!(outbox.send(remote, &answer(1), &counters), Ok(()));
+            assert!(!outbox.is_waiting());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_full_batch_does_not_wait_for_the_end_of_its_burst() {
+        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
+        let counters = Counters::default();
+        let _burst = outbox.burst(&counters);
+        for number in 0..COUNT {
+            assert_eq!(outbox.send(remote, &answer(number), &counters), Ok(()));
+        }
+        assert!(counters.snapshot(0).datagrams_out >= 96);
+        assert_eq!(read(&peer).await, answer(0));
+    }
+
+    #[tokio::test]
+    async fn a_request_goes_at_once_but_never_before_what_waits_for_the_same_destination() {
+        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
+        let (other, counters) = (client("127.0.0.1:0").await, Counters::default());
+        let elsewhere = other.local_addr().expect("address");
+        let _burst = outbox.burst(&counters);
+        outbox.send(remote, &answer(1), &counters).expect("put");
+        outbox.send(elsewhere, &request(2), &counters).expect("sent");
+        assert_eq!(read(&other).await, request(2));
+        assert!(outbox.is_waiting() && is_silent(&peer));
+        outbox.send(remote, &request(3), &counters).expect("sent");
+        assert_eq!((read(&peer).await, read(&peer).await), (answer(1), request(3)));
+        assert!(!outbox.is_waiting());
+    }
+
+    #[tokio::test]
+    async fn another_thread_goes_at_once_but_never_before_what_waits_for_the_same_destination() {
+        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
+        let counters = Counters::default();
+        let burst = outbox.burst(&counters);
+        outbox.send(remote, &answer(1), &counters).expect("put");
+        std::thread::scope(|scope| {
+            scope.spawn(|| outbox.send(remote, &answer(2), &counters).expect("sent"));
+        });
+        assert!(!outbox.is_waiting());
+        outbox.send(remote, &answer(3), &counters).expect("put");
+        drop(burst);
+        for number in 1..=3 {
+            assert_eq!(read(&peer).await, answer(number));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_system_refuses_is_counted_and_the_rest_of_the_batch_leaves() {
+        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
+        let (counters, nowhere) = (Counters::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let burst = outbox.burst(&counters);
+        for to in [nowhere, remote, nowhere, nowhere, remote, nowhere] {
+            outbox.send(to, &answer(1), &counters).expect("put");
+        }
+        let v6 = "[::1]:5060".parse().expect("address");
+        assert_eq!(outbox.send(v6, &answer(1), &counters), Err(SendError::Refused));
+        // A request is told so.
+        assert_eq!(outbox.send(nowhere, &request(1), &counters), Err(SendError::Refused));
+        drop(burst);
+        assert_eq!((read(&peer).await, read(&peer).await), (answer(1), answer(1)));
+        let counters = counters.snapshot(0);
+        assert_eq!((counters.datagrams_out, counters.dropped(Dropped::Refused)), (2, 6));
+    }
+
+    #[tokio::test]
+    async fn waiting_datagrams_are_bounded_and_sent_when_the_socket_takes_them() {
+        let (outbox, _peer, remote) = pair("127.0.0.1:0").await;
+        let counters = Counters::default();
+        // As if the system had refused one before.
+        lock(&outbox.waiting).blocked = true;
+        outbox.pending.store(1, Ordering::Release);
+        let burst = outbox.burst(&counters);
+        for _ in 0..WAITING / 2 {
+            assert_eq!(outbox.send(remote, &answer(1), &counters), Ok(()));
+            assert_eq!(outbox.send(remote, &request(1), &counters), Ok(()));
+        }
+        assert_eq!(outbox.send(remote, &answer(1), &counters), Err(SendError::Full));
+        assert_eq!(outbox.send(remote, &request(1), &counters), Err(SendError::Full));
+        drop(burst);
+        assert_eq!(counters.snapshot(0).dropped(Dropped::Full), 2);
+        assert_eq!(lock(&outbox.waiting).queue.len(), WAITING);
+        while outbox.is_waiting() {
+            within(outbox.socket.writable()).await.expect("writable");
+            outbox.resume(&counters);
+        }
+        assert_eq!(counters.snapshot(0).datagrams_out, WAITING as u64);
+        let waiting = lock(&outbox.waiting);
+        assert_eq!((waiting.bytes, waiting.blocked), (0, false));
+    }
+}
