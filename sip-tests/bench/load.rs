@@ -47,6 +47,9 @@ struct Arguments {
     /// Processes of Kamailio that read datagrams.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     kamailio_children: u32,
+    /// Kamailio keeps transactions of REGISTER and of MESSAGE to nobody too, as hither does.
+    #[arg(long)]
+    kamailio_stateful: bool,
     /// `sqlite`, `postgres` (a server of its own, thrown away afterwards) or `postgres://..` (an empty database).
     #[arg(long, default_value = "sqlite")]
     database: String,
@@ -151,7 +154,8 @@ impl Side {
     fn kamailio(arguments: &Arguments, name: String) -> Side {
         let database = Database::start_for_kamailio(&arguments.database, &kamailio::TABLES);
         let children = arguments.kamailio_children;
-        let task = Task { children, users: arguments.users, fresh: arguments.fresh_users() };
+        let (users, fresh) = (arguments.users, arguments.fresh_users());
+        let task = Task { children, stateful: arguments.kamailio_stateful, users, fresh };
         let server = Kamailio::start(task, &database);
         let phones = arguments.phones(server.address);
         Side { name, server: Running::Kamailio(server), database, phones, held: Vec::new() }

@@ -14,6 +14,8 @@ use crate::process::{Cpu, SERVER_CORE, pinned};
 pub struct Task {
     /// Processes that read datagrams.
     pub children: u32,
+    /// Does it keep a transaction for what it answers itself?
+    pub stateful: bool,
     /// Users `u0..`.
     pub users: u32,
     /// Users `n0..`.
@@ -50,7 +52,7 @@ impl Kamailio {
         drop(free);
         let mut command = pinned(Path::new("kamailio"), SERVER_CORE);
         // Stays in the foreground, logs to its standard error; fast allocator; memory that is touched only when needed.
-        command.args(["-DD", "-E", "-x", "fm", "-m", "4096", "-M", "32", "-w"]).arg(dir.path());
+        command.args(["-DD", "-E", "-x", "fm", "-m", "8192", "-M", "32", "-w"]).arg(dir.path());
         command.arg("-Y").arg(dir.path()).arg("-f").arg(&config);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         let child = command.spawn().expect("Kamailio starts");
@@ -118,14 +120,17 @@ impl Drop for Kamailio {
 }
 
 fn configuration(task: Task, address: SocketAddr, database: &Database) -> String {
-    let defines = match database {
-        Database::Memory => "",
-        _ => "#!define WITH_POSTGRES",
-    };
+    let mut defines = String::new();
+    if !matches!(database, Database::Memory) {
+        defines.push_str("#!define WITH_POSTGRES\n");
+    }
+    if task.stateful {
+        defines.push_str("#!define WITH_TRANSACTIONS\n");
+    }
     // A power of two that is not below the number of processes (README of Kamailio's module `auth`).
     let pools = task.children.next_power_of_two().min(64);
     include_str!("kamailio.cfg")
-        .replace("@defines@", defines)
+        .replace("@defines@\n", &defines)
         .replace("@children@", &task.children.to_string())
         .replace("@port@", &address.port().to_string())
         .replace("@domain@", DOMAIN)
