@@ -57,7 +57,7 @@ impl Kamailio {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).process_group(0);
         let child = command.spawn().expect("Kamailio starts");
         let watchdog = Command::new("sh")
-            .args(["-c", "read _; kill -TERM -- -\"$1\"; sleep 2; kill -KILL -- -\"$1\"; rm -rf \"$2\""])
+            .args(["-c", "read _; kill -TERM \"-$1\"; sleep 2; kill -KILL \"-$1\"; rm -rf \"$2\""])
             .args(["watchdog", &child.id().to_string()])
             .arg(dir.path())
             .stdin(Stdio::piped())
