@@ -7,6 +7,8 @@
 
 #[path = "load/database.rs"]
 mod database;
+#[path = "load/kamailio.rs"]
+mod kamailio;
 #[path = "load/operation.rs"]
 mod operation;
 #[path = "load/phone.rs"]
@@ -18,6 +20,7 @@ mod report;
 #[path = "load/run.rs"]
 mod run;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -25,9 +28,10 @@ use clap::Parser;
 use hither::sip::digest::Algorithm;
 
 use crate::database::Database;
+use crate::kamailio::{Kamailio, Task};
 use crate::operation::Operation;
 use crate::phone::Phones;
-use crate::process::Server;
+use crate::process::{Cpu, Server};
 use crate::report::Report;
 use crate::run::Loop;
 
@@ -35,8 +39,17 @@ use crate::run::Loop;
 #[derive(Debug, Parser)]
 struct Arguments {
     /// A server binary; several are measured in turns within the same run.
-    #[arg(long = "server", required = true)]
+    #[arg(long = "server", required_unless_present = "kamailio")]
     servers: Vec<PathBuf>,
+    /// Measures the installed Kamailio in turns with the others: bindings in memory, or with `--database postgres` written through.
+    #[arg(long)]
+    kamailio: bool,
+    /// Processes of Kamailio that read datagrams.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    kamailio_children: u32,
+    /// Kamailio keeps transactions of REGISTER and of MESSAGE to nobody too, as hither does.
+    #[arg(long)]
+    kamailio_stateful: bool,
     /// `sqlite`, `postgres` (a server of its own, thrown away afterwards) or `postgres://..` (an empty database).
     #[arg(long, default_value = "sqlite")]
     database: String,
@@ -66,6 +79,30 @@ struct Arguments {
     bench: bool,
 }
 
+impl Arguments {
+    fn fresh_users(&self) -> u32 {
+        if self.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 }
+    }
+
+    fn phones(&self, server: SocketAddr) -> Phones {
+        Phones::new(server, self.users, self.fresh_users(), self.window, self.algorithm)
+    }
+
+    /// Kamailio's name, if it is to be measured and can be.
+    fn kamailio(&self) -> Option<String> {
+        if !self.kamailio {
+            return None;
+        }
+        assert!(!self.database.contains("://"), "Kamailio has a database of its own or none");
+        assert!(self.algorithm == Algorithm::Md5, "Kamailio is configured for MD5");
+        let name = Kamailio::installed();
+        if name.is_none() {
+            println!("kamailio is not installed and is left out");
+        }
+        name
+    }
+}
+
 fn algorithm(text: &str) -> Result<Algorithm, String> {
     match text {
         "md5" => Ok(Algorithm::Md5),
@@ -74,10 +111,25 @@ fn algorithm(text: &str) -> Result<Algorithm, String> {
     }
 }
 
+/// A server that runs.
+enum Running {
+    Hither(Server),
+    Kamailio(Kamailio),
+}
+
+impl Running {
+    fn cpu(&self) -> Cpu {
+        match self {
+            Running::Hither(server) => server.cpu(),
+            Running::Kamailio(server) => server.cpu(),
+        }
+    }
+}
+
 /// One server under load, with the phones that play its users.
 struct Side {
     name: String,
-    server: Server,
+    server: Running,
     // Freed after the server, which uses it.
     database: Database,
     phones: Phones,
@@ -86,19 +138,27 @@ struct Side {
 }
 
 impl Side {
-    fn start(arguments: &Arguments, at: usize) -> Side {
+    fn hither(arguments: &Arguments, at: usize) -> Side {
         let binary = &arguments.servers[at];
         let database = Database::start(&arguments.database);
-        let fresh = if arguments.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 };
-        database.put_accounts(arguments.users, fresh);
+        database.put_accounts(arguments.users, arguments.fresh_users());
         let server = Server::start(binary, &database);
-        let phones =
-            Phones::new(server.address, arguments.users, fresh, arguments.window, arguments.algorithm);
+        let phones = arguments.phones(server.address);
         let name = match arguments.servers.len() {
-            1 => String::new(),
+            1 if !arguments.kamailio => String::new(),
             _ => binary.display().to_string(),
         };
-        Side { name, server, database, phones, held: Vec::new() }
+        Side { name, server: Running::Hither(server), database, phones, held: Vec::new() }
+    }
+
+    fn kamailio(arguments: &Arguments, name: String) -> Side {
+        let database = Database::start_for_kamailio(&arguments.database, &kamailio::TABLES);
+        let children = arguments.kamailio_children;
+        let (users, fresh) = (arguments.users, arguments.fresh_users());
+        let task = Task { children, stateful: arguments.kamailio_stateful, users, fresh };
+        let server = Kamailio::start(task, &database);
+        let phones = arguments.phones(server.address);
+        Side { name, server: Running::Kamailio(server), database, phones, held: Vec::new() }
     }
 
     fn measure(&mut self, operation: Operation, pace: &Loop) -> run::Measured {
@@ -106,7 +166,7 @@ impl Side {
         let before = (self.server.cpu(), self.database.cpu());
         let mut measured = run::run(&mut self.phones, operation, pace);
         measured.server = self.server.cpu() - before.0;
-        if operation.is_held() {
+        if operation.is_held() && matches!(self.server, Running::Hither(_)) {
             self.held.push((Instant::now(), measured.done() as u64));
         }
         measured.database = self.database.cpu().zip(before.1).map(|(after, before)| after - before);
@@ -130,7 +190,13 @@ fn main() {
     assert!(!arguments.database.contains("://") || arguments.servers.len() == 1, "one database, one server");
     assert!(arguments.window <= arguments.users, "a window is no larger than the number of users");
     process::pin_self();
-    let mut sides: Vec<Side> = (0..arguments.servers.len()).map(|at| Side::start(&arguments, at)).collect();
+    let load = process::load_average();
+    let mut sides: Vec<Side> = (0..arguments.servers.len()).map(|at| Side::hither(&arguments, at)).collect();
+    let kamailio = arguments.kamailio();
+    sides.extend(kamailio.iter().map(|name| Side::kamailio(&arguments, name.clone())));
+    if sides.is_empty() {
+        return;
+    }
     let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
     let pace = Loop { window: arguments.window, rate: arguments.rate, seconds };
     let once = Loop { rate: None, seconds: Duration::from_secs(60), ..pace };
@@ -140,25 +206,39 @@ fn main() {
         run::run(&mut side.phones, Operation::Ask, &once);
     }
     let mut report = Report::default();
-    for _ in 0..arguments.repeats {
+    for repeat in 0..arguments.repeats {
         for operation in &arguments.operations {
-            for side in &mut sides {
+            // Nobody is always the first.
+            let first = repeat % sides.len();
+            for at in (first..sides.len()).chain(0..first) {
+                let side = &mut sides[at];
                 let measured = side.measure(*operation, &pace);
                 report.add(*operation, &side.name, measured);
             }
         }
     }
     println!(
-        "{} users, window {}, {}, {} x {:.1} s, {}, {}",
+        "{} users, window {}, {}, {} x {:.1} s, {}, {}, load average {load} before and {} after",
         arguments.users,
         arguments.window,
         arguments.rate.map_or("closed loop".into(), |rate| format!("{rate} operations a second")),
         arguments.repeats,
         seconds.as_secs_f64(),
-        sides[0].database.kind(),
+        sides.iter().map(|side| side.database.kind()).collect::<Vec<_>>().join(" and "),
         arguments.algorithm.as_str(),
+        process::load_average(),
     );
     print!("{}", report.table());
+    if let Some(name) = kamailio.filter(|_| sides.len() > 1) {
+        print!("\n{}", report.ratios(&name));
+    }
+    for side in &sides {
+        let Running::Kamailio(server) = &side.server else { continue };
+        let complaints = server.complaints();
+        if let Some(last) = complaints.last() {
+            println!("\n{} complained {} times, last of: {last}", side.name, complaints.len());
+        }
+    }
 }
 
 /// Timer J (RFC 3261 17.2.2), and a little.

@@ -11,6 +11,8 @@ use crate::process::Cpu;
 
 /// A database for one server.
 pub enum Database {
+    /// None: everything is in the server's memory.
+    Memory,
     /// An SQLite file.
     File(tempfile::TempDir),
     /// A Postgres server that is thrown away.
@@ -29,9 +31,22 @@ impl Database {
         }
     }
 
+    /// For Kamailio: bindings in memory, or written through to a Postgres of its own, which gets Kamailio's tables.
+    pub fn start_for_kamailio(which: &str, tables: &[&str]) -> Database {
+        if which != "postgres" {
+            return Database::Memory;
+        }
+        let postgres = Postgres::start();
+        for file in tables {
+            postgres.run_script(file);
+        }
+        Database::Own(postgres)
+    }
+
     /// As the configuration names it.
     pub fn address(&self) -> String {
         match self {
+            Database::Memory => String::new(),
             Database::File(dir) => format!("sqlite:{}", dir.path().join("hither.sqlite").display()),
             Database::Own(postgres) => postgres.url(),
             Database::Other(url) => url.clone(),
@@ -41,6 +56,7 @@ impl Database {
     /// For the head of the table.
     pub fn kind(&self) -> &'static str {
         match self {
+            Database::Memory => "memory",
             Database::File(_) => "SQLite",
             Database::Own(_) => "Postgres of its own",
             Database::Other(_) => "Postgres elsewhere",
@@ -51,7 +67,7 @@ impl Database {
     pub fn cpu(&self) -> Option<Cpu> {
         match self {
             Database::Own(postgres) => postgres.cpu(),
-            Database::File(_) | Database::Other(_) => None,
+            Database::Memory | Database::File(_) | Database::Other(_) => None,
         }
     }
 
@@ -120,14 +136,18 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
+    fn run_script(&self, file: &str) {
+        let psql = programs().expect("initdb and pg_ctl are installed").join("psql");
+        let mut command = Command::new(psql);
+        command.args(["-q", "-X", "-v", "ON_ERROR_STOP=1", "-f", file, &self.url()]);
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().expect("psql runs");
+        assert!(status.success(), "psql could not run {file}");
+    }
+
     /// The first process and all that it started.
     fn cpu(&self) -> Option<Cpu> {
         let file = std::fs::read_to_string(format!("{}/data/postmaster.pid", self.dir)).ok()?;
-        let first: u32 = file.lines().next()?.trim().parse().ok()?;
-        let processes = std::fs::read_dir("/proc").ok()?.flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let children = pids.filter(|pid| Cpu::parent(*pid) == Some(first)).filter_map(Cpu::of);
-        Some(children.fold(Cpu::of(first)?, |sum, cpu| sum + cpu))
+        Cpu::of_family(file.lines().next()?.trim().parse().ok()?)
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Phones {
     used: u32,
     /// Requests so far: no branch is ever used twice.
     number: u32,
+    /// Messages that came to a user, whole.
+    pub reached: u64,
     out: Vec<u8>,
 }
 
@@ -66,6 +68,7 @@ impl Phones {
             fresh: (0..fresh).map(|n| user(format!("n{n}"))).collect(),
             used: 0,
             number: 0,
+            reached: 0,
             out: Vec::with_capacity(2_048),
         }
     }
@@ -172,8 +175,12 @@ impl Phones {
         user.nonce_count = 0;
     }
 
-    /// The user who is called answers 200.
+    /// The user who is called answers 200, if the message came whole.
     pub fn answer(&mut self, request: &[u8]) {
+        if !request.starts_with(b"MESSAGE sip:u") || !request.ends_with(BODY.as_bytes()) {
+            return;
+        }
+        self.reached += 1;
         self.out.clear();
         self.out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
         let lines =

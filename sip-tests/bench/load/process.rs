@@ -42,8 +42,16 @@ impl Cpu {
         Some(Cpu { user: ticks(11)? + ticks(13)?, system: ticks(12)? + ticks(14)? })
     }
 
+    /// What the process and all that it started itself used so far.
+    pub fn of_family(first: u32) -> Option<Cpu> {
+        let processes = std::fs::read_dir("/proc").ok()?.flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let children = pids.filter(|pid| Cpu::parent(*pid) == Some(first)).filter_map(Cpu::of);
+        Some(children.fold(Cpu::of(first)?, |sum, cpu| sum + cpu))
+    }
+
     /// The parent of a process.
-    pub fn parent(pid: u32) -> Option<u32> {
+    fn parent(pid: u32) -> Option<u32> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(1)?.parse().ok()
     }
@@ -99,6 +107,12 @@ impl Drop for Server {
     }
 }
 
+/// Load averages of one, five and fifteen minutes: what else is running here?
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
+}
+
 /// Binds this process to the second core, if `taskset` is there.
 pub fn pin_self() {
     if has_taskset() {
@@ -108,7 +122,7 @@ pub fn pin_self() {
 }
 
 /// `taskset` becomes the program, so its process is the program's.
-fn pinned(binary: &Path, core: &str) -> Command {
+pub fn pinned(binary: &Path, core: &str) -> Command {
     if !has_taskset() {
         return Command::new(binary);
     }
@@ -123,5 +137,6 @@ fn has_taskset() -> bool {
     found.is_ok_and(|status| status.success())
 }
 
-const SERVER_CORE: &str = "0";
+/// The core of every server.
+pub const SERVER_CORE: &str = "0";
 const TOOL_CORE: &str = "1";

@@ -46,13 +46,7 @@ impl Report {
         );
         for line in &self.lines {
             let runs = &line.runs;
-            let per_op = |time: fn(&Measured) -> Duration| {
-                move |run: &Measured| time(run).as_secs_f64() * 1e6 / run.done().max(1) as f64
-            };
             let total = per_op(|run| run.server.user + run.server.system);
-            let all: Vec<f64> = runs.iter().map(&total).collect();
-            let (least, most) =
-                all.iter().fold((f64::MAX, 0.0), |(low, high): (f64, f64), v| (low.min(*v), high.max(*v)));
             let database = match runs.iter().all(|run| run.database.is_some()) {
                 true => format!(
                     "{:.1}",
@@ -73,7 +67,7 @@ impl Report {
                 median(runs, total),
                 median(runs, per_op(|run| run.server.user)),
                 median(runs, per_op(|run| run.server.system)),
-                format!("{least:.2}..{most:.2}"),
+                range(runs.iter().map(&total)),
                 database,
                 runs.iter().map(|run| run.challenged).sum::<u64>(),
                 runs.iter().map(|run| run.lost).sum::<u64>(),
@@ -82,6 +76,47 @@ impl Report {
         }
         table
     }
+
+    /// What every other server costs beside the one named, databases of their own included.
+    pub fn ratios(&self, beside: &str) -> String {
+        let mut table = format!(
+            "{:<20} {:>10} {:>15} {:>10} {:>15} {:>7} {:>13}  server\n",
+            "operation", "CPU us", "least..most", "Kamailio", "least..most", "ratio", "in a pair"
+        );
+        let cost = per_op(|run| {
+            let database = run.database.unwrap_or_default();
+            run.server.user + run.server.system + database.user + database.system
+        });
+        for line in self.lines.iter().filter(|line| line.side != beside) {
+            let mut others = self.lines.iter().filter(|other| other.side == beside);
+            let Some(other) = others.find(|other| other.operation == line.operation) else { continue };
+            let (own, its) = (median(&line.runs, cost), median(&other.runs, cost));
+            // Both of a pair were measured within seconds of each other.
+            let pairs = line.runs.iter().zip(&other.runs).map(|(own, its)| cost(own) / cost(its));
+            let _ = writeln!(
+                table,
+                "{:<20} {own:>10.2} {:>15} {its:>10.2} {:>15} {:>7.2} {:>13}  {}",
+                line.operation.name(),
+                range(line.runs.iter().map(cost)),
+                range(other.runs.iter().map(cost)),
+                own / its,
+                range(pairs),
+                line.side,
+            );
+        }
+        table
+    }
+}
+
+/// Microseconds per operation.
+fn per_op(time: fn(&Measured) -> Duration) -> impl Fn(&Measured) -> f64 + Copy {
+    move |run| time(run).as_secs_f64() * 1e6 / run.done().max(1) as f64
+}
+
+/// The least and the most of some values.
+fn range(values: impl Iterator<Item = f64>) -> String {
+    let (least, most) = values.fold((f64::MAX, 0.0_f64), |(low, high), v| (low.min(v), high.max(v)));
+    format!("{least:.2}..{most:.2}")
 }
 
 fn median(runs: &[Measured], value: impl Fn(&Measured) -> f64) -> f64 {

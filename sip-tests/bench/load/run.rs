@@ -59,6 +59,7 @@ struct Slot {
 /// Runs one operation over and over.
 pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
     let begun = Instant::now();
+    let reached = phones.reached;
     let idle = || Slot { busy: None, number: 0, round: 0, sent: begun };
     let mut slots: Vec<Slot> = (0..pace.window).map(|_| idle()).collect();
     let mut free: Vec<u32> = (0..pace.window).rev().collect();
@@ -141,6 +142,10 @@ pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
         free.push(at);
     }
     measured.elapsed = begun.elapsed();
+    if operation == Operation::Message {
+        // A 200 without a message at the other end is none.
+        measured.lost += (measured.done() as u64).saturating_sub(phones.reached - reached);
+    }
     measured.latencies.sort_unstable();
     measured
 }
