@@ -49,6 +49,9 @@ pub enum Fault {
 pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()>) -> Result<(), Fault> {
     // One provider for all TLS, whoever asks first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // Before the store is read: a phone that comes back right after a restart waits for a moment instead of being refused.
+    let sockets =
+        Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
     let store = Store::open(&config.target()).await?;
     if let Some(dev) = &dev {
         dev.ensure_accounts(&store, clock::now()).await.map_err(Fault::Dev)?;
@@ -59,8 +62,6 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let now = clock::now();
     store.load_all(&mut |row| homes.install(&row.with_grace(now))).await?;
 
-    let sockets =
-        Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
     let control = Control::bind(&config.control_socket).await?;
     let endpoint = Endpoint::new(sockets, config.limits.message(), config.server_header.clone());
     let mut fresh = [0; 32];
