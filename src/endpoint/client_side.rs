@@ -165,7 +165,7 @@ impl Endpoint {
         });
         let mut shard = self.clients.0.shard(&key);
         // A new machine wants nothing but that first Send.
-        self.settle_client(&mut shard.wakes, &key, &mut entry, None, now);
+        self.settle_client(&mut shard.wakes, &key, &mut entry, None);
         if shard.entries.insert(key.clone(), entry).is_none() {
             self.clients.0.inserted();
         }
@@ -239,7 +239,7 @@ impl Endpoint {
             entry.machine.handle_cancel_sent(now);
         }
         let (branch, flow) = (entry.branch, entry.flow);
-        let effects = self.settle_client(&mut shard.wakes, &key, entry, Some(&response), now);
+        let effects = self.settle_client(&mut shard.wakes, &key, entry, Some(&response));
         // Only a 2xx to an INVITE may be followed by another one for the user (RFC 6026 7.2).
         let more = !entry.machine.is_done() || (entry.invite.is_some() && response.status().is_success());
         let (user, invite) =
@@ -286,7 +286,7 @@ impl Endpoint {
                 let Some(entry) = shard.entries.get_mut(&key) else { continue };
                 entry.scheduled = None;
                 entry.machine.handle_timeout(now);
-                let effects = self.settle_client(&mut shard.wakes, &key, entry, None, now);
+                let effects = self.settle_client(&mut shard.wakes, &key, entry, None);
                 let tells = !effects.send.is_empty() || effects.timeout;
                 let whom = tells.then(|| (entry.flow, entry.user.clone(), entry.branch));
                 if effects.ended {
@@ -321,7 +321,6 @@ impl Endpoint {
         key: &Key<ClientKey>,
         entry: &mut Entry,
         response: Option<&Response>,
-        now: Instant,
     ) -> Effects {
         let mut effects = Effects::default();
         while let Some(output) = entry.machine.poll_output() {
@@ -351,7 +350,6 @@ impl Endpoint {
                 }
             }
         }
-        let _ = now;
         wakes.schedule(key, entry.machine.next_timeout(), &mut entry.scheduled);
         effects
     }

@@ -11,7 +11,6 @@ mod server_side;
 mod table;
 mod timer;
 
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -224,11 +223,6 @@ impl Endpoint {
         let at = user.map(|user| format!("{user}@")).unwrap_or_default();
         let transport = if flow.transport.is_reliable() { ";transport=tcp" } else { "" };
         format!("sip:{at}{host}:{port}{transport}")
-    }
-
-    /// The real addresses we are bound to.
-    pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        self.sockets.listeners().iter().map(|l| l.local).collect()
     }
 
     fn arc(&self) -> Option<Arc<Endpoint>> {

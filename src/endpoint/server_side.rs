@@ -108,8 +108,13 @@ impl ServerTransaction {
     }
     /// Answers that we could not (a store or a queue of ours): never a challenge, never 404 (a phone that is challenged again asks for a password).
     pub fn fault(&self, request: &Request) {
-        let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, RETRY_AFTER_S);
+        let reject =
+            Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, self.retry_after());
         self.reject(request, &reject);
+    }
+    /// A value of Retry-After between 5 and 30 seconds, so that those who were refused together do not come back together.
+    pub fn retry_after(&self) -> String {
+        (5 + self.endpoint.random.bits64() % 26).to_string()
     }
     /// Who is told of CANCEL; at once, if it has already come.
     pub fn set_user(&self, user: Arc<dyn TransactionUser>) {
@@ -366,7 +371,7 @@ impl Endpoint {
         }
     }
 
-    /// Sends a response to where it belongs; if its connection is gone, by a new one to the same address (18.2.2).
+    /// Sends a response to where it belongs. If its connection is gone, it is counted and lost: no new one is made (18.2.2 would).
     pub(super) fn reply(&self, bytes: &Bytes, reply_to: &Flow) {
         if self.sockets.send(reply_to, bytes).is_err() {
             count(&self.counters.send_failed);
@@ -406,5 +411,3 @@ fn came_from(entry: &Entry, flow: &Flow) -> bool {
 
 /// Server transactions held at once: at 700 B each about 350 MB. Beyond it new requests are dropped and counted.
 const MAX_SERVER_TRANSACTIONS: usize = 500_000;
-/// What a client is told to wait after a fault of ours.
-const RETRY_AFTER_S: &str = "5";

@@ -37,7 +37,7 @@ use crate::presence::notifier::Notifier;
 use crate::presence::publication::{Fresh, Publish};
 use crate::presence::subscribe::Subscribe;
 use crate::presence::subscription::{Outcome, Source};
-use crate::sip::{HeaderName, Request, StatusCode, Writer};
+use crate::sip::{HeaderName, Request, StatusCode};
 
 pub use policy::{Intervals, Policy};
 
@@ -72,11 +72,11 @@ impl Presence {
     ) {
         // RFC 3903 14.1: state is published by its owner.
         if *publisher != target {
-            return refuse(&request, &transaction, &Reject::new(StatusCode::FORBIDDEN));
+            return transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
         }
         let publish = match Publish::read(&request, &target) {
             Ok(publish) => publish,
-            Err(reject) => return refuse(&request, &transaction, &reject),
+            Err(reject) => return transaction.reject(&request, &reject),
         };
         let random = self.endpoint.random();
         let fresh = Fresh { id: PublicationId(random.bits128()), tag: EntityTag(random.bits128()) };
@@ -112,15 +112,15 @@ impl Presence {
     ) {
         let subscribe = match Subscribe::read(&request) {
             Ok(subscribe) => subscribe,
-            Err(reject) => return refuse(&request, &transaction, &reject),
+            Err(reject) => return transaction.reject(&request, &reject),
         };
         let mut seat = None;
         if subscribe.local_tag.is_none() {
             seat = self.notifier.seat(&watcher);
             if seat.is_none() {
                 let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Subscriptions")
-                    .with(HeaderName::RetryAfter, self.retry_after().to_string());
-                return refuse(&request, &transaction, &reject);
+                    .with(HeaderName::RetryAfter, transaction.retry_after());
+                return transaction.reject(&request, &reject);
             }
         }
         let watched = self.homes.read(&watcher);
@@ -205,32 +205,11 @@ impl Presence {
             tokio::task::yield_now().await;
         }
     }
-
-    /// Between 5 and 30 seconds, so that those who were refused together do not come back together.
-    fn retry_after(&self) -> u64 {
-        5 + self.endpoint.random().bits64() % 26
-    }
 }
 
 fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: Refusal) {
     match refusal {
-        Refusal::Reject(reject) => refuse(request, transaction, &reject),
-        Refusal::Fault => {
-            let after = 5 + transaction.endpoint().random().bits64() % 26;
-            let reject =
-                Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, after.to_string());
-            refuse(request, transaction, &reject);
-        }
+        Refusal::Reject(reject) => transaction.reject(request, &reject),
+        Refusal::Fault => transaction.fault(request),
     }
-}
-
-fn refuse(request: &Request, transaction: &ServerTransaction, reject: &Reject) {
-    let mut response = match reject.reason {
-        Some(reason) => Writer::respond_with_reason(request, reject.status, reason, transaction.to_tag()),
-        None => transaction.response(request, reject.status),
-    };
-    for (name, value) in &reject.headers {
-        response.header(*name, value);
-    }
-    transaction.respond(reject.status, response.finish());
 }

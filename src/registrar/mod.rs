@@ -63,8 +63,8 @@ impl Registrar {
                 Err(Refusal::Reject(reject)) => transaction.reject(&request, &reject),
                 Err(Refusal::Fault) => {
                     // 10.3 step 7: a commit that fails is 500; nothing visible has changed.
-                    let reject =
-                        Reject::new(StatusCode::SERVER_INTERNAL_ERROR).with(HeaderName::RetryAfter, "5");
+                    let reject = Reject::new(StatusCode::SERVER_INTERNAL_ERROR)
+                        .with(HeaderName::RetryAfter, transaction.retry_after());
                     transaction.reject(&request, &reject);
                 }
             },
