@@ -19,6 +19,7 @@ mod publication;
 mod registrar;
 mod registrar_order;
 mod registrar_refusals;
+mod search;
 mod storm;
 mod torture;
 mod transparency;

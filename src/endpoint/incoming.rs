@@ -30,6 +30,10 @@ impl Incoming {
     pub fn flow(&self) -> &Flow {
         &self.flow
     }
+    /// The request as it is to be read from now on (16.4). Its transaction is the one it came with.
+    pub fn reread_as(self, request: Request) -> Incoming {
+        Incoming { request, ..self }
+    }
     /// The endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint

@@ -12,7 +12,7 @@ use crate::sip::lexer::{self, Elements};
 use crate::sip::message::Entry;
 use crate::sip::via::Stamp;
 use crate::sip::writer::{Writer, push_body, push_parsed_row, push_row, push_uri, push_vias};
-use crate::sip::{HeaderName, Headers, Method, Request, Response};
+use crate::sip::{HeaderName, Headers, Limits, Message, Method, Request, Response};
 
 /// What changes in a forwarded request; `Default` changes nothing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -170,10 +170,7 @@ fn push_list_without(out: &mut Vec<u8>, headers: &Headers, name: HeaderName, mut
 pub fn response(response: &Response) -> Option<Bytes> {
     response.elements(HeaderName::Via).nth(1)?;
     let mut out = Vec::with_capacity(response.bytes().len() + 192);
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "SIP/2.0 {} ", response.status().code());
-    out.extend_from_slice(response.reason_bytes());
-    out.extend_from_slice(b"\r\n");
+    push_status_line(&mut out, response);
     push_list_without(&mut out, response, HeaderName::Via, 1);
     for entry in &response.index {
         if !matches!(entry.name, HeaderName::Via | HeaderName::ContentLength) {
@@ -182,6 +179,55 @@ pub fn response(response: &Response) -> Option<Bytes> {
     }
     push_body(&mut out, response.body());
     Some(Bytes::from(out))
+}
+
+fn push_status_line(out: &mut Vec<u8>, response: &Response) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "SIP/2.0 {} ", response.status().code());
+    out.extend_from_slice(response.reason_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The copy of a redirection with those of its Contacts that `keep` names, by position (16.7 step 4).
+pub fn with_contacts(response: &Response, keep: impl Fn(usize) -> bool) -> Option<Response> {
+    let mut out = Vec::with_capacity(response.bytes().len());
+    push_status_line(&mut out, response);
+    let mut at = 0;
+    for entry in &response.index {
+        match entry.name {
+            HeaderName::ContentLength => {}
+            HeaderName::Contact => {
+                for element in Elements::new(entry.value.of(response.bytes())) {
+                    if keep(at) {
+                        push_parsed_row(&mut out, HeaderName::Contact, element);
+                    }
+                    at += 1;
+                }
+            }
+            _ => push_entry(&mut out, response, entry),
+        }
+    }
+    push_body(&mut out, response.body());
+    reread(out).and_then(|message| match message {
+        Message::Response(response) => Some(response),
+        Message::Request(_) => None,
+    })
+}
+
+/// The request as it would be if its Request-URI were this one, and its Route these values (16.4). The stamp stays.
+pub fn retargeted(old: &Request, uri: &str, routes: &[&str]) -> Option<Request> {
+    let edits = RequestEdits { uri: Some(uri), routes, remove: &[HeaderName::Route], ..RequestEdits::default() };
+    match reread(request(old, &edits).to_vec())? {
+        Message::Request(mut request) => {
+            request.stamp = old.stamp;
+            Some(request)
+        }
+        Message::Response(_) => None,
+    }
+}
+
+fn reread(bytes: Vec<u8>) -> Option<Message> {
+    Message::parse(bytes.into(), false, &Limits::default()).ok()
 }
 
 /// Notes `received` and `rport` for the topmost Via (RFC 3261 18.2.1, RFC 3581 4): `received` if the sent-by is not

@@ -59,6 +59,7 @@ header_names! {
     RecordRoute = "Record-Route",
     RejectContact = "Reject-Contact",
     RemotePartyId = "Remote-Party-ID",
+    RequestDisposition = "Request-Disposition",
     Require = "Require",
     RetryAfter = "Retry-After",
     Route = "Route",
@@ -133,6 +134,7 @@ impl HeaderName {
             (18, b's') => H::SubscriptionState,
             (19, b'p') if at(1) == b'-' => H::PAssertedIdentity,
             (19, b'p') => H::ProxyAuthorization,
+            (19, b'r') => H::RequestDisposition,
             (20, b'p') => H::PPreferredIdentity,
             _ => return H::Other,
         };
@@ -161,6 +163,7 @@ fn compact(letter: u8) -> HeaderName {
     match letter {
         b'a' => HeaderName::AcceptContact,
         b'c' => HeaderName::ContentType,
+        b'd' => HeaderName::RequestDisposition,
         b'e' => HeaderName::ContentEncoding,
         b'f' => HeaderName::From,
         b'i' => HeaderName::CallId,
@@ -217,6 +220,7 @@ mod tests {
             ("v", HeaderName::Via),
             ("o", HeaderName::Event),
             ("U", HeaderName::AllowEvents),
+            ("D", HeaderName::RequestDisposition),
             ("x", HeaderName::Other),
         ] {
             assert_eq!(HeaderName::parse(letter.as_bytes()), name);

@@ -139,6 +139,17 @@ impl Headers {
             .transpose()
     }
 
+    /// `Max-Breadth`, clamped to 2^32-1 (RFC 5393 5.3.1).
+    ///
+    /// # Errors
+    /// It is not a positive integer.
+    pub fn max_breadth(&self) -> Result<Option<u32>, ParseError> {
+        let positive = |value| lexer::clamped_u32(value).filter(|breadth| *breadth > 0);
+        self.value(HeaderName::MaxBreadth)
+            .map(|value| positive(value).ok_or_else(|| ParseError::bad("Malformed Max-Breadth", 0)))
+            .transpose()
+    }
+
     /// `Expires`, clamped to 2^32-1; `Ok(None)` if absent, an error if malformed (20.19).
     pub fn expires(&self) -> Result<Option<u32>, ParseError> {
         self.value(HeaderName::Expires)

@@ -49,6 +49,14 @@ impl<'a> Params<'a> {
         Ok(params)
     }
 
+    /// Parameters of a header value, by themselves: `;name=value;flag`, or nothing.
+    ///
+    /// # Errors
+    /// Not of that form, too many, or a name twice.
+    pub fn of_header(text: &'a str) -> Result<Params<'a>, ParseError> {
+        Params::parse(text, Grammar::Header)
+    }
+
     /// Name and value (as written; quoted strings keep their quotes) in order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a str>)> + use<'a> {
         self.raw().map(|param| (param.name, param.value))
