@@ -50,8 +50,9 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     // One provider for all TLS, whoever asks first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Before the store is read: a phone that comes back right after a restart waits for a moment instead of being refused.
-    let sockets =
-        Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
+    let sockets = Sockets::bind(&config.listeners(), config.server.datagrams(), config.limits.connections())
+        .await
+        .map_err(Fault::Listen)?;
     let store = Store::open(&config.target()).await?;
     if let Some(dev) = &dev {
         dev.ensure_accounts(&store, clock::now()).await.map_err(Fault::Dev)?;
