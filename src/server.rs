@@ -59,7 +59,10 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     }
     let accounts = Arc::new(Accounts::default());
     store.accounts().await?.into_iter().for_each(|account| accounts.put(account));
-    let homes = Homes::new(store.clone(), clock::now);
+    let homes = match config.server.fast_path {
+        true => Homes::new(store.clone(), clock::now),
+        false => Homes::always_driven(store.clone(), clock::now),
+    };
     let now = clock::now();
     store.load_all(&mut |row| homes.install(&row.with_grace(now))).await?;
 
@@ -179,6 +182,7 @@ fn presence_policy(config: &Config) -> presence::Policy {
         notify_burst: config.presence.notify_burst,
         notify_interval: Duration::from_millis(config.presence.notify_interval_ms),
         denied: denied(config),
+        keep_documents: config.server.fast_path,
         ..presence::Policy::default()
     }
 }

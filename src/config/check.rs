@@ -25,6 +25,9 @@ pub(super) fn check(config: &mut Config) -> Vec<Found> {
 /// What is allowed but should be known.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if !config.server.fast_path {
+        warnings.push("server.fast_path is off: the server works, slowly; for finding faults".into());
+    }
     let timer_c_s = config.proxy.timer_c_s;
     if timer_c_s <= TIMER_C_FLOOR_S {
         warnings.push(format!(

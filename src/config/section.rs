@@ -11,11 +11,21 @@ use crate::sip::digest::Algorithm;
 use crate::transport::{ConnectionLimits, Datagrams};
 
 /// `[server]`
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// Threads that do the work, and sockets per UDP listener (Linux); 0: one per core. Example: `workers = 4`.
     pub workers: usize,
+    /// Take the short way where there is one? `false` has the same answers the long way: every datagram read and sent by itself, every change
+    /// of a user's state by a task, every presence document composed anew. To find out whether a fault is one of the short way.
+    /// Example: `fast_path = false`.
+    pub fast_path: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server { workers: 0, fast_path: true }
+    }
 }
 
 impl Server {
@@ -28,7 +38,7 @@ impl Server {
     }
     /// How datagrams are read.
     pub fn datagrams(&self) -> Datagrams {
-        Datagrams { sockets: self.workers() }
+        Datagrams { sockets: self.workers(), together: self.fast_path }
     }
 }
 
@@ -289,7 +299,8 @@ mod tests {
     fn there_is_one_worker_per_core_unless_told_otherwise() {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         assert_eq!(Server::default().workers(), cores);
-        assert_eq!(Server { workers: 3 }.datagrams(), Datagrams { sockets: 3 });
+        let datagrams = Server { workers: 3, fast_path: false }.datagrams();
+        assert_eq!(datagrams, Datagrams { sockets: 3, together: false });
     }
 
     #[test]

@@ -71,11 +71,13 @@ pub struct Listener {
 pub struct Datagrams {
     /// Sockets per listener, each read by a task of its own; at least one. Only Linux shares datagrams out among several: elsewhere there is one.
     pub sockets: usize,
+    /// Read and send many of them with one call of the system? Otherwise each by itself.
+    pub together: bool,
 }
 
 impl Default for Datagrams {
     fn default() -> Self {
-        Datagrams { sockets: 1 }
+        Datagrams { sockets: 1, together: true }
     }
 }
 
@@ -198,6 +200,7 @@ impl Sockets {
             table: Table::new(u64::from_ne_bytes(base), caps),
             sources: Sources::default(),
             tasks: Tasks::new(Handle::current()),
+            datagrams,
             state: Mutex::new(State::Bound),
         };
         Ok(Arc::new(Sockets { shared: Arc::new(shared), udp, tcp: Mutex::new(tcp) }))

@@ -63,7 +63,8 @@ impl Running {
             advertise: None,
         };
         let listeners = [listener(Transport::Udp), listener(Transport::Tcp)];
-        let sockets = Sockets::bind(&listeners, Datagrams { sockets: 2 }, limits).await.expect("bound");
+        let sockets =
+            Sockets::bind(&listeners, Datagrams { sockets: 2, together: true }, limits).await.expect("bound");
         let (sender, told) = mpsc::channel(10_000);
         let (stop, stopping) = watch::channel(false);
         let recorder = Recorder { told: sender, sockets: Arc::clone(&sockets) };

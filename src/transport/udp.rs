@@ -75,7 +75,7 @@ impl Reader {
     async fn run(self, receiver: Arc<dyn Receiver>, mut stop: watch::Receiver<bool>) {
         let Some(outbox) = self.listener.outboxes.get(self.at) else { return };
         let shared = &self.shared;
-        let mut pool = Pool::new();
+        let mut pool = Pool::new(shared.datagrams.together);
         loop {
             // Every branch only waits for readiness and is safe to drop.
             tokio::select! {
@@ -279,12 +279,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_burst_arrives_whole_and_in_order_and_so_do_its_answers() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
+        let ways = [
+            ("127.0.0.1:0", true, 1),
+            ("[::1]:0", true, 2),
+            ("127.0.0.1:0", false, 2),
+            ("[::1]:0", false, 1),
+        ];
+        for (address, together, sockets) in ways {
             let bind = address.parse().expect("address");
             let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
-            let sockets = Sockets::bind(&[config], Datagrams::default(), ConnectionLimits::default())
-                .await
-                .expect("bound");
+            let datagrams = Datagrams { sockets, together };
+            let sockets =
+                Sockets::bind(&[config], datagrams, ConnectionLimits::default()).await.expect("bound");
             let local = sockets.listeners()[0].local;
             let peer = UdpSocket::bind(address).await.expect("bound");
             let text = |number: usize| format!("{number:>20} {}", "x".repeat(number * 5));
