@@ -217,7 +217,7 @@ impl Dispatch {
             Ok(left) => left,
             Err(reject) => return incoming.reject(&reject),
         };
-        let Some((request, flow, transaction)) = incoming.accept() else { return };
+        let Some((request, flow, transaction)) = incoming.accept_unchallenged() else { return };
         self.proxy.in_dialog(request, flow, Some(transaction), to, Hop { max_forwards, own_routes });
     }
 

@@ -160,9 +160,10 @@ impl Proxy {
             Ok(flow) => flow,
             Err(failure) => return context.fail(number, failure),
         };
-        let request = context.request();
+        // Without it all is over: nobody waits for this branch.
+        let Some(request) = context.request() else { return };
         let via = self.via(&flow);
-        let bytes = self.copy(request, context.flow(), &flow, &via, target, hop, true);
+        let bytes = self.copy(&request, context.flow(), &flow, &via, target, hop, true);
         if *request.method() == Method::Message
             && flow.transport == Transport::Udp
             && bytes.len() > MAX_UDP_MESSAGE
@@ -171,7 +172,7 @@ impl Proxy {
             return context.fail(number, Failure::TooLarge);
         }
         let to_device = matches!(target.way, Way::Flow { .. });
-        context.launch(Branch { number, flow, via, to_device }, bytes);
+        context.launch(Branch { number, flow, via, to_device }, request.method(), bytes);
     }
 
     /// 16.6 step 8: our Via towards the next hop, with a branch of its own.

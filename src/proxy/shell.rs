@@ -1,19 +1,19 @@
 //! Performs what the context machine wants: the transaction user of a forwarded request.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
+use smallvec::{SmallVec, smallvec};
 
-use crate::endpoint::{ClientId, Endpoint, ServerTransaction, TransactionUser, UserEvent, clock};
+use crate::endpoint::{ClientId, Endpoint, ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
 use crate::model::{Flow, Reject};
 use crate::proxy::context::{Context, Failure, Output};
-use crate::sip::{HeaderName, Request, forward};
+use crate::sip::{HeaderName, Method, Request, forward};
 
 /// One request that was forwarded, until all its branches have ended.
 pub(super) struct ResponseContext {
     endpoint: Arc<Endpoint>,
-    request: Request,
     flow: Flow,
     transaction: ServerTransaction,
     inner: Mutex<Inner>,
@@ -21,10 +21,13 @@ pub(super) struct ResponseContext {
 
 struct Inner {
     machine: Context,
-    branches: Vec<Option<ClientId>>,
+    /// Until all is over. What may still come then, for 32 s, is another 2xx to an INVITE, and that needs no request.
+    request: Option<Arc<Request>>,
+    branches: SmallVec<[Option<ClientId>; 1]>,
     /// Branches that go straight to a device: if it cannot be reached any more, that is a failed flow (RFC 5626 5.3.1), not a failed server.
-    to_devices: Vec<u32>,
-    armed: Option<Instant>,
+    to_devices: SmallVec<[u32; 2]>,
+    /// When Timer C is due, and what wakes us then.
+    armed: Option<(Instant, WakeId)>,
 }
 
 /// One branch about to be sent.
@@ -46,8 +49,14 @@ impl ResponseContext {
         machine: Context,
         branches: usize,
     ) -> Arc<ResponseContext> {
-        let inner = Inner { machine, branches: vec![None; branches], to_devices: Vec::new(), armed: None };
-        Arc::new(ResponseContext { endpoint, request, flow, transaction, inner: Mutex::new(inner) })
+        let inner = Inner {
+            machine,
+            request: Some(Arc::new(request)),
+            branches: smallvec![None; branches],
+            to_devices: SmallVec::new(),
+            armed: None,
+        };
+        Arc::new(ResponseContext { endpoint, flow, transaction, inner: Mutex::new(inner) })
     }
 
     /// Lets CANCEL find this context, and arms Timer C.
@@ -56,8 +65,9 @@ impl ResponseContext {
         self.with(|_| ());
     }
 
-    pub(super) fn request(&self) -> &Request {
-        &self.request
+    /// The request, until all is over.
+    pub(super) fn request(&self) -> Option<Arc<Request>> {
+        self.lock().request.clone()
     }
 
     /// The flow the request came in on.
@@ -66,7 +76,7 @@ impl ResponseContext {
     }
 
     /// Sends one branch. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is known before it is answered.
-    pub(super) fn launch(self: &Arc<Self>, branch: Branch, bytes: Bytes) {
+    pub(super) fn launch(self: &Arc<Self>, branch: Branch, method: &Method, bytes: Bytes) {
         let Branch { number, flow, to_device, via } = branch;
         self.with(|inner| {
             if inner.machine.is_cancelled(number) {
@@ -76,7 +86,6 @@ impl ResponseContext {
             if to_device {
                 inner.to_devices.push(number);
             }
-            let method = self.request.method();
             match self.endpoint.send_written(bytes, method, &via, &flow, self.clone(), number) {
                 Ok(id) => {
                     if let Some(slot) = usize::try_from(number).ok().and_then(|n| inner.branches.get_mut(n)) {
@@ -94,18 +103,29 @@ impl ResponseContext {
 
     /// Feeds the machine and performs what it wants.
     fn with(self: &Arc<Self>, feed: impl FnOnce(&mut Inner)) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         feed(&mut inner);
         while let Some(output) = inner.machine.poll_output() {
             self.perform(&inner, output);
         }
-        if let Some(due) = inner.machine.next_timeout()
-            && inner.armed.is_none_or(|armed| due < armed)
+        if inner.machine.is_over() {
+            inner.request = None;
+            if let Some((_, wake)) = inner.armed.take() {
+                self.endpoint.forget(wake);
+            }
+        } else if let Some(due) = inner.machine.next_timeout()
+            && inner.armed.is_none_or(|(armed, _)| due < armed)
         {
-            inner.armed = Some(due);
             let user: Weak<dyn TransactionUser> = Arc::downgrade(self) as Weak<dyn TransactionUser>;
-            self.endpoint.wake(due.saturating_duration_since(clock::instant()), user, 0);
+            let wake = self.endpoint.wake(due.saturating_duration_since(clock::instant()), user, 0);
+            if let Some((_, later)) = inner.armed.replace((due, wake)) {
+                self.endpoint.forget(later);
+            }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn perform(&self, inner: &Inner, output: Output) {
@@ -120,7 +140,11 @@ impl ResponseContext {
                     self.transaction.respond(response.status(), with_rows(bytes, &challenges));
                 }
             }
-            Output::Respond(status) => self.transaction.reject(&self.request, &Reject::new(status)),
+            Output::Respond(status) => {
+                if let Some(request) = &inner.request {
+                    self.transaction.reject(request, &Reject::new(status));
+                }
+            }
             Output::Cancel { branch, completed_elsewhere } => {
                 let reason = completed_elsewhere.then_some(COMPLETED_ELSEWHERE);
                 let id =
