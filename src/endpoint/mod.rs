@@ -277,8 +277,8 @@ impl Receiver for Endpoint {
     }
 }
 
-/// Server transactions held at once, and client transactions. A finished one over datagrams costs about 500 B and lasts 32 s, so this is 250 MB and
-/// 15,600 requests a second for which every retransmission finds its answer; above that rate the oldest go earlier.
+/// Server transactions held at once, and client transactions. A finished one over datagrams lasts 32 s, so this is room for 15,600
+/// requests a second of which every retransmission finds its answer; above that rate the oldest go earlier. One is its answer and some 200 B.
 const MAX_TRANSACTIONS: usize = 500_000;
 /// Tasks that wait for something; beyond it work is shed.
 const MAX_TASKS: usize = 10_000;

@@ -102,7 +102,7 @@ impl Room {
 }
 
 #[tokio::test]
-async fn a_full_table_lets_go_of_its_oldest_finished_transactions() {
+async fn a_full_table_lets_go_of_finished_transactions_and_takes_new_ones_on() {
     let room = Room::of(3).await;
     for call in ["a", "b", "c"] {
         room.request("MESSAGE", call);

