@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, TransactionUser, UserEvent, clock};
 use crate::model::{Flow, Transport};
 use crate::sip::{Limits, Method, StatusCode};
-use crate::transport::{ConnectionLimits, ListenerConfig, Receiver, Sockets};
+use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Receiver, Sockets};
 
 /// Answers MESSAGE as one that was challenged, BYE as one that was not, and keeps the rest without an answer.
 #[derive(Default)]
@@ -62,7 +62,9 @@ impl Room {
     async fn of(transactions: usize) -> Room {
         let bind = SocketAddr::from(([127, 0, 0, 1], 0));
         let listener = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
-        let sockets = Sockets::bind(&[listener], ConnectionLimits::default()).await.expect("a port");
+        let sockets = Sockets::bind(&[listener], Datagrams::default(), ConnectionLimits::default())
+            .await
+            .expect("a port");
         let local = sockets.listeners()[0].local;
         let endpoint = Endpoint::with_room(sockets, Limits::default(), None, transactions);
         let phone = Arc::new(Phone::default());
