@@ -227,7 +227,7 @@ impl Dispatch {
             Ok(hop) => hop,
             Err(reject) => return incoming.reject(&reject),
         };
-        let Some((request, flow, transaction)) = incoming.accept() else { return };
+        let Some((request, flow, transaction)) = incoming.accept_unchallenged() else { return };
         self.proxy.in_dialog(request, flow, Some(transaction), to, hop);
     }
 

@@ -301,6 +301,11 @@ impl Context {
             .is_some_and(|branch| branch.cancelled)
     }
 
+    /// Have all branches ended and was the request answered? From here on nothing but further 2xx of ended branches can come (RFC 6026 7.2).
+    pub fn is_over(&self) -> bool {
+        self.answered && !self.branches.iter().any(Branch::is_sent)
+    }
+
     /// When to call `handle_timeout`.
     pub fn next_timeout(&self) -> Option<Instant> {
         let due = |branch: &Branch| match branch.state {
@@ -576,6 +581,19 @@ mod tests {
         assert_eq!(outputs(&mut context), ["F200", "C0"]);
         context.handle_response(0, response(487, ""), now);
         assert!(outputs(&mut context).is_empty());
+    }
+
+    #[test]
+    fn a_context_is_over_when_it_is_answered_and_its_last_branch_has_ended() {
+        let now = base();
+        let mut context = calling(2, now);
+        context.handle_response(0, response(200, ""), now);
+        assert!(!context.is_over(), "the other branch is yet to say 487");
+        context.handle_response(1, response(487, ""), now);
+        assert!(context.is_over() && context.next_timeout().is_none());
+        assert_eq!(outputs(&mut context), ["F200", "C1"]);
+        context.handle_response(0, response(200, ""), now);
+        assert_eq!(outputs(&mut context), ["F200"], "a further 2xx of the same branch");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Performs what the context machine wants: the transaction user of a forwarded request.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::endpoint::{ClientId, ServerTransaction, TransactionUser, UserEvent, clock};
+use crate::endpoint::{ClientId, ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
 use crate::model::{Aor, Flow, HomeState, Reject, Timestamp, Transport};
 use crate::proxy::address::{Address, Addresses};
 use crate::proxy::context::{Context, Failure, Output};
@@ -17,7 +17,6 @@ use crate::sip::{HeaderName, Method, Request, Response, StatusCode, forward};
 /// One request that was forwarded, until all its branches have ended.
 pub(super) struct ResponseContext {
     proxy: Arc<Proxy>,
-    request: Request,
     flow: Flow,
     transaction: ServerTransaction,
     hop: Hop,
@@ -30,8 +29,11 @@ pub(super) struct ResponseContext {
 
 struct Inner {
     machine: Context,
+    /// Until all is over. What may still come then, for 32 s, is another 2xx to an INVITE, and that needs no request.
+    request: Option<Box<Request>>,
     branches: SmallVec<[Branch; 1]>,
-    armed: Option<Instant>,
+    /// When Timer C is due, and what wakes us then.
+    armed: Option<(Instant, WakeId)>,
 }
 
 /// One target and what became of it.
@@ -63,8 +65,8 @@ impl ResponseContext {
     ) -> Arc<ResponseContext> {
         let Forwarded { request, flow, transaction, hop, second_part, user } = forwarded;
         let branches = targets.into_iter().map(Branch::new).collect();
-        let inner = Mutex::new(Inner { machine, branches, armed: None });
-        Arc::new(ResponseContext { proxy, request, flow, transaction, hop, second_part, user, inner })
+        let inner = Inner { machine, request: Some(Box::new(request)), branches, armed: None };
+        Arc::new(ResponseContext { proxy, flow, transaction, hop, second_part, user, inner: Mutex::new(inner) })
     }
 
     /// Lets CANCEL find this context, sends the first branches and arms Timer C.
@@ -75,11 +77,10 @@ impl ResponseContext {
 
     /// Devices of the user that registered while the request was pending join it (16.5).
     pub(super) fn join(self: &Arc<Self>, home: &HomeState, now: Timestamp) {
-        let targets = target::targets(home, &self.request, now, self.proxy.policy.max_forks);
-        let now = clock::instant();
         self.with(|inner| {
-            for target in targets {
-                if !inner.knows(&target) && inner.machine.handle_target(target.q, now).is_some() {
+            let Some(request) = &inner.request else { return };
+            for target in target::targets(home, request, now, self.proxy.policy.max_forks) {
+                if !inner.knows(&target) && inner.machine.handle_target(target.q, clock::instant()).is_some() {
                     inner.branches.push(Branch::new(target));
                 }
             }
@@ -89,18 +90,30 @@ impl ResponseContext {
     /// Feeds the machine and performs what it wants. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is
     /// known before it is answered.
     fn with(self: &Arc<Self>, feed: impl FnOnce(&mut Inner)) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         feed(&mut inner);
         while let Some(output) = inner.machine.poll_output() {
             self.perform(&mut inner, output);
         }
-        if let Some(due) = inner.machine.next_timeout()
-            && inner.armed.is_none_or(|armed| due < armed)
+        if inner.machine.is_over() {
+            inner.request = None;
+            inner.branches = SmallVec::new();
+            if let Some((_, wake)) = inner.armed.take() {
+                self.proxy.endpoint.forget(wake);
+            }
+        } else if let Some(due) = inner.machine.next_timeout()
+            && inner.armed.is_none_or(|(armed, _)| due < armed)
         {
-            inner.armed = Some(due);
             let user: Weak<dyn TransactionUser> = Arc::downgrade(self) as Weak<dyn TransactionUser>;
-            self.proxy.endpoint.wake(due.saturating_duration_since(clock::instant()), user, 0);
+            let wake = self.proxy.endpoint.wake(due.saturating_duration_since(clock::instant()), user, 0);
+            if let Some((_, later)) = inner.armed.replace((due, wake)) {
+                self.proxy.endpoint.forget(later);
+            }
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn perform(self: &Arc<Self>, inner: &mut Inner, output: Output) {
@@ -121,7 +134,11 @@ impl ResponseContext {
                     self.transaction.respond(response.status(), with_rows(bytes, &challenges));
                 }
             }
-            Output::Respond(status) => self.transaction.reject(&self.request, &Reject::new(status)),
+            Output::Respond(status) => {
+                if let Some(request) = &inner.request {
+                    self.transaction.reject(request, &Reject::new(status));
+                }
+            }
             Output::Cancel { branch, completed_elsewhere } => {
                 let reason = completed_elsewhere.then_some(COMPLETED_ELSEWHERE);
                 if let Some(id) = inner.branch(branch).and_then(|branch| branch.sent.as_ref()) {
@@ -133,14 +150,11 @@ impl ResponseContext {
 
     /// Sends a branch to its target, at once if the address is known, else when it has been looked up.
     fn begin(self: &Arc<Self>, inner: &mut Inner, number: u32) {
-        let Some(branch) = inner.branch(number) else { return };
+        let (Some(request), Some(branch)) = inner.parts(number) else { return };
         match &branch.target.way {
             Way::Flow { .. } => {
-                let failure = match self.proxy.flow(&branch.target.way) {
-                    Ok(flow) => self.send(branch, number, flow).err(),
-                    Err(failure) => Some(failure),
-                };
-                if let Some(failure) = failure {
+                let sent = self.proxy.flow(&branch.target.way).and_then(|flow| self.send(request, branch, number, flow));
+                if let Err(failure) = sent {
                     inner.machine.handle_failure(number, failure, clock::instant());
                 }
             }
@@ -171,13 +185,13 @@ impl ResponseContext {
 
     /// Sends a branch to the first address left that takes it (RFC 3263 4.3); `failure`: how it ends if there is none.
     fn go_on(self: &Arc<Self>, inner: &mut Inner, number: u32, mut failure: Failure) {
-        let Some(branch) = inner.branch(number) else { return };
+        let (Some(request), Some(branch)) = inner.parts(number) else { return };
         while let Some(address) = branch.addresses.next() {
             let sent = self.proxy.to_address(address.transport, address.socket).and_then(|flow| {
                 if address.may_switch && flow.transport == Transport::Udp {
-                    self.send_or_switch(branch, number, flow, address)
+                    self.send_or_switch(request, branch, number, flow, address)
                 } else {
-                    self.send(branch, number, flow)
+                    self.send(request, branch, number, flow)
                 }
             });
             match sent {
@@ -191,40 +205,48 @@ impl ResponseContext {
     /// 18.1.1: what is too large for a datagram goes over TCP, and over UDP after all if nobody listens there.
     fn send_or_switch(
         self: &Arc<Self>,
+        request: &Request,
         branch: &mut Branch,
         number: u32,
         flow: Flow,
         address: Address,
     ) -> Result<(), Failure> {
-        let bytes = self.copy(branch, &flow);
-        if bytes.1.len() <= MAX_UDP_REQUEST {
-            return self.hand_over(branch, number, flow, bytes);
+        let copy = self.copy(request, branch, &flow);
+        if copy.1.len() <= MAX_UDP_REQUEST {
+            return self.hand_over(request, branch, number, flow, copy);
         }
         branch.addresses.again(address);
         let stream = self.proxy.to_address(Transport::Tcp, address.socket)?;
-        self.send(branch, number, stream)
+        self.send(request, branch, number, stream)
     }
 
-    fn send(self: &Arc<Self>, branch: &mut Branch, number: u32, flow: Flow) -> Result<(), Failure> {
-        let copy = self.copy(branch, &flow);
-        self.hand_over(branch, number, flow, copy)
+    fn send(
+        self: &Arc<Self>,
+        request: &Request,
+        branch: &mut Branch,
+        number: u32,
+        flow: Flow,
+    ) -> Result<(), Failure> {
+        let copy = self.copy(request, branch, &flow);
+        self.hand_over(request, branch, number, flow, copy)
     }
 
     /// The copy for a next hop, with the Via on top of it (16.6 step 8).
-    fn copy(&self, branch: &Branch, to: &Flow) -> (String, Bytes) {
+    fn copy(&self, request: &Request, branch: &Branch, to: &Flow) -> (String, Bytes) {
         let via = self.proxy.via(to, &self.second_part);
-        let bytes = self.proxy.copy(&self.request, &self.flow, to, &via, &branch.target, self.hop, branch.breadth);
+        let bytes = self.proxy.copy(request, &self.flow, to, &via, &branch.target, self.hop, branch.breadth);
         (via, bytes)
     }
 
     fn hand_over(
         self: &Arc<Self>,
+        request: &Request,
         branch: &mut Branch,
         number: u32,
         flow: Flow,
         (via, bytes): (String, Bytes),
     ) -> Result<(), Failure> {
-        let method = self.request.method();
+        let method = request.method();
         let is_datagram = flow.transport == Transport::Udp;
         if *method == Method::Message && is_datagram && bytes.len() > MAX_UDP_REQUEST {
             // RFC 3428 8: a large MESSAGE needs congestion control; the device has only registered a datagram address.
@@ -258,7 +280,8 @@ impl ResponseContext {
             return;
         }
         if status.code() / 100 == 3
-            && let Some((targets, kept)) = self.proxy.redirection(&self.request, &response)
+            && let Some(request) = &inner.request
+            && let Some((targets, kept)) = self.proxy.redirection(request, &response)
         {
             let targets: Vec<_> = targets.into_iter().filter(|target| !inner.knows(target)).collect();
             let q = targets.iter().map(|target| target.q);
@@ -272,6 +295,11 @@ impl ResponseContext {
 impl Inner {
     fn branch(&mut self, number: u32) -> Option<&mut Branch> {
         self.branches.get_mut(usize::try_from(number).ok()?)
+    }
+
+    fn parts(&mut self, number: u32) -> (Option<&Request>, Option<&mut Branch>) {
+        let branch = usize::try_from(number).ok().and_then(|at| self.branches.get_mut(at));
+        (self.request.as_deref(), branch)
     }
 
     fn knows(&self, target: &Target) -> bool {
