@@ -134,7 +134,8 @@ fn with_a_breadth_of_one_phones_are_tried_one_after_the_other_rfc5393_5_3_3_1(da
     let invite = alice.invite_request("bob").header("Max-Breadth", "1");
     let invite = alice.start(invite);
     let begun = |phone: &mut Phone| phone.await_within(SOON, |message| message.is_request("INVITE"));
-    let (first, arrived) = (0..).zip(&mut phones).find_map(|(at, phone)| Some((at, begun(phone)?))).expect("one rings");
+    let (first, arrived) =
+        (0..).zip(&mut phones).find_map(|(at, phone)| Some((at, begun(phone)?))).expect("one rings");
     assert_eq!(breadth(&arrived), 1);
     let second: usize = 1 - first;
     phones[second].expect_nothing_more();
@@ -314,7 +315,12 @@ fn a_mirror_with_ten_contacts_gains_nothing_a21(database: Database) {
         assert_eq!(refused.status(), Some(482), "{refused}");
     }
     // Ten came; nothing that was sent back has made another one.
-    assert!(mirror.await_within(SHORTLY, |message| message.is_request("INVITE") && !arrived.iter().any(|known| known.branch() == message.branch())).is_none());
+    assert!(
+        mirror
+            .await_within(SHORTLY, |message| message.is_request("INVITE")
+                && !arrived.iter().any(|known| known.branch() == message.branch()))
+            .is_none()
+    );
 }
 
 fn a_caller_chooses_among_the_phones_rfc3841_7_2(database: Database) {

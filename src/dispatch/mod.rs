@@ -147,7 +147,16 @@ impl Dispatch {
                 let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
                 let proxy = self.proxy.clone();
                 let moved = move |aor: &Aor| proxy.registered(aor, now);
-                self.registrar.register(request, flow, transaction, identity.aor(), target, now, is_ours, moved);
+                self.registrar.register(
+                    request,
+                    flow,
+                    transaction,
+                    identity.aor(),
+                    target,
+                    now,
+                    is_ours,
+                    moved,
+                );
             }
             None => transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND)),
         }

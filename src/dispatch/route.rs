@@ -145,8 +145,9 @@ pub fn effective(request: &Request, own: &Own<'_>, marks: &Marks, flow: &Flow) -
     let (last, before) = routes.split_last()?;
     let last = NameAddr::parse(last.as_bytes()).ok()?;
     // Our own value stays on top: it names the dialog.
-    let own_value = format!("<{};lr>", uri.as_str());
-    let routes: Vec<_> = std::iter::once(own_value.as_str()).chain(before.iter().map(AsRef::as_ref)).collect();
+    let own_value = format!("<{}>", uri.as_str());
+    let routes: Vec<_> =
+        std::iter::once(own_value.as_str()).chain(before.iter().map(AsRef::as_ref)).collect();
     forward::retargeted(request, last.uri.as_str(), &routes)
 }
 
@@ -160,7 +161,8 @@ fn without_maddr(
     let transport = uri.params.get("transport");
     let came_so = transport.map_or(Some(Transport::Udp), Transport::parse) == Some(flow.transport)
         && uri.host_port.port.unwrap_or(5060) == flow.local.port();
-    let named = Uri::parse(format!("sip:{maddr}:{}", flow.local.port()).as_bytes()).is_ok_and(|uri| own.is_ours(&uri));
+    let named = Uri::parse(format!("sip:{maddr}:{}", flow.local.port()).as_bytes())
+        .is_ok_and(|uri| own.is_ours(&uri));
     if !came_so || !named {
         return None;
     }
@@ -205,7 +207,8 @@ fn read_mark(request: &Request, marks: &Marks, user: &str, to_tag: &str) -> Opti
 pub fn hop(request: &Request, own_routes: usize) -> Result<Hop, Reject> {
     let max_forwards = next_max_forwards(request)?;
     // RFC 5393 5.3.3: what is missing or too large becomes 60.
-    let breadth = request.max_breadth().map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?;
+    let breadth =
+        request.max_breadth().map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?;
     Ok(Hop { max_forwards, own_routes, breadth: breadth.unwrap_or(MAX_BREADTH).min(MAX_BREADTH) })
 }
 

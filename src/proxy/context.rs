@@ -782,7 +782,7 @@ mod tests {
         let now = base();
         let mut context = calling(1, now);
         assert_eq!(context.handle_target(1_000, now), Some(1));
-        assert_eq!(outputs(&mut context), ["S1/10"]);
+        assert_eq!(outputs(&mut context), ["S1/1"], "others may join as well");
         context.handle_response(1, response(200, ""), now);
         assert_eq!(outputs(&mut context), ["F200", "C0"]);
         assert_eq!(context.handle_target(1_000, now), None, "answered");

@@ -108,7 +108,8 @@ mod tests {
     #[test]
     fn branches_of_others_say_nothing() {
         let loops = Loops::default();
-        let vias = ["z9hG4bK", "z9hG4bK-0123456789abcdef", "-", "é-0123456789abcdef", "z9hG4bK-x123456789abcdef"];
+        let vias =
+            ["z9hG4bK", "z9hG4bK-0123456789abcdef", "-", "é-0123456789abcdef", "z9hG4bK-x123456789abcdef"];
         assert!(!loops.is_loop(&request("INVITE", "sip:bob@example.org", &vias, "")));
         let other = branch(&Loops::default(), &request("INVITE", "sip:bob@example.org", &["z9hG4bK1"], ""));
         assert!(!loops.is_loop(&request("INVITE", "sip:bob@example.org", &[&other], "")));

@@ -232,7 +232,8 @@ impl Proxy {
         };
         let found = resolver.resolve(&uri.host_port, transport, self.endpoint.random().bits64()).await;
         let sockets = self.endpoint.sockets();
-        let found = found.into_iter().filter(|(_, address)| sockets.may_contact(*address, &self.policy.denied));
+        let found =
+            found.into_iter().filter(|(_, address)| sockets.may_contact(*address, &self.policy.denied));
         Addresses::new(found)
     }
 
@@ -262,7 +263,8 @@ impl Proxy {
             return None;
         }
         let left = users.iter().any(Option::is_none);
-        let kept = left.then(|| forward::with_contacts(response, |at| users.get(at).is_some_and(Option::is_none)));
+        let kept =
+            left.then(|| forward::with_contacts(response, |at| users.get(at).is_some_and(Option::is_none)));
         Some((targets, kept.flatten()))
     }
 
@@ -278,11 +280,8 @@ impl Proxy {
         hop: Hop,
         breadth: u32,
     ) -> Bytes {
-        let record_routes = if forms_dialog(request) {
-            self.record_routes(request, from, to)
-        } else {
-            SmallVec::new()
-        };
+        let record_routes =
+            if forms_dialog(request) { self.record_routes(request, from, to) } else { SmallVec::new() };
         let record_routes: SmallVec<[&str; 2]> = record_routes.iter().map(String::as_str).collect();
         let mut uri = target.uri.as_str();
         let swapped = if target.routes.is_empty() { String::new() } else { format!("<{uri}>") };

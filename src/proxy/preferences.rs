@@ -41,7 +41,8 @@ impl Disposition {
 ///
 /// - `bindings`: highest `q` first. Empty afterwards if explicit preferences leave nobody: that is 480 (7.2.4).
 pub fn prefer(bindings: &mut SmallVec<[&Binding; 8]>, request: &Request) {
-    let asked = [HeaderName::AcceptContact, HeaderName::RejectContact].map(|name| request.value(name).is_some());
+    let asked =
+        [HeaderName::AcceptContact, HeaderName::RejectContact].map(|name| request.value(name).is_some());
     if asked == [false, false] {
         return prefer_capable(bindings, request);
     }
@@ -99,7 +100,9 @@ fn score(binding: &Binding, reject: &[Predicate<'_>], accept: &[Predicate<'_>]) 
         // 7.2.3: immune.
         return Some(1_000);
     }
-    let of = |tag: &str| contact.iter().find(|(name, _)| name.eq_ignore_ascii_case(tag)).map(|(_, values)| *values);
+    let of = |tag: &str| {
+        contact.iter().find(|(name, _)| name.eq_ignore_ascii_case(tag)).map(|(_, values)| *values)
+    };
     let unwanted = |predicate: &Predicate<'_>| {
         predicate.terms.iter().all(|(tag, wanted)| of(tag).is_some_and(|values| intersect(values, wanted)))
     };
@@ -108,7 +111,8 @@ fn score(binding: &Binding, reject: &[Predicate<'_>], accept: &[Predicate<'_>]) 
     }
     let (mut sum, mut matching) = (0, 0);
     for predicate in accept {
-        if !predicate.terms.iter().all(|(tag, wanted)| of(tag).is_none_or(|values| intersect(values, wanted))) {
+        if !predicate.terms.iter().all(|(tag, wanted)| of(tag).is_none_or(|values| intersect(values, wanted)))
+        {
             if predicate.require {
                 return None;
             }
@@ -186,7 +190,9 @@ impl<'a> Value<'a> {
         let alike = match (&self.kind, &other.kind) {
             (Kind::Token(one), Kind::Token(two)) => one.eq_ignore_ascii_case(two),
             (Kind::Text(one), Kind::Text(two)) => one == two,
-            (Kind::Range(from, to), Kind::Range(other_from, other_to)) => from <= other_to && other_from <= to,
+            (Kind::Range(from, to), Kind::Range(other_from, other_to)) => {
+                from <= other_to && other_from <= to
+            }
             _ => false,
         };
         match (self.negated, other.negated) {
@@ -347,7 +353,8 @@ mod tests {
     #[test]
     fn what_a_request_asks_of_the_proxy_rfc3841_9_1() {
         let asked = request("INVITE", "d: proxy, No-Fork, sequential, no-cancel, no-recurse, queue\r\n");
-        let expected = Disposition { no_fork: true, sequential: Some(true), no_cancel: true, no_recurse: true };
+        let expected =
+            Disposition { no_fork: true, sequential: Some(true), no_cancel: true, no_recurse: true };
         assert_eq!(Disposition::of(&asked), expected);
         assert_eq!(Disposition::of(&request("INVITE", "")), Disposition::default());
     }

@@ -31,7 +31,10 @@ impl Ringing {
     }
 
     pub(super) fn of(&self, user: &Aor) -> Vec<Arc<ResponseContext>> {
-        self.shard(user).get(user).map(|all| all.iter().filter_map(Weak::upgrade).collect()).unwrap_or_default()
+        self.shard(user)
+            .get(user)
+            .map(|all| all.iter().filter_map(Weak::upgrade).collect())
+            .unwrap_or_default()
     }
 
     fn shard(&self, user: &Aor) -> MutexGuard<'_, HashMap<Aor, Vec<Weak<ResponseContext>>>> {

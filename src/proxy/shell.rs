@@ -66,7 +66,15 @@ impl ResponseContext {
         let Forwarded { request, flow, transaction, hop, second_part, user } = forwarded;
         let branches = targets.into_iter().map(Branch::new).collect();
         let inner = Inner { machine, request: Some(Box::new(request)), branches, armed: None };
-        Arc::new(ResponseContext { proxy, flow, transaction, hop, second_part, user, inner: Mutex::new(inner) })
+        Arc::new(ResponseContext {
+            proxy,
+            flow,
+            transaction,
+            hop,
+            second_part,
+            user,
+            inner: Mutex::new(inner),
+        })
     }
 
     /// Lets CANCEL find this context, sends the first branches and arms Timer C.
@@ -80,7 +88,8 @@ impl ResponseContext {
         self.with(|inner| {
             let Some(request) = &inner.request else { return };
             for target in target::targets(home, request, now, self.proxy.policy.max_forks) {
-                if !inner.knows(&target) && inner.machine.handle_target(target.q, clock::instant()).is_some() {
+                if !inner.knows(&target) && inner.machine.handle_target(target.q, clock::instant()).is_some()
+                {
                     inner.branches.push(Branch::new(target));
                 }
             }
@@ -153,7 +162,10 @@ impl ResponseContext {
         let (Some(request), Some(branch)) = inner.parts(number) else { return };
         match &branch.target.way {
             Way::Flow { .. } => {
-                let sent = self.proxy.flow(&branch.target.way).and_then(|flow| self.send(request, branch, number, flow));
+                let sent = self
+                    .proxy
+                    .flow(&branch.target.way)
+                    .and_then(|flow| self.send(request, branch, number, flow));
                 if let Err(failure) = sent {
                     inner.machine.handle_failure(number, failure, clock::instant());
                 }
@@ -171,7 +183,11 @@ impl ResponseContext {
                         branch.addresses = found;
                         if inner.machine.is_cancelled(number) {
                             // The caller gave up while the address was looked up.
-                            return inner.machine.handle_failure(number, Failure::Cancelled, clock::instant());
+                            return inner.machine.handle_failure(
+                                number,
+                                Failure::Cancelled,
+                                clock::instant(),
+                            );
                         }
                         context.go_on(inner, number, Failure::Transport);
                     });

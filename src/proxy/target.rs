@@ -60,7 +60,9 @@ pub fn is_among<'a>(target: &Target, mut known: impl Iterator<Item = &'a Target>
     let uri = Uri::parse(target.uri.as_bytes()).ok();
     known.any(|other| {
         other.uri == target.uri
-            || uri.as_ref().is_some_and(|uri| Uri::parse(other.uri.as_bytes()).is_ok_and(|other| uri.equals(&other)))
+            || uri
+                .as_ref()
+                .is_some_and(|uri| Uri::parse(other.uri.as_bytes()).is_ok_and(|other| uri.equals(&other)))
     })
 }
 

@@ -216,7 +216,8 @@ pub fn with_contacts(response: &Response, keep: impl Fn(usize) -> bool) -> Optio
 
 /// The request as it would be if its Request-URI were this one, and its Route these values (16.4). The stamp stays.
 pub fn retargeted(old: &Request, uri: &str, routes: &[&str]) -> Option<Request> {
-    let edits = RequestEdits { uri: Some(uri), routes, remove: &[HeaderName::Route], ..RequestEdits::default() };
+    let edits =
+        RequestEdits { uri: Some(uri), routes, remove: &[HeaderName::Route], ..RequestEdits::default() };
     match reread(request(old, &edits).to_vec())? {
         Message::Request(mut request) => {
             request.stamp = old.stamp;
