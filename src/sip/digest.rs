@@ -4,7 +4,7 @@ use aws_lc_rs::digest::{Context, SHA256};
 use md5::{Digest, Md5};
 
 use crate::sip::lexer;
-use crate::sip::params::{Grammar, unquoted};
+use crate::sip::params::Grammar;
 use crate::sip::{Params, ParseError};
 
 /// Hash algorithms offered, strongest first.
@@ -108,11 +108,10 @@ impl<'a> Credentials<'a> {
             .map_err(|e| ParseError::bad("Malformed credentials", e.valid_up_to()))?;
         // One pass: each look-up by name would read all of them again.
         let mut values = [None; NAMES.len()];
-        let params = Params::parse_noting(text, Grammar::Credentials, |name, value| {
-            let is = |known: &&str| known.len() == name.len() && known.eq_ignore_ascii_case(name);
-            let known = NAMES.iter().position(|known| is(known));
+        let params = Params::parse_noting(text, Grammar::Credentials, |param| {
+            let known = NAMES.iter().position(|known| known.eq_ignore_ascii_case(param.name));
             if let Some(slot) = known.and_then(|at| values.get_mut(at)) {
-                *slot = Some(value);
+                *slot = Some(param.unquoted());
             }
         })?;
         let [username, username_star, realm, nonce, uri, response, algorithm, cnonce, qop, nc_text] = values;
@@ -165,10 +164,7 @@ pub(super) fn mentions_realm(value: &[u8], realm: &str) -> bool {
         return false;
     };
     let params = Params { text, grammar: Grammar::Credentials };
-    params.raw().any(|param| {
-        let value = param.value.unwrap_or_default();
-        param.name.eq_ignore_ascii_case("realm") && unquoted(value) == realm
-    })
+    params.raw().any(|param| param.name.eq_ignore_ascii_case("realm") && param.unquoted() == realm)
 }
 
 /// The expected `response` (RFC 7616 3.4.1) for `qop=auth`, or without qop (RFC 2617 3.2.2.1).

@@ -189,7 +189,8 @@ fn trim_start(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-fn trim_end(mut bytes: &[u8]) -> &[u8] {
+/// Without trailing SP, HTAB, CR and LF.
+pub(super) fn trim_end(mut bytes: &[u8]) -> &[u8] {
     while let [rest @ .., last] = bytes
         && is_lws(*last)
     {

@@ -95,9 +95,9 @@ fn bare(text: &str) -> Result<NameAddr<'_>, ParseError> {
 /// The tag is asked for of nearly every address.
 fn params_and_tag(text: &str) -> Result<(Params<'_>, Option<&str>), ParseError> {
     let mut tag = None;
-    let params = Params::parse_noting(text, Grammar::Header, |name, value| {
-        if name.eq_ignore_ascii_case("tag") {
-            tag = Some(value);
+    let params = Params::parse_noting(text, Grammar::Header, |param| {
+        if param.name.eq_ignore_ascii_case("tag") {
+            tag = Some(param.unquoted());
         }
     })?;
     Ok((params, tag))

@@ -28,15 +28,14 @@ pub(super) enum Grammar {
 impl<'a> Params<'a> {
     /// Checks the whole text once: syntax, number, no name twice (RFC 3261 7.3.1).
     pub(super) fn parse(text: &'a str, grammar: Grammar) -> Result<Params<'a>, ParseError> {
-        Params::parse_noting(text, grammar, |_, _| ())
+        Params::parse_noting(text, grammar, |_| ())
     }
 
-    /// The same, and tells each parameter with its value as [`Params::get`] gives it, so that nobody reads the text again for those
-    /// that are always asked for.
+    /// The same, and tells each parameter, so that nobody reads the text again for those that are always asked for.
     pub(super) fn parse_noting(
         text: &'a str,
         grammar: Grammar,
-        mut note: impl FnMut(&'a str, &'a str),
+        mut note: impl FnMut(Param<'a>),
     ) -> Result<Params<'a>, ParseError> {
         let params = Params { text, grammar };
         if text.is_empty() {
@@ -55,7 +54,7 @@ impl<'a> Params<'a> {
                 return Err(ParseError::bad("Duplicate parameter", cursor.at));
             }
             seen.push(hash);
-            note(param.name, unquoted(param.value.unwrap_or_default()));
+            note(param);
         }
         Ok(params)
     }
@@ -68,7 +67,7 @@ impl<'a> Params<'a> {
     /// The value of a parameter; `Some("")` for a flag; name in any case; surrounding quotes are taken off.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         let found = self.raw().find(|param| same_name(param.name, name, self.grammar))?;
-        Some(unquoted(found.value.unwrap_or_default()))
+        Some(found.unquoted())
     }
 
     /// Is it there, with or without value?
@@ -99,6 +98,14 @@ pub(super) struct Param<'a> {
     pub(super) value: Option<&'a str>,
     /// From the separator to the end of the value.
     pub(super) whole: &'a str,
+}
+
+impl<'a> Param<'a> {
+    /// The value as [`Params::get`] gives it.
+    pub(super) fn unquoted(&self) -> &'a str {
+        let value = self.value.unwrap_or_default();
+        value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
+    }
 }
 
 struct Cursor<'a> {
@@ -204,11 +211,6 @@ impl<'a> Cursor<'a> {
 const HEADER: u8 = Grammar::Header as u8;
 const URI: u8 = Grammar::Uri as u8;
 const CREDENTIALS: u8 = Grammar::Credentials as u8;
-
-/// A quoted string without its quotes.
-pub(super) fn unquoted(value: &str) -> &str {
-    value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
-}
 
 /// Names compare in any case; in URIs an escape is the character it stands for (RFC 3261 19.1.4).
 fn same_name(left: &str, right: &str, grammar: Grammar) -> bool {

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::sip::host::{Host, port_number};
 use crate::sip::lexer;
-use crate::sip::params::Grammar;
+use crate::sip::params::{Grammar, Param};
 use crate::sip::writer::{push_address, push_number};
 use crate::sip::{HostPort, Params, ParseError};
 
@@ -19,8 +19,8 @@ pub struct Via<'a> {
     pub params: Params<'a>,
     pub(super) text: &'a str,
     branch: Option<&'a str>,
-    received: Option<&'a str>,
-    rport: Option<&'a str>,
+    received: Option<Param<'a>>,
+    rport: Option<Param<'a>>,
 }
 
 impl<'a> Via<'a> {
@@ -44,12 +44,12 @@ impl<'a> Via<'a> {
         let (sent_by, params) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let sent_by = host_port(sent_by).ok_or_else(|| bad(rest))?;
         let (mut branch, mut received, mut rport) = (None, None, None);
-        let params = Params::parse_noting(params, Grammar::Header, |name, value| {
-            let is = |known: &str| name.eq_ignore_ascii_case(known);
-            match name.len() {
-                6 if is("branch") => branch = Some(value),
-                8 if is("received") => received = Some(value),
-                5 if is("rport") => rport = Some(value),
+        let params = Params::parse_noting(params, Grammar::Header, |param| {
+            let is = |known: &str| param.name.eq_ignore_ascii_case(known);
+            match param.name.len() {
+                6 if is("branch") => branch = Some(param.unquoted()),
+                8 if is("received") => received = Some(param),
+                5 if is("rport") => rport = Some(param),
                 _ => {}
             }
         })?;
@@ -76,13 +76,13 @@ impl<'a> Via<'a> {
 
     /// `received`, with or without brackets.
     pub fn received(&self) -> Option<IpAddr> {
-        let text = self.received?;
+        let text = self.received?.unquoted();
         text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
     }
 
     /// `rport`: `None` absent, `Some(None)` without value, `Some(Some(port))`.
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.rport.map(port_number)
+        self.rport.map(|param| port_number(param.unquoted()))
     }
 }
 
@@ -94,6 +94,9 @@ pub(super) struct Stamp {
     rport: bool,
     /// See [`response_port`].
     pub(super) response_port: Option<u16>,
+    /// Where in the element its parameters begin, and where those two stand that are written anew, in order: it is not read again for that.
+    params: u32,
+    anew: [(u32, u32); 2],
 }
 
 impl Stamp {
@@ -105,21 +108,38 @@ impl Stamp {
             let sent_by = via.sent_by.host.ip().map(|ip| ip.to_canonical());
             rport || via.received.is_some() || sent_by != Some(source.ip().to_canonical())
         });
-        Stamp { source, received, rport, response_port: via.and_then(response_port) }
+        let response_port = via.and_then(response_port);
+        let mut stamp = Stamp { source, received, rport, response_port, params: 0, anew: [(0, 0); 2] };
+        if let Some(via) = via {
+            let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+            let head = via.text.len() - via.params.as_str().len();
+            let place = |param: Option<Param<'_>>| {
+                let whole = param.map_or("", |param| param.whole);
+                let from = (whole.as_ptr() as usize).saturating_sub(via.text.as_ptr() as usize);
+                if whole.is_empty() {
+                    (narrow(head), narrow(head))
+                } else {
+                    (narrow(from), narrow(from + whole.len()))
+                }
+            };
+            stamp.params = narrow(head);
+            stamp.anew = [place(via.received), place(via.rport)];
+            stamp.anew.sort_unstable();
+        }
+        stamp
     }
 
-    /// Writes the element with the stamp in it; an element that cannot be read is written as it came.
+    /// Writes the element that it was made of with the stamp in it; one that could not be read is written as it came.
     pub(super) fn write(&self, element: &[u8], out: &mut Vec<u8>) {
-        let via = match Via::parse(element) {
-            Ok(via) if self.received || self.rport => via,
-            Ok(_) | Err(_) => return out.extend_from_slice(element),
-        };
-        let head = via.text.len() - via.params.as_str().len();
-        out.extend_from_slice(via.text.get(..head).unwrap_or_default().trim_end_matches(BLANK).as_bytes());
-        for param in via.params.raw() {
-            if !param.name.eq_ignore_ascii_case("received") && !param.name.eq_ignore_ascii_case("rport") {
-                out.extend_from_slice(param.whole.as_bytes());
-            }
+        if !self.received && !self.rport {
+            return out.extend_from_slice(element);
+        }
+        let [first, second] = self.anew;
+        for (from, to) in
+            [(0, self.params), (self.params, first.0), (first.1, second.0), (second.1, u32::MAX)]
+        {
+            let to = element.len().min(to as usize);
+            out.extend_from_slice(lexer::trim_end(element.get(from as usize..to).unwrap_or_default()));
         }
         out.extend_from_slice(b";received=");
         push_address(out, self.source.ip().to_canonical());
