@@ -141,7 +141,10 @@ impl Dispatch {
         else {
             return;
         };
-        let target = request.to().ok().and_then(|to| own.aor(&to.uri));
+        let target = request.to().ok().and_then(|to| match own.means(&to.uri, identity.aor()) {
+            true => Some(identity.aor().clone()),
+            false => own.aor(&to.uri),
+        });
         match target {
             Some(target) => {
                 let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
@@ -283,7 +286,7 @@ impl Dispatch {
                     return None;
                 }
                 self.endpoint.sockets().authenticated(&flow);
-                if !digest::may_use_from(identity.aor(), &request, |uri| own.aor(uri)) {
+                if !digest::may_use_from(&request, |uri| own.means(uri, identity.aor())) {
                     // `A18`: the credentials are somebody else's.
                     transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
                     return None;
@@ -327,7 +330,9 @@ impl Dispatch {
     }
 
     fn is_domain(&self, host: &str) -> bool {
-        self.policy.domain.eq_ignore_ascii_case(host)
+        // Most write it as it is configured, which is quick to see.
+        self.policy.domain == host
+            || self.policy.domain.eq_ignore_ascii_case(host)
             || self.policy.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(host))
     }
 }

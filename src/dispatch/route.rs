@@ -49,6 +49,11 @@ impl Own<'_> {
         }
     }
 
+    /// Does a URI of ours mean this address of record?
+    pub fn means(&self, uri: &Uri<'_>, aor: &Aor) -> bool {
+        self.is_ours(uri) && uri.user_decoded().is_some_and(|user| aor.is(&user, self.domain))
+    }
+
     /// The address of record that a URI of ours means: every name and address of ours is the domain (10.3 step 5).
     pub fn aor(&self, uri: &Uri<'_>) -> Option<Aor> {
         if !self.is_ours(uri) {

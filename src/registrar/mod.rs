@@ -101,15 +101,9 @@ fn accepted(
     let mut writer = transaction.response(request, StatusCode::OK);
     for binding in home.live_bindings(now) {
         let expires = binding.expires_at.secs_from(now);
-        let (contact, params) = (&binding.contact, &binding.params);
         match binding.q {
-            1_000 => {
-                writer.header_fmt(HeaderName::Contact, format_args!("<{contact}>{params};expires={expires}"))
-            }
-            q => writer.header_fmt(
-                HeaderName::Contact,
-                format_args!("<{contact}>{params};q=0.{q:03};expires={expires}"),
-            ),
+            1_000 => writer.contact(&binding.contact, &[&binding.params], expires),
+            q => writer.contact(&binding.contact, &[&binding.params, &format!(";q=0.{q:03}")], expires),
         };
     }
     // RFC 3327 5.3: the Path as stored, for a client that understands it.

@@ -11,7 +11,7 @@ use crate::sip::digest;
 use crate::sip::lexer::{self, Elements};
 use crate::sip::message::Entry;
 use crate::sip::via::Stamp;
-use crate::sip::writer::{Writer, push_body, push_parsed_row, push_row, push_uri, push_vias};
+use crate::sip::writer::{Writer, push_body, push_number, push_parsed_row, push_row, push_uri, push_vias};
 use crate::sip::{HeaderName, Headers, Limits, Message, Method, Request, Response};
 
 /// What changes in a forwarded request; `Default` changes nothing.
@@ -91,12 +91,11 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
         copy(HeaderName::MaxBreadth);
     }
     copy(HeaderName::ProxyAuthorization);
-    // Writing to a vector cannot fail.
     if let Some(hops) = edits.max_forwards {
-        let _ = write!(out, "Max-Forwards: {hops}\r\n");
+        push_row_of_number(&mut out, HeaderName::MaxForwards, hops.into());
     }
     if let Some(breadth) = edits.max_breadth {
-        let _ = write!(out, "Max-Breadth: {breadth}\r\n");
+        push_row_of_number(&mut out, HeaderName::MaxBreadth, breadth.into());
     }
     for (name, value) in edits.add {
         push_row(&mut out, *name, value.as_bytes());
@@ -151,6 +150,13 @@ fn push_entry(out: &mut Vec<u8>, headers: &Headers, entry: &Entry) {
     out.extend_from_slice(b"\r\n");
 }
 
+fn push_row_of_number(out: &mut Vec<u8>, name: HeaderName, number: u64) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    push_number(out, number);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The rows of a list without its first elements.
 fn push_list_without(out: &mut Vec<u8>, headers: &Headers, name: HeaderName, mut drop: usize) {
     for value in headers.values(name) {
@@ -182,8 +188,9 @@ pub fn response(response: &Response) -> Option<Bytes> {
 }
 
 fn push_status_line(out: &mut Vec<u8>, response: &Response) {
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "SIP/2.0 {} ", response.status().code());
+    out.extend_from_slice(b"SIP/2.0 ");
+    push_number(out, response.status().code().into());
+    out.push(b' ');
     out.extend_from_slice(response.reason_bytes());
     out.extend_from_slice(b"\r\n");
 }

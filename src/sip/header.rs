@@ -138,7 +138,9 @@ impl HeaderName {
             (20, b'p') => H::PPreferredIdentity,
             _ => return H::Other,
         };
-        if candidate.as_str().as_bytes().eq_ignore_ascii_case(name) { candidate } else { H::Other }
+        // Most are written as in the RFC, which is quick to see.
+        let text = candidate.as_str().as_bytes();
+        if text == name || text.eq_ignore_ascii_case(name) { candidate } else { H::Other }
     }
 
     /// Authorization and its kin: rows hold commas of their own and are never split or merged (RFC 3261 7.3.1).

@@ -107,11 +107,11 @@ impl Headers {
     /// `Call-ID`.
     pub fn call_id(&self) -> Result<&str, ParseError> {
         let value = self.value(HeaderName::CallId).ok_or_else(|| ParseError::bad("Missing Call-ID", 0))?;
-        let (word, host) = match value.iter().position(|&b| b == b'@') {
+        let (word, host) = match lexer::find(value, b'@') {
             Some(at) => (value.get(..at).unwrap_or_default(), value.get(at + 1..)),
             None => (value, None),
         };
-        let is_word = |part: &[u8]| !part.is_empty() && part.iter().all(|&b| lexer::is(b, lexer::WORD));
+        let is_word = |part: &[u8]| !part.is_empty() && lexer::run(part, lexer::WORD) == part.len();
         match std::str::from_utf8(value) {
             Ok(text) if is_word(word) && host.is_none_or(is_word) => Ok(text),
             _ => Err(ParseError::bad("Malformed Call-ID", 0)),
