@@ -106,7 +106,7 @@ impl Phones {
         // 12.1.2: the caller's route set has the order turned round.
         route.reverse();
         let wire = &mut self.wire;
-        if answered && !route.first().is_some_and(|first| find(first, wire.server.as_bytes()).is_some()) {
+        if answered && route.first().is_none_or(|first| find(first, wire.server.as_bytes()).is_none()) {
             // Without the server's Record-Route the call is none, and is lost.
             return true;
         }

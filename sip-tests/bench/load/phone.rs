@@ -225,7 +225,14 @@ pub const COOKIE: &str = "z9hG4bK";
 
 /// The position after a pattern.
 pub fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
-    text.windows(pattern.len()).position(|window| window == pattern).map(|at| at + pattern.len())
+    let (first, rest) = pattern.split_first()?;
+    let mut at = 0;
+    loop {
+        at += text.get(at..)?.iter().position(|byte| byte == first)? + 1;
+        if text[at..].starts_with(rest) {
+            return Some(at + rest.len());
+        }
+    }
 }
 
 const CNONCE: &str = "0a4f113b";
