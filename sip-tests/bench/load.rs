@@ -5,6 +5,8 @@
 #![allow(clippy::disallowed_methods, reason = "a load tool reads the clock")]
 #![allow(clippy::print_stdout, reason = "its table is its product")]
 
+#[path = "load/call.rs"]
+mod call;
 #[path = "load/cores.rs"]
 mod cores;
 #[path = "load/database.rs"]
@@ -50,7 +52,7 @@ struct Arguments {
     /// Measures the installed Kamailio in turns with the others: bindings in memory, or with `--database postgres` written through.
     #[arg(long)]
     kamailio: bool,
-    /// Processes of Kamailio that read datagrams.
+    /// Processes of Kamailio that read datagrams, or connections.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
     kamailio_children: u32,
     /// Kamailio keeps transactions of REGISTER and of MESSAGE to nobody too, as hither does.
@@ -108,13 +110,7 @@ impl Arguments {
     /// One set of phones for each thread.
     fn phones(&self, server: SocketAddr) -> Vec<Phones> {
         let sockets = self.sockets.unwrap_or(self.transport.usual_sockets()).min(self.users);
-        let part = |of: u32, thread: u32| {
-            of / self.threads * thread..if thread + 1 == self.threads {
-                of
-            } else {
-                of / self.threads * (thread + 1)
-            }
-        };
+        let part = |of: u32, thread| of * thread / self.threads..of * (thread + 1) / self.threads;
         let phones = |thread| {
             let wire = Wire::open(self.transport, server, sockets.div_ceil(self.threads));
             let (users, fresh) = (part(self.users, thread), part(self.fresh_users(), thread));
@@ -133,9 +129,9 @@ impl Arguments {
         let alone = self.servers.len() + usize::from(self.kamailio) == 1;
         match (alone, self.cores.len()) {
             (true, 1) => String::new(),
-            (true, _) => format!("{} cores", cores.number),
+            (true, _) => cores.name(),
             (false, 1) => server.to_owned(),
-            (false, _) => format!("{server}, {} cores", cores.number),
+            (false, _) => format!("{server}, {}", cores.name()),
         }
     }
 
@@ -205,11 +201,21 @@ impl Side {
         let database = Database::start_for_kamailio(&arguments.database, &kamailio::TABLES);
         let children = arguments.kamailio_children;
         let (users, fresh) = (arguments.users, arguments.fresh_users());
-        let task = Task { children, stateful: arguments.kamailio_stateful, users, fresh };
+        let (stateful, transport) = (arguments.kamailio_stateful, arguments.transport);
+        let task = Task { children, stateful, transport, users, fresh };
         let server = Kamailio::start(task, &database, &cores);
         let phones = arguments.phones(server.address);
         let name = arguments.name(name, &cores);
         Side { name, server: Running::Kamailio(server), database, cores, phones, held: Vec::new() }
+    }
+
+    /// Everybody registers once, so that there is something to refresh and somebody to reach; at once, because no server waits long for the
+    /// first request on a connection.
+    fn enrolled(mut self) -> Side {
+        let once = Loop { rate: None, seconds: Duration::from_secs(60) };
+        run::run(&mut self.phones, Operation::Enrol, &once);
+        run::run(&mut self.phones, Operation::Ask, &once);
+        self
     }
 
     fn measure(&mut self, operation: Operation, pace: &Loop) -> run::Measured {
@@ -218,20 +224,25 @@ impl Side {
         let before = (self.server.cpu(), self.database.cpu());
         let mut measured = run::run(&mut self.phones, operation, pace);
         measured.server = self.server.cpu() - before.0;
-        if self.is_held(operation) {
-            self.held.push((Instant::now(), measured.done() as u64));
+        let held = self.held_by(operation);
+        if held > 0 {
+            self.held.push((Instant::now(), measured.done() as u64 * held));
         }
         measured.database = self.database.cpu().zip(before.1).map(|(after, before)| after - before);
         measured
     }
 
-    fn is_held(&self, operation: Operation) -> bool {
-        matches!(self.server, Running::Hither(_)) && operation.is_held(self.phones[0].wire.transport)
+    /// Transactions that one operation leaves behind.
+    fn held_by(&self, operation: Operation) -> u64 {
+        match self.server {
+            Running::Hither(_) => operation.held(self.phones[0].wire.transport),
+            Running::Kamailio(_) => 0,
+        }
     }
 
     /// Waits until the server has let go of so many transactions that one more measurement finds room.
     fn wait_for_room(&mut self, operation: Operation) {
-        while self.is_held(operation) {
+        while self.held_by(operation) > 0 {
             self.held.retain(|(since, _)| since.elapsed() < HELD);
             if self.held.iter().map(|(_, number)| number).sum::<u64>() <= run::MOST_HELD {
                 break;
@@ -251,20 +262,16 @@ fn main() {
     let kamailio = arguments.kamailio();
     let mut sides = Vec::new();
     for cores in arguments.shares() {
-        sides.extend(arguments.servers.iter().map(|binary| Side::hither(&arguments, binary, cores.clone())));
-        sides.extend(kamailio.iter().map(|name| Side::kamailio(&arguments, name, cores.clone())));
+        for binary in &arguments.servers {
+            sides.push(Side::hither(&arguments, binary, cores.clone()).enrolled());
+        }
+        sides.extend(kamailio.iter().map(|name| Side::kamailio(&arguments, name, cores.clone()).enrolled()));
     }
     if sides.is_empty() {
         return;
     }
     let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
     let pace = Loop { rate: arguments.rate, seconds };
-    let once = Loop { rate: None, seconds: Duration::from_secs(60) };
-    for side in &mut sides {
-        // Everybody registers once, so that there is something to refresh and somebody to reach.
-        run::run(&mut side.phones, Operation::Enrol, &once);
-        run::run(&mut side.phones, Operation::Ask, &once);
-    }
     let mut report = Report::default();
     for repeat in 0..arguments.repeats {
         for operation in &arguments.operations {

@@ -9,14 +9,17 @@ use std::time::Duration;
 use crate::cores::Cores;
 use crate::database::{DOMAIN, Database, PASSWORD};
 use crate::process::Cpu;
+use crate::wire::Transport;
 
 /// What Kamailio has to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
-    /// Processes that read datagrams.
+    /// Processes that read datagrams, and as many that read connections.
     pub children: u32,
     /// Does it keep a transaction for what it answers itself?
     pub stateful: bool,
+    /// What the phones speak.
+    pub transport: Transport,
     /// Users `u0..`.
     pub users: u32,
     /// Users `n0..`.
@@ -27,7 +30,7 @@ pub struct Task {
 pub struct Kamailio {
     child: Child,
     watchdog: Child,
-    /// Where it listens for datagrams.
+    /// Where it listens: for datagrams always, for connections on the same port if it is to.
     pub address: SocketAddr,
     dir: tempfile::TempDir,
 }
@@ -124,6 +127,9 @@ fn configuration(task: Task, address: SocketAddr, database: &Database) -> String
     let mut defines = String::new();
     if !matches!(database, Database::Memory) {
         defines.push_str("#!define WITH_POSTGRES\n");
+    }
+    if task.transport == Transport::Tcp {
+        defines.push_str("#!define WITH_TCP\n");
     }
     if task.stateful {
         defines.push_str("#!define WITH_TRANSACTIONS\n");

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::operation::Operation;
-use crate::phone::{Actor, Phones, find};
+use crate::phone::{Actor, COOKIE, Phones, find};
 use crate::process::Cpu;
 use crate::wire::Inbox;
 
@@ -71,8 +71,8 @@ struct Slot {
 pub fn run(phones: &mut [Phones], operation: Operation, pace: &Loop) -> Measured {
     let threads = phones.len();
     let share = Loop { rate: pace.rate.map(|rate| rate / threads as f64), ..*pace };
-    let most =
-        if pace.rate.is_none() && operation.is_held(phones[0].wire.transport) { MOST_HELD } else { MOST };
+    let held = operation.held(phones[0].wire.transport);
+    let most = if pace.rate.is_none() && held > 0 { MOST_HELD / held } else { MOST };
     let most = most / threads as u64;
     std::thread::scope(|scope| {
         let others: Vec<_> =
@@ -142,6 +142,9 @@ fn run_one(phones: &mut Phones, operation: Operation, pace: &Loop, most: u64) ->
             if status < 200 {
                 continue;
             }
+            if operation == Operation::Invite && phones.acknowledge(line, message) {
+                continue;
+            }
             let is_challenge = status == 401 || status == 407;
             if is_challenge {
                 phones.challenged(actor, message);
@@ -189,12 +192,11 @@ fn status(response: &[u8]) -> u16 {
     response.get(8..11).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok()).unwrap_or(0)
 }
 
-const COOKIE: &str = "z9hG4bK";
 /// After that an operation counts as lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Between looks at the socket when the loop is paced.
 const NAP: Duration = Duration::from_micros(50);
 /// Operations of one measurement at most.
 const MOST: u64 = 2_000_000;
-/// Of operations whose transactions the server holds for half a minute: it has room for 500,000.
+/// Transactions that the server holds for half a minute, of one measurement: it has room for 500,000.
 pub const MOST_HELD: u64 = 200_000;
