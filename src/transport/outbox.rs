@@ -363,8 +363,9 @@ mod tests {
             // One in a thousand ports looks like the other.
             return;
         }
-        let _leaving = lock(&outbox.waiting);
+        let leaving = lock(&outbox.waiting);
         outbox.send(elsewhere, &request(2), &counters).expect("sent");
+        drop(leaving);
         assert_eq!(read(&other).await, request(2));
     }
 
