@@ -44,6 +44,11 @@ impl UdpListener {
         self.outbox.send(remote, bytes, counters)
     }
 
+    /// Sends what waits for the end of what is sent together.
+    pub(super) fn release(&self, counters: &Counters) {
+        self.outbox.release(counters);
+    }
+
     /// Reads until `stop`; the receiver is called in this task.
     pub(super) async fn receive(
         self: Arc<Self>,
