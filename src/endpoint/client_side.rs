@@ -81,22 +81,6 @@ impl Endpoint {
         user: Arc<dyn TransactionUser>,
         branch: u32,
     ) -> Result<ClientId, SendError> {
-        self.send_limited(bytes, flow, user, branch, u8::MAX)
-    }
-
-    /// As [`Endpoint::send`], to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
-    /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
-    ///
-    /// # Errors
-    /// As for [`Endpoint::send`].
-    pub fn send_limited(
-        &self,
-        bytes: Bytes,
-        flow: &Flow,
-        user: Arc<dyn TransactionUser>,
-        branch: u32,
-        max_sends: u8,
-    ) -> Result<ClientId, SendError> {
         let Ok(Message::Request(request)) =
             Message::parse(bytes.clone(), true, &Limits { message: usize::MAX, ..self.limits })
         else {
@@ -104,7 +88,26 @@ impl Endpoint {
         };
         let Ok(key) = ClientKey::of_request(&request) else { return Err(SendError::Refused) };
         let invite = (*request.method() == Method::Invite).then(|| Box::new(request));
-        self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends })
+        self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends: u8::MAX })
+    }
+
+    /// As [`Endpoint::send_written`] for a NOTIFY, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
+    /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::send`].
+    pub fn send_limited(
+        &self,
+        bytes: Bytes,
+        via: &str,
+        flow: &Flow,
+        user: Arc<dyn TransactionUser>,
+        branch: u32,
+        max_sends: u8,
+    ) -> Result<ClientId, SendError> {
+        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, &Method::Notify));
+        let Ok(key) = key else { return Err(SendError::Refused) };
+        self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends })
     }
 
     /// As [`Endpoint::send`], for one who has just written the request: it is not read again unless ACK and CANCEL will need it.
