@@ -5,14 +5,22 @@
 #![allow(clippy::disallowed_methods, reason = "a load tool reads the clock")]
 #![allow(clippy::print_stdout, reason = "its table is its product")]
 
+#[path = "load/credentials.rs"]
+mod credentials;
 #[path = "load/database.rs"]
 mod database;
 #[path = "load/kamailio.rs"]
 mod kamailio;
+#[path = "load/memory.rs"]
+mod memory;
+#[path = "load/notify.rs"]
+mod notify;
 #[path = "load/operation.rs"]
 mod operation;
 #[path = "load/phone.rs"]
 mod phone;
+#[path = "load/presence.rs"]
+mod presence;
 #[path = "load/process.rs"]
 mod process;
 #[path = "load/report.rs"]
@@ -31,6 +39,7 @@ use crate::database::Database;
 use crate::kamailio::{Kamailio, Task};
 use crate::operation::Operation;
 use crate::phone::Phones;
+use crate::presence::Presence;
 use crate::process::{Cpu, Server};
 use crate::report::Report;
 use crate::run::Loop;
@@ -74,6 +83,9 @@ struct Arguments {
     /// `md5` or `sha-256`.
     #[arg(long, default_value = "md5", value_parser = algorithm)]
     algorithm: Algorithm,
+    /// Measures no time but bytes: per binding, per subscription, and per transaction that is held. Takes some minutes.
+    #[arg(long)]
+    memory: bool,
     /// Cargo says so; means nothing here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -81,7 +93,15 @@ struct Arguments {
 
 impl Arguments {
     fn fresh_users(&self) -> u32 {
-        if self.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 }
+        if self.memory || self.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 }
+    }
+
+    fn presence(&self, server: SocketAddr) -> Presence {
+        Presence::new(server, self.users, self.window, self.algorithm)
+    }
+
+    fn has_presence(&self) -> bool {
+        self.memory || self.operations.iter().any(|operation| operation.is_presence())
     }
 
     fn phones(&self, server: SocketAddr) -> Phones {
@@ -98,6 +118,10 @@ impl Arguments {
         let name = Kamailio::installed();
         if name.is_none() {
             println!("kamailio is not installed and is left out");
+        }
+        if self.has_presence() && !Kamailio::has_presence() {
+            println!("kamailio-presence-modules is not installed and Kamailio is left out");
+            return None;
         }
         name
     }
@@ -124,6 +148,13 @@ impl Running {
             Running::Kamailio(server) => server.cpu(),
         }
     }
+
+    fn pid(&self) -> u32 {
+        match self {
+            Running::Hither(server) => server.pid(),
+            Running::Kamailio(server) => server.pid(),
+        }
+    }
 }
 
 /// One server under load, with the phones that play its users.
@@ -133,7 +164,8 @@ struct Side {
     // Freed after the server, which uses it.
     database: Database,
     phones: Phones,
-    /// When which number of transactions began to be held.
+    presence: Presence,
+    /// Until when which number of transactions is held.
     held: Vec<(Instant, u64)>,
 }
 
@@ -143,40 +175,61 @@ impl Side {
         let database = Database::start(&arguments.database);
         database.put_accounts(arguments.users, arguments.fresh_users());
         let server = Server::start(binary, &database);
-        let phones = arguments.phones(server.address);
+        let (phones, presence) = (arguments.phones(server.address), arguments.presence(server.address));
         let name = match arguments.servers.len() {
             1 if !arguments.kamailio => String::new(),
             _ => binary.display().to_string(),
         };
-        Side { name, server: Running::Hither(server), database, phones, held: Vec::new() }
+        Side { name, server: Running::Hither(server), database, phones, presence, held: Vec::new() }
     }
 
     fn kamailio(arguments: &Arguments, name: String) -> Side {
         let database = Database::start_for_kamailio(&arguments.database, &kamailio::TABLES);
         let children = arguments.kamailio_children;
         let (users, fresh) = (arguments.users, arguments.fresh_users());
-        let task = Task { children, stateful: arguments.kamailio_stateful, users, fresh };
+        let presence = arguments.has_presence();
+        let task = Task { children, stateful: arguments.kamailio_stateful, presence, users, fresh };
         let server = Kamailio::start(task, &database);
-        let phones = arguments.phones(server.address);
-        Side { name, server: Running::Kamailio(server), database, phones, held: Vec::new() }
+        let (phones, presence) = (arguments.phones(server.address), arguments.presence(server.address));
+        Side { name, server: Running::Kamailio(server), database, phones, presence, held: Vec::new() }
+    }
+
+    /// Everybody registers once, so that there is something to refresh and somebody to reach.
+    fn enrol(&mut self, arguments: &Arguments) {
+        let seconds = Duration::from_secs(60);
+        let once = Loop { window: arguments.window, rate: None, seconds, most: u64::MAX };
+        run::run(&mut self.phones, Operation::Enrol, &once);
+        run::run(&mut self.phones, Operation::Ask, &once);
     }
 
     fn measure(&mut self, operation: Operation, pace: &Loop) -> run::Measured {
         self.wait_for_room(operation);
-        let before = (self.server.cpu(), self.database.cpu());
-        let mut measured = run::run(&mut self.phones, operation, pace);
-        measured.server = self.server.cpu() - before.0;
-        if operation.is_held() && matches!(self.server, Running::Hither(_)) {
-            self.held.push((Instant::now(), measured.done() as u64));
+        if operation.is_presence() {
+            self.presence.prepare(operation);
         }
+        let before = (self.server.cpu(), self.database.cpu());
+        let mut measured = match operation.is_presence() {
+            true => self.presence.run(operation, pace),
+            false => run::run(&mut self.phones, operation, pace),
+        };
+        measured.server = self.server.cpu() - before.0;
         measured.database = self.database.cpu().zip(before.1).map(|(after, before)| after - before);
+        let (mut requests, mut notifies) = (measured.done() as u64, 0);
+        if operation.is_presence() {
+            self.presence.tidy();
+            (requests, notifies) = self.presence.exchanged();
+        }
+        if operation.is_held() && matches!(self.server, Running::Hither(_)) {
+            let now = Instant::now();
+            self.held.extend([(now + HELD, requests), (now + HELD_BY_CLIENT, notifies)]);
+        }
         measured
     }
 
     /// Waits until the server has let go of so many transactions that one more measurement finds room.
     fn wait_for_room(&mut self, operation: Operation) {
         while operation.is_held() {
-            self.held.retain(|(since, _)| since.elapsed() < HELD);
+            self.held.retain(|(until, _)| *until > Instant::now());
             if self.held.iter().map(|(_, number)| number).sum::<u64>() <= run::MOST_HELD {
                 break;
             }
@@ -185,25 +238,31 @@ impl Side {
     }
 }
 
+/// Starts all servers.
+fn start(arguments: &Arguments) -> Vec<Side> {
+    let own = (0..arguments.servers.len()).map(|at| Side::hither(arguments, at));
+    own.chain(arguments.kamailio().map(|name| Side::kamailio(arguments, name))).collect()
+}
+
 fn main() {
     let arguments = Arguments::parse();
     assert!(!arguments.database.contains("://") || arguments.servers.len() == 1, "one database, one server");
     assert!(arguments.window <= arguments.users, "a window is no larger than the number of users");
+    assert!(!arguments.has_presence() || arguments.users >= 10, "presence needs ten users");
     process::pin_self();
     let load = process::load_average();
-    let mut sides: Vec<Side> = (0..arguments.servers.len()).map(|at| Side::hither(&arguments, at)).collect();
-    let kamailio = arguments.kamailio();
-    sides.extend(kamailio.iter().map(|name| Side::kamailio(&arguments, name.clone())));
+    if arguments.memory {
+        print!("{}", memory::measure(&arguments));
+        return;
+    }
+    let mut sides = start(&arguments);
     if sides.is_empty() {
         return;
     }
     let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
-    let pace = Loop { window: arguments.window, rate: arguments.rate, seconds };
-    let once = Loop { rate: None, seconds: Duration::from_secs(60), ..pace };
+    let pace = Loop { window: arguments.window, rate: arguments.rate, seconds, most: u64::MAX };
     for side in &mut sides {
-        // Everybody registers once, so that there is something to refresh and somebody to reach.
-        run::run(&mut side.phones, Operation::Enrol, &once);
-        run::run(&mut side.phones, Operation::Ask, &once);
+        side.enrol(&arguments);
     }
     let mut report = Report::default();
     for repeat in 0..arguments.repeats {
@@ -229,8 +288,10 @@ fn main() {
         process::load_average(),
     );
     print!("{}", report.table());
-    if let Some(name) = kamailio.filter(|_| sides.len() > 1) {
-        print!("\n{}", report.ratios(&name));
+    if let Some(side) =
+        sides.iter().find(|side| matches!(side.server, Running::Kamailio(_)) && sides.len() > 1)
+    {
+        print!("\n{}", report.ratios(&side.name));
     }
     for side in &sides {
         let Running::Kamailio(server) = &side.server else { continue };
@@ -243,5 +304,7 @@ fn main() {
 
 /// Timer J (RFC 3261 17.2.2), and a little.
 const HELD: Duration = Duration::from_secs(34);
+/// Timer K (RFC 3261 17.1.2.2), and a little.
+const HELD_BY_CLIENT: Duration = Duration::from_secs(6);
 /// Users who have never registered, for [`Operation::RegisterNew`].
 const FRESH_USERS: u32 = 10_000;

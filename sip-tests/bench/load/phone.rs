@@ -204,7 +204,7 @@ pub fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
     text.windows(pattern.len()).position(|window| window == pattern).map(|at| at + pattern.len())
 }
 
-const BUFFER: usize = 4 * 1024 * 1024;
+pub const BUFFER: usize = 4 * 1024 * 1024;
 const CNONCE: &str = "0a4f113b";
 const BODY: &str = "Shall we meet at nine in the small room? I bring the drawings.";
 /// The server's bound of bindings per user.

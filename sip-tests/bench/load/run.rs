@@ -16,6 +16,8 @@ pub struct Loop {
     pub rate: Option<f64>,
     /// For how long.
     pub seconds: Duration,
+    /// Operations at most.
+    pub most: u64,
 }
 
 /// What came of it.
@@ -41,9 +43,19 @@ impl Measured {
         self.latencies.len()
     }
 
-    /// In microseconds.
-    pub fn percentile(&self, percent: usize) -> f64 {
-        let at = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
+    /// Counts an operation that ended as it should.
+    pub fn ended(&mut self, took: Duration) {
+        self.latencies.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+    }
+
+    /// Before percentiles are asked for.
+    pub fn sort(&mut self) {
+        self.latencies.sort_unstable();
+    }
+
+    /// In microseconds; 999 is p99.9.
+    pub fn percentile(&self, per_mille: usize) -> f64 {
+        let at = (self.latencies.len() * per_mille / 1_000).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(at).copied().unwrap_or_default().into()
     }
 }
@@ -66,7 +78,7 @@ pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
     let mut measured = Measured::default();
     let mut started = 0u64;
     let mut buffer = vec![0; 65_536];
-    let most = if pace.rate.is_none() && operation.is_held() { MOST_HELD } else { MOST };
+    let most = if pace.rate.is_none() && operation.is_held() { MOST_HELD } else { MOST }.min(pace.most);
     phones.socket.set_nonblocking(pace.rate.is_some()).expect("a mode");
     phones.socket.set_read_timeout(Some(PATIENCE / 10)).expect("a deadline");
     loop {
@@ -133,8 +145,7 @@ pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
         }
         now = Instant::now();
         if status == operation.wanted() {
-            let took = (now - slot.sent).as_micros();
-            measured.latencies.push(u32::try_from(took).unwrap_or(u32::MAX));
+            measured.ended(now - slot.sent);
         } else {
             measured.lost += 1;
         }
@@ -146,16 +157,17 @@ pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
         // A 200 without a message at the other end is none.
         measured.lost += (measured.done() as u64).saturating_sub(phones.reached - reached);
     }
-    measured.latencies.sort_unstable();
+    measured.sort();
     measured
 }
 
 /// The slot and the number within it stand in the branch.
-fn branch(slot: u32, number: u32) -> String {
+pub fn branch(slot: u32, number: u32) -> String {
     format!("{COOKIE}{slot:08x}{number:08x}.{:08x}", std::process::id())
 }
 
-fn named(response: &[u8]) -> Option<(u32, u32)> {
+/// Both of them, from a response.
+pub fn named(response: &[u8]) -> Option<(u32, u32)> {
     let at = find(response, b"branch=")? + COOKIE.len();
     let digits = |from: usize| {
         let text = std::str::from_utf8(response.get(from..from + 8)?).ok()?;
@@ -164,15 +176,16 @@ fn named(response: &[u8]) -> Option<(u32, u32)> {
     Some((digits(at)?, digits(at + 8)?))
 }
 
-fn status(response: &[u8]) -> u16 {
+/// The status code; 0 if there is none.
+pub fn status(response: &[u8]) -> u16 {
     response.get(8..11).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok()).unwrap_or(0)
 }
 
 const COOKIE: &str = "z9hG4bK";
 /// After that an operation counts as lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Between looks at the socket when the loop is paced.
-const NAP: Duration = Duration::from_micros(50);
+pub const NAP: Duration = Duration::from_micros(50);
 /// Operations of one measurement at most.
 const MOST: u64 = 2_000_000;
 /// Of operations whose transactions the server holds for half a minute: it has room for 500,000.
