@@ -6,18 +6,22 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::cores::Cores;
 use crate::database::{DOMAIN, Database, PASSWORD};
-use crate::process::{Cpu, SERVER_CORE, pinned};
+use crate::process::Cpu;
+use crate::wire::Transport;
 
 /// What Kamailio has to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Task {
-    /// Processes that read datagrams.
+    /// Processes that read datagrams, and as many that read connections.
     pub children: u32,
     /// Does it keep a transaction for what it answers itself?
     pub stateful: bool,
     /// Does it do presence?
     pub presence: bool,
+    /// What the phones speak.
+    pub transport: Transport,
     /// Users `u0..`.
     pub users: u32,
     /// Users `n0..`.
@@ -28,7 +32,7 @@ pub struct Task {
 pub struct Kamailio {
     child: Child,
     watchdog: Child,
-    /// Where it listens for datagrams.
+    /// Where it listens: for datagrams always, for connections on the same port if it is to.
     pub address: SocketAddr,
     dir: tempfile::TempDir,
 }
@@ -51,8 +55,8 @@ impl Kamailio {
             || Path::new("/usr/lib64/kamailio/modules/presence_xml.so").is_file()
     }
 
-    /// Starts it on the first core and waits until it answers.
-    pub fn start(task: Task, database: &Database) -> Kamailio {
+    /// Starts it on its cores and waits until it answers.
+    pub fn start(task: Task, database: &Database, cores: &Cores) -> Kamailio {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let probe = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let free = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -61,7 +65,7 @@ impl Kamailio {
         std::fs::write(&config, configuration(task, address, database)).expect("written");
         let log = std::fs::File::create(dir.path().join(LOG)).expect("a log");
         drop(free);
-        let mut command = pinned(Path::new("kamailio"), SERVER_CORE);
+        let mut command = cores.pinned(Path::new("kamailio"));
         // Stays in the foreground, logs to its standard error; fast allocator; memory that is touched only when needed.
         command.args(["-DD", "-E", "-x", "fm", "-m", "8192", "-M", "32", "-w"]).arg(dir.path());
         command.arg("-Y").arg(dir.path()).arg("-f").arg(&config);
@@ -139,6 +143,9 @@ fn configuration(task: Task, address: SocketAddr, database: &Database) -> String
     let mut defines = String::new();
     if !matches!(database, Database::Memory) {
         defines.push_str("#!define WITH_POSTGRES\n");
+    }
+    if task.transport == Transport::Tcp {
+        defines.push_str("#!define WITH_TCP\n");
     }
     if task.stateful {
         defines.push_str("#!define WITH_TRANSACTIONS\n");

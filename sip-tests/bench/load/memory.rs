@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use crate::operation::Operation;
+use crate::phone::MAX_CONTACTS;
 use crate::process::children;
 use crate::run::{self, Loop};
-use crate::{Arguments, FRESH_USERS, HELD, Side};
+use crate::{Arguments, HELD, Side};
 
 /// What came, and what it left.
 struct Growth {
@@ -21,28 +22,24 @@ struct Growth {
     held: f64,
 }
 
-/// Measures all servers of the arguments, each started twice.
+/// Measures all servers, each started twice.
 ///
 /// What lets go of memory seldom gives it back to the system. So operations that leave nothing behind come first, as many as will come: what
 /// the memory grows by is their transactions. When these are gone, those that leave something find the room for their transactions: what
 /// the memory grows by is what they leave.
-pub fn measure(arguments: &Arguments) -> String {
-    let mut sides = crate::start(arguments);
-    for side in &mut sides {
-        side.enrol(arguments);
-    }
+pub fn measure(arguments: &Arguments, start: impl Fn() -> Vec<Side>) -> String {
+    let mut sides = start();
     let mut grown = grow("binding", &mut sides, |side, keep| {
         let operation = if keep { Operation::RegisterNew } else { Operation::Register };
-        run::run(&mut side.phones, operation, &as_many(arguments, BINDINGS)).done()
+        let most = u64::from(arguments.fresh_users() * MAX_CONTACTS);
+        run::run(&mut side.phones, operation, &at_most(most)).done()
     });
     drop(sides);
-    let mut sides = crate::start(arguments);
-    for side in &mut sides {
-        side.presence.prepare(Operation::Subscribe);
-    }
+    let mut sides = start();
     grown.extend(grow("subscription", &mut sides, |side, keep| {
-        let pace = as_many(arguments, SUBSCRIPTIONS);
-        if keep { side.presence.run(Operation::Subscribe, &pace) } else { side.presence.fetch(&pace) }.done()
+        let presence = side.presence.as_mut().expect("there is presence");
+        let pace = at_most(SUBSCRIPTIONS);
+        if keep { presence.run(Operation::Subscribe, &pace) } else { presence.fetch(&pace) }.done()
     }));
     table(&grown)
 }
@@ -74,8 +71,8 @@ fn grow(
     grown.collect()
 }
 
-fn as_many(arguments: &Arguments, most: u64) -> Loop {
-    Loop { window: arguments.window, rate: None, seconds: Duration::from_secs(300), most }
+fn at_most(most: u64) -> Loop {
+    Loop { rate: None, seconds: Duration::from_secs(300), most }
 }
 
 /// Waits until the servers have let go of their transactions, and then until no memory moves any more.
@@ -126,7 +123,5 @@ fn proportional(pid: u32) -> f64 {
         * 1_024.0
 }
 
-/// All that the fresh users may have.
-const BINDINGS: u64 = FRESH_USERS as u64 * 10;
 const SUBSCRIPTIONS: u64 = 20_000;
 const DEADLINE: Duration = Duration::from_secs(60);

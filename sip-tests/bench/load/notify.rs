@@ -33,8 +33,11 @@ impl Notify<'_> {
 impl Presence {
     /// SUBSCRIBE that begins a dialog, or goes on in it if there is one.
     pub fn send_subscribe(&mut self, at: u32, branch: &str, expires: u32) {
-        let Presence { own, users, subscriptions, out, socket, .. } = self;
+        let Presence { wire, users, subscriptions, .. } = self;
         let one = &mut subscriptions[at as usize];
+        let (line, transport) = (one.watcher % wire.lines(), wire.transport);
+        let (token, parameter) = (transport.token(), transport.parameter());
+        let (out, own) = wire.begin(line);
         let presentity = &users[one.presentity as usize].credentials.name;
         let (to, uri) = match &one.dialog {
             Some((to, target)) => (to.clone(), target.clone()),
@@ -44,22 +47,23 @@ impl Presence {
         let (cseq, process) = (one.cseq, std::process::id());
         let credentials = &mut users[one.watcher as usize].credentials;
         let name = &credentials.name;
-        out.clear();
         let _ = write!(
             out,
-            "SUBSCRIBE {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+            "SUBSCRIBE {uri} SIP/2.0\r\nVia: SIP/2.0/{token} {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:{name}@{DOMAIN}>;tag=w{at:08x}\r\nTo: {to}\r\nCall-ID: w{at:08x}.{process:08x}@127.0.0.1\r\n\
-             CSeq: {cseq} SUBSCRIBE\r\nContact: <sip:w{at:08x}@{own}>\r\nEvent: presence\r\nAccept: application/pidf+xml\r\n\
+             CSeq: {cseq} SUBSCRIBE\r\nContact: <sip:w{at:08x}@{own}{parameter}>\r\nEvent: presence\r\nAccept: application/pidf+xml\r\n\
              Expires: {expires}\r\nUser-Agent: Load 1.0\r\n"
         );
         credentials.write(out, "SUBSCRIBE", &uri);
         out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        let _ = socket.send(out);
+        wire.end(line);
     }
 
     /// PUBLISH that begins a publication, or changes it if there is one.
     pub fn send_publish(&mut self, user: u32, branch: &str, token: u32) {
-        let Presence { own, users, out, socket, .. } = self;
+        let Presence { wire, users, .. } = self;
+        let (line, transport) = (user % wire.lines(), wire.transport.token());
+        let (out, own) = wire.begin(line);
         let user = &mut users[user as usize];
         user.cseq += 1;
         let (cseq, name, process) = (user.cseq, &user.credentials.name, std::process::id());
@@ -71,10 +75,9 @@ impl Presence {
              entity=\"{uri}\"><tuple id=\"t1\"><status><basic>{basic}</basic></status><note>In the small room, load-{token:08x}\
              </note></tuple><dm:person id=\"p1\"><rpid:activities><rpid:meeting/></rpid:activities></dm:person></presence>\r\n"
         );
-        out.clear();
         let _ = write!(
             out,
-            "PUBLISH {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+            "PUBLISH {uri} SIP/2.0\r\nVia: SIP/2.0/{transport} {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: <{uri}>;tag=p{name}\r\nTo: <{uri}>\r\nCall-ID: p{name}.{process:08x}@127.0.0.1\r\nCSeq: {cseq} PUBLISH\r\n\
              Event: presence\r\nExpires: 3600\r\nUser-Agent: Load 1.0\r\nContent-Type: application/pidf+xml\r\n"
         );
@@ -83,22 +86,21 @@ impl Presence {
         }
         user.credentials.write(out, "PUBLISH", &uri);
         let _ = write!(out, "Content-Length: {}\r\n\r\n{body}", body.len());
-        let _ = socket.send(out);
+        wire.end(line);
     }
 
     /// 200 to a request inside a dialog.
-    pub fn answer(&mut self, request: &[u8]) {
-        self.out.clear();
-        self.out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
-        for line in request.split_inclusive(|byte| *byte == b'\n').skip(1).take_while(|line| *line != b"\r\n")
-        {
+    pub fn answer(&mut self, line: u32, request: &[u8]) {
+        let (out, _) = self.wire.begin(line);
+        out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
+        for row in request.split_inclusive(|byte| *byte == b'\n').skip(1).take_while(|row| *row != b"\r\n") {
             let kept: [&[u8]; 5] = [b"Via:", b"From:", b"To:", b"Call-ID:", b"CSeq:"];
-            if kept.iter().any(|name| line.starts_with(name)) {
-                self.out.extend_from_slice(line);
+            if kept.iter().any(|name| row.starts_with(name)) {
+                out.extend_from_slice(row);
             }
         }
-        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        let _ = self.socket.send(&self.out);
+        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        self.wire.end(line);
     }
 }
 

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::wire::Transport;
+
 /// One operation, from its first request to its final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Operation {
@@ -19,6 +21,8 @@ pub enum Operation {
     MessageNobody,
     /// MESSAGE to a registered user: relayed, answered 200 by the phone, relayed back.
     Message,
+    /// A call: INVITE, 180, 200, ACK, BYE and its 200, all relayed.
+    Invite,
     /// SUBSCRIBE to a user's presence, its 200 and its first NOTIFY.
     Subscribe,
     /// PUBLISH that changes a document, until the one watcher has it.
@@ -40,7 +44,7 @@ pub enum Operation {
 
 impl Operation {
     /// What is measured if nothing is said.
-    pub const USUAL: [Operation; 11] = [
+    pub const USUAL: [Operation; 12] = [
         Operation::Options,
         Operation::Register,
         Operation::RegisterChallenged,
@@ -48,6 +52,7 @@ impl Operation {
         Operation::RegisterNew,
         Operation::MessageNobody,
         Operation::Message,
+        Operation::Invite,
         Operation::Subscribe,
         Operation::Publish1,
         Operation::Publish10,
@@ -74,9 +79,15 @@ impl Operation {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Does the server hold a transaction afterwards?
-    pub fn is_held(self) -> bool {
-        !matches!(self, Operation::Options | Operation::Ask)
+    /// Server transactions that hither holds for half a minute afterwards. Over connections nothing comes twice, so nothing is held for it
+    /// (RFC 3261 17.2.2), but an answered INVITE is (RFC 6026 7.1, Timer L).
+    pub fn held(self, transport: Transport) -> u64 {
+        match (self, transport) {
+            (Operation::Options | Operation::Ask, _) => 0,
+            (Operation::Invite, Transport::Udp) => 2,
+            (Operation::Invite, Transport::Tcp) | (_, Transport::Udp) => 1,
+            (_, Transport::Tcp) => 0,
+        }
     }
 
     /// The status that ends it.

@@ -1,9 +1,7 @@
-//! Presence under load: users who publish and users who watch, all behind one socket.
+//! Presence under load: users who publish and users who watch, in one thread.
 //!
 //! It has a loop of its own, because an operation here has several ends: the 200, and a NOTIFY at one watcher or at a hundred.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use hither::sip::digest::Algorithm;
@@ -11,14 +9,13 @@ use hither::sip::digest::Algorithm;
 use crate::credentials::Credentials;
 use crate::notify::{Notify, header};
 use crate::operation::Operation;
-use crate::phone::BUFFER;
 use crate::run::{self, Loop, Measured, NAP, PATIENCE, branch, named, status};
+use crate::wire::{Inbox, Wire};
 
-/// All users, and the socket they share.
+/// All users, and the sockets they share.
 pub struct Presence {
-    /// Connected to the server.
-    pub(super) socket: UdpSocket,
-    pub(super) own: SocketAddr,
+    /// Connected to the server. A user has one line.
+    pub(super) wire: Wire,
     window: u32,
     pub(super) users: Vec<User>,
     pub(super) subscriptions: Vec<Subscription>,
@@ -30,7 +27,6 @@ pub struct Presence {
     measured: u32,
     /// Requests and NOTIFYs since somebody asked.
     exchanged: (u64, u64),
-    pub(super) out: Vec<u8>,
 }
 
 /// One user.
@@ -96,12 +92,7 @@ struct Slot {
 
 impl Presence {
     /// Users `u0..`, of whom nobody publishes or watches yet.
-    pub fn new(server: SocketAddr, users: u32, window: u32, algorithm: Algorithm) -> Presence {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let sized = socket2::SockRef::from(&socket);
-        let _ = sized.set_recv_buffer_size(BUFFER).and_then(|()| sized.set_send_buffer_size(BUFFER));
-        socket.connect(server).expect("connected");
-        let own = socket.local_addr().expect("bound");
+    pub fn new(wire: Wire, users: u32, window: u32, algorithm: Algorithm) -> Presence {
         let user = |n| User {
             credentials: Credentials::new(format!("u{n}"), algorithm),
             cseq: 0,
@@ -109,8 +100,7 @@ impl Presence {
             slot: 0,
         };
         Presence {
-            socket,
-            own,
+            wire,
             window,
             users: (0..users).map(user).collect(),
             subscriptions: Vec::new(),
@@ -118,18 +108,17 @@ impl Presence {
             number: 0,
             measured: 0,
             exchanged: (0, 0),
-            out: Vec::with_capacity(2_048),
         }
     }
 
-    /// Makes ready: everybody publishes once, and those who will publish in this operation get their watchers. Not measured.
+    /// Everybody publishes once, so that there is something to see. Not measured.
+    pub fn begin(&mut self) {
+        let tasks = (0..self.count()).map(|user| (user, Task::Publish { user, watchers: 0 }));
+        self.all_of("publish", tasks.collect());
+    }
+
+    /// Gives those who will publish in this operation their watchers. Not measured.
     pub fn prepare(&mut self, operation: Operation) {
-        if self.audiences.is_empty() {
-            let all = self.count();
-            let tasks = (0..all).map(|user| (user, Task::Publish { user, watchers: 0 }));
-            self.all_of("publish", tasks.collect());
-            self.audiences.push(Operation::Subscribe);
-        }
         let Some(watchers) = operation.watchers().filter(|_| !self.audiences.contains(&operation)) else {
             return;
         };
@@ -204,8 +193,7 @@ impl Presence {
         for (user, task) in tasks {
             lists[(user % self.window) as usize].push(task);
         }
-        let pace =
-            Loop { window: self.window, rate: None, seconds: Duration::from_secs(120), most: u64::MAX };
+        let pace = Loop { rate: None, seconds: Duration::from_secs(120), most: u64::MAX };
         let done = self.work(Source::Lists(lists), &pace).done();
         assert!(done * 100 >= number * 99, "{what}: the server did {done} of {number}");
     }
@@ -252,9 +240,8 @@ impl Presence {
         let mut measured = Measured::default();
         let mut started = 0u64;
         let room = self.exchanged.0 + self.exchanged.1 + run::MOST_HELD;
-        let mut buffer = vec![0; 65_536];
-        self.socket.set_nonblocking(pace.rate.is_some()).expect("a mode");
-        self.socket.set_read_timeout(Some(PATIENCE / 10)).expect("a deadline");
+        let mut inbox = Inbox::new();
+        let wait = if pace.rate.is_some() { Duration::ZERO } else { PATIENCE / 10 };
         loop {
             let now = Instant::now();
             let elapsed = now - begun;
@@ -295,39 +282,35 @@ impl Presence {
                     break;
                 }
             }
-            let length = match self.socket.recv(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    if pace.rate.is_some() {
-                        std::thread::sleep(NAP);
-                    }
-                    for (at, slot) in (0..).zip(&mut slots) {
-                        if slot.busy.is_some() && slot.sent.elapsed() > PATIENCE {
-                            slot.busy = None;
-                            measured.lost += 1;
-                            free.push(at);
-                        }
-                    }
-                    continue;
+            if !self.wire.receive(&mut inbox, wait) {
+                if pace.rate.is_some() {
+                    std::thread::sleep(NAP);
                 }
-                Err(error) => panic!("the server is gone: {error}"),
-            };
-            let message = &buffer[..length];
-            let at = match message.starts_with(b"SIP/2.0 ") {
-                true => self.answered(&mut slots, message, &mut measured),
-                false => self.notified(&mut slots, message),
-            };
-            let Some(at) = at else { continue };
-            let slot = &mut slots[at as usize];
-            if slot.busy.is_some() && slot.is_answered && slot.missing == 0 {
-                measured.ended(slot.sent.elapsed());
-                slot.busy = None;
-                free.push(at);
+                for (at, slot) in (0..).zip(&mut slots) {
+                    if slot.busy.is_some() && slot.sent.elapsed() > PATIENCE {
+                        slot.busy = None;
+                        measured.lost += 1;
+                        free.push(at);
+                    }
+                }
+                continue;
+            }
+            for (line, message) in inbox.messages() {
+                let at = match message.starts_with(b"SIP/2.0 ") {
+                    true => self.answered(&mut slots, message, &mut measured),
+                    false => self.notified(&mut slots, line, message),
+                };
+                let Some(at) = at else { continue };
+                let slot = &mut slots[at as usize];
+                if slot.busy.is_some() && slot.is_answered && slot.missing == 0 {
+                    measured.ended(slot.sent.elapsed());
+                    slot.busy = None;
+                    free.push(at);
+                }
             }
         }
         measured.elapsed = begun.elapsed();
-        measured.sort();
-        measured
+        Measured::together(vec![measured])
     }
 
     fn send(&mut self, task: Task, branch: &str, token: u32) {
@@ -378,10 +361,10 @@ impl Presence {
     }
 
     /// Takes a NOTIFY and answers it. Gives the slot that it concerns.
-    fn notified(&mut self, slots: &mut [Slot], message: &[u8]) -> Option<u32> {
+    fn notified(&mut self, slots: &mut [Slot], line: u32, message: &[u8]) -> Option<u32> {
         let notify = Notify::read(message)?;
         self.exchanged.1 += 1;
-        self.answer(message);
+        self.answer(line, message);
         let one = self.subscriptions.get_mut(notify.subscription as usize)?;
         let own = &mut slots[one.slot as usize];
         let is_wanted = match own.busy {
