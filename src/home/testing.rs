@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::home::{Homes, Mode, Refusal};
 use crate::model::{
     Aor, Binding, BindingKey, Durability, Flow, Moved, Package, Plan, Reject, Row, Subscription,
-    SubscriptionId, Timestamp, Transport,
+    SubscriptionId, Text, Timestamp, Transport,
 };
 use crate::sip::StatusCode;
 use crate::store::{Store, Target};
@@ -40,16 +40,16 @@ fn binding(contact: &str, expires_at: Timestamp) -> Row {
             aor: bob(),
             key: BindingKey(contact.into()),
             contact: contact.into(),
-            params: String::new(),
+            params: Text::default(),
             q: 1_000,
             instance: None,
             reg_id: None,
-            path: Vec::new(),
+            path: Box::default(),
             call_id: "c".into(),
             cseq: 1,
             flow: flow(),
             direct: true,
-            user_agent: String::new(),
+            user_agent: Text::default(),
             created_at: NOW,
             refreshed_at: NOW,
             expires_at,
@@ -72,9 +72,9 @@ fn subscription(watcher: &Aor) -> Row {
             local_address: "<sip:bob@example.org>".into(),
             remote_address: "<sip:alice@example.org>".into(),
             remote_target: "sip:alice@192.0.2.1".into(),
-            route_set: Vec::new(),
+            route_set: Box::default(),
             flow: flow(),
-            accept: String::new(),
+            accept: Text::default(),
             remote_cseq: 1,
             notify_cseq_reserved: 64,
             created_at: NOW,

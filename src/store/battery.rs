@@ -46,7 +46,8 @@ on_both! {
 
 async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
     let store = place.open().await;
-    let plain = Binding { instance: None, reg_id: None, path: vec![], direct: false, ..binding("a", "2", 9) };
+    let plain =
+        Binding { instance: None, reg_id: None, path: Box::default(), direct: false, ..binding("a", "2", 9) };
     let rows = [
         Row::PutBinding(binding("a", "1", 8).into()),
         Row::PutBinding(plain.into()),
