@@ -1,5 +1,6 @@
 //! Each request that begins something, in order: where does it go ([`route`]), who sent it, then the service that answers.
 
+pub mod residency;
 pub mod route;
 
 use std::sync::Arc;
@@ -135,6 +136,8 @@ impl Dispatch {
         let target = request.to().ok().and_then(|to| own.aor(&to.uri));
         match target {
             Some(target) => {
+                // The account's name, which is held already.
+                let target = if target == *identity.aor() { identity.aor().clone() } else { target };
                 let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
                 self.registrar.register(request, flow, transaction, identity.aor(), target, now, is_ours);
             }

@@ -165,5 +165,11 @@ pub(super) async fn home(store: &Store, user: &str) -> Vec<Row> {
 pub(super) async fn everything(store: &Store) -> Vec<Row> {
     let mut rows = Vec::new();
     soon(store.load_all(&mut |row| rows.push(row))).await.unwrap();
+    // The tables come side by side.
+    rows.sort_by_key(|row| match row {
+        Row::PutBinding(_) | Row::DropBinding(..) => 0,
+        Row::PutPublication(_) | Row::DropPublication(..) => 1,
+        Row::PutSubscription(_) | Row::DropSubscription(..) => 2,
+    });
     rows
 }

@@ -7,9 +7,13 @@ use crate::store::value::{Columns, Value};
 /// Name, for messages.
 pub(in crate::store) const NAME: &str = "account";
 
-/// All accounts.
-pub(in crate::store) const ALL: &str =
-    "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at FROM account ORDER BY aor";
+/// The next accounts after $1, at most $2.
+pub(in crate::store) const PAGE: &str = "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at \
+     FROM account WHERE aor > $1 ORDER BY aor LIMIT $2";
+
+/// One of them.
+pub(in crate::store) const ONE: &str = "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at \
+     FROM account WHERE aor = $1";
 
 /// Insert or replace one.
 pub(in crate::store) const PUT: &str = "INSERT INTO account (aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at) \
