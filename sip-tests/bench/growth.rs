@@ -7,6 +7,9 @@
 #![allow(clippy::print_stdout, reason = "its table is its product")]
 
 #[allow(dead_code, reason = "some of it serves another tool")]
+#[path = "load/cores.rs"]
+mod cores;
+#[allow(dead_code, reason = "some of it serves another tool")]
 #[path = "load/database.rs"]
 mod database;
 #[path = "growth/phone.rs"]
@@ -18,6 +21,9 @@ mod process;
 mod seed;
 #[path = "growth/server.rs"]
 mod server;
+#[allow(dead_code, reason = "some of it serves another tool")]
+#[path = "load/wire.rs"]
+mod wire;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! The server process, and when it did what after its start.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -91,7 +91,7 @@ impl Drop for Server {
 }
 
 /// Asks for the status until it says that everything is loaded (an answer that does not speak of it comes from a server that loads first).
-fn when_loaded(socket: &PathBuf, begun: Instant, pid: u32) -> (Duration, u64) {
+fn when_loaded(socket: &Path, begun: Instant, pid: u32) -> (Duration, u64) {
     seed::block_on(async {
         loop {
             if let Ok(Response::Status { values }) = control::ask(socket, &Request::Status {}).await
