@@ -21,8 +21,8 @@ pub(super) struct Entry {
     flow: Flow,
     /// Where responses go.
     reply_to: Flow,
-    /// Kept until the final response, for a 100: its bytes and its source. It is seldom needed, so it is read again then.
-    request: Option<(Bytes, SocketAddr)>,
+    /// Kept until the final response, for a 100. It is seldom needed, so it is read again then.
+    request: Option<Taken>,
     user: Option<Arc<dyn TransactionUser>>,
     /// A CANCEL that came before there was a user to tell.
     cancelled: Option<UserEvent>,
@@ -31,6 +31,13 @@ pub(super) struct Entry {
     /// A final response is owed.
     owed: bool,
     scheduled: Option<Instant>,
+}
+
+/// A request that was taken on: its bytes, its source, and when.
+struct Taken {
+    bytes: Bytes,
+    source: SocketAddr,
+    at: Instant,
 }
 
 pub(super) struct Servers(pub(super) Table<ServerKey, Entry>, Unanswered);
@@ -196,7 +203,7 @@ impl Endpoint {
             machine,
             flow: *flow,
             reply_to: reply_to(request, flow),
-            request: request.source().map(|source| (request.bytes().clone(), source)),
+            request: request.source().map(|source| Taken { bytes: request.bytes().clone(), source, at: now }),
             user: None,
             cancelled: None,
             to_tag: to_tag.clone(),
@@ -346,10 +353,11 @@ impl Endpoint {
         while let Some(output) = entry.machine.poll_output() {
             match output {
                 ServerOutput::Trying => {
-                    if let Some(request) = entry.request.as_ref().and_then(read_again) {
-                        let trying = self
-                            .with_server_header(Writer::respond(&request, StatusCode::TRYING, ""))
-                            .finish();
+                    if let Some(taken) = &entry.request
+                        && let Some(request) = read_again(taken)
+                    {
+                        let delay = now.saturating_duration_since(taken.at);
+                        let trying = self.with_server_header(Writer::trying(&request, delay)).finish();
                         entry.machine.handle_response(now, StatusCode::TRYING, trying);
                     }
                 }
@@ -393,7 +401,7 @@ impl Endpoint {
 }
 
 /// A request that was accepted, as it was read then: it has been read once, so no cap stands in its way.
-fn read_again((bytes, source): &(Bytes, SocketAddr)) -> Option<Request> {
+fn read_again(Taken { bytes, source, at: _ }: &Taken) -> Option<Request> {
     let limits =
         Limits { message: usize::MAX, start_line: usize::MAX, header: usize::MAX, headers: usize::MAX };
     match Message::parse(bytes.clone(), false, &limits) {

@@ -95,10 +95,15 @@ impl Stamp {
         Stamp { source, received, rport, response_port: via.and_then(response_port) }
     }
 
+    /// Does it change the element at all? Not one that cannot be read.
+    pub(super) fn changes(&self) -> bool {
+        self.received || self.rport
+    }
+
     /// Writes the element with the stamp in it; an element that cannot be read is written as it came.
     pub(super) fn write(&self, element: &[u8], out: &mut Vec<u8>) {
         let via = match Via::parse(element) {
-            Ok(via) if self.received || self.rport => via,
+            Ok(via) if self.changes() => via,
             Ok(_) | Err(_) => return out.extend_from_slice(element),
         };
         let head = via.text.len() - via.params.as_str().len();
