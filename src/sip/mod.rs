@@ -24,9 +24,13 @@ pub mod via;
 pub mod writer;
 
 #[cfg(test)]
+mod effort;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod second_opinion;
+#[cfg(test)]
+mod segmentation;
 #[cfg(test)]
 mod torture;
 
