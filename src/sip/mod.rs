@@ -13,6 +13,7 @@ mod host;
 mod lexer;
 pub mod message;
 pub mod method;
+pub mod multipart;
 pub mod name_addr;
 mod params;
 pub mod salvage;
