@@ -105,8 +105,7 @@ fn route(subscription: &Subscription) -> (&str, Vec<String>) {
         .filter(|(uri, _)| !uri.params.has("lr"));
     match strict {
         Some((uri, rest)) => {
-            let uri = uri.as_str().split_once('?').map_or(uri.as_str(), |(uri, _)| uri);
-            (uri, rest.iter().cloned().chain([format!("<{target}>")]).collect())
+            (uri.without_headers(), rest.iter().cloned().chain([format!("<{target}>")]).collect())
         }
         None => (target, subscription.route_set.clone()),
     }
