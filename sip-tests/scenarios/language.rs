@@ -244,7 +244,7 @@ fn an_extension_is_used_with_who_supports_it_rfc3261_8_2_4(database: Database) {
         assert_eq!(response.status(), Some(200), "{response}");
         response
     };
-    assert_eq!(register(&mut alice, "timer, path").list("Path"), [path.clone()]);
+    assert_eq!(register(&mut alice, "timer, path").rows("Path"), [path.as_str()]);
     let response = register(&mut alice, "timer");
     assert!(response.header("Path").is_none(), "{response}");
     assert!(response.header("Require").is_none(), "no other is applied:\n{response}");

@@ -42,9 +42,9 @@ fn strict(message: &[u8]) -> Option<Rows> {
 /// Forgives everything: CR, LF, VT and FF end a line like CRLF, what begins with white space goes on, names lose whatever is no letter around them.
 fn lax(message: &[u8]) -> Rows {
     let mut rows = Rows::new();
-    let mut lines = message.split(|b| matches!(b, b'\r' | b'\n' | 0x0b | 0x0c)).skip(1).peekable();
+    let lines = message.split(|b| matches!(b, b'\r' | b'\n' | 0x0b | 0x0c)).skip(1);
     let mut blank = 0;
-    while let Some(line) = lines.next() {
+    for line in lines {
         // CRLF is split in two: an empty piece between them, three at the end of the section.
         blank = if line.is_empty() { blank + 1 } else { 0 };
         if blank == 3 {
