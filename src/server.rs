@@ -50,15 +50,19 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     // One provider for all TLS, whoever asks first.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Before the store is read: a phone that comes back right after a restart waits for a moment instead of being refused.
-    let sockets =
-        Sockets::bind(&config.listeners(), config.limits.connections()).await.map_err(Fault::Listen)?;
+    let sockets = Sockets::bind(&config.listeners(), config.server.datagrams(), config.limits.connections())
+        .await
+        .map_err(Fault::Listen)?;
     let store = Store::open(&config.target()).await?;
     if let Some(dev) = &dev {
         dev.ensure_accounts(&store, clock::now()).await.map_err(Fault::Dev)?;
     }
     let accounts = Arc::new(Accounts::default());
     store.accounts().await?.into_iter().for_each(|account| accounts.put(account));
-    let homes = Homes::new(store.clone(), clock::now);
+    let homes = match config.server.fast_path {
+        true => Homes::new(store.clone(), clock::now),
+        false => Homes::always_driven(store.clone(), clock::now),
+    };
     let now = clock::now();
     store.load_all(&mut |row| homes.install(&row.with_grace(now))).await?;
 
@@ -178,6 +182,7 @@ fn presence_policy(config: &Config) -> presence::Policy {
         notify_burst: config.presence.notify_burst,
         notify_interval: Duration::from_millis(config.presence.notify_interval_ms),
         denied: denied(config),
+        keep_documents: config.server.fast_path,
         ..presence::Policy::default()
     }
 }

@@ -1,10 +1,12 @@
-//! What a server costs under load: closed loop (or paced) over datagrams on the loopback interface.
+//! What a server costs under load: closed loop (or paced) over datagrams or connections on the loopback interface.
 //!
 //! `cargo bench --bench load -- --server target/release/hither`; see the README beside this file.
 
 #![allow(clippy::disallowed_methods, reason = "a load tool reads the clock")]
 #![allow(clippy::print_stdout, reason = "its table is its product")]
 
+#[path = "load/cores.rs"]
+mod cores;
 #[path = "load/database.rs"]
 mod database;
 #[path = "load/kamailio.rs"]
@@ -19,14 +21,17 @@ mod process;
 mod report;
 #[path = "load/run.rs"]
 mod run;
+#[path = "load/wire.rs"]
+mod wire;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::Parser;
 use hither::sip::digest::Algorithm;
 
+use crate::cores::Cores;
 use crate::database::Database;
 use crate::kamailio::{Kamailio, Task};
 use crate::operation::Operation;
@@ -34,6 +39,7 @@ use crate::phone::Phones;
 use crate::process::{Cpu, Server};
 use crate::report::Report;
 use crate::run::Loop;
+use crate::wire::{Transport, Wire};
 
 /// Loads a hither server and prints what each operation costs.
 #[derive(Debug, Parser)]
@@ -68,6 +74,21 @@ struct Arguments {
     /// Operations under way at once.
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     window: u32,
+    /// What the phones speak.
+    #[arg(long, value_enum, default_value = "udp")]
+    transport: Transport,
+    /// Sockets (source ports) of the tool: 1 for datagrams, 32 connections; a user always has the same.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=4_096))]
+    sockets: Option<u32>,
+    /// Threads of the tool, each with its part of users, window and sockets.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    threads: u32,
+    /// Cores of the server, the first ones; the tool has the others, or the same if there are no others. Several numbers are measured in turns.
+    #[arg(long, value_delimiter = ',', default_value = "1", value_parser = clap::value_parser!(u32).range(1..=64))]
+    cores: Vec<u32>,
+    /// The tool has the same cores as the server, always.
+    #[arg(long)]
+    together: bool,
     /// Operations begun per second; without it the loop is closed: one ends, the next begins.
     #[arg(long)]
     rate: Option<f64>,
@@ -84,8 +105,38 @@ impl Arguments {
         if self.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 }
     }
 
-    fn phones(&self, server: SocketAddr) -> Phones {
-        Phones::new(server, self.users, self.fresh_users(), self.window, self.algorithm)
+    /// One set of phones for each thread.
+    fn phones(&self, server: SocketAddr) -> Vec<Phones> {
+        let sockets = self.sockets.unwrap_or(self.transport.usual_sockets()).min(self.users);
+        let part = |of: u32, thread: u32| {
+            of / self.threads * thread..if thread + 1 == self.threads {
+                of
+            } else {
+                of / self.threads * (thread + 1)
+            }
+        };
+        let phones = |thread| {
+            let wire = Wire::open(self.transport, server, sockets.div_ceil(self.threads));
+            let (users, fresh) = (part(self.users, thread), part(self.fresh_users(), thread));
+            Phones::new(wire, users, fresh, (self.window / self.threads).max(1), self.algorithm)
+        };
+        (0..self.threads).map(phones).collect()
+    }
+
+    /// The servers and the shares of the cores, in turns.
+    fn shares(&self) -> Vec<Cores> {
+        self.cores.iter().map(|number| Cores::share(*number, self.together)).collect()
+    }
+
+    /// How a side is called in the table.
+    fn name(&self, server: &str, cores: &Cores) -> String {
+        let alone = self.servers.len() + usize::from(self.kamailio) == 1;
+        match (alone, self.cores.len()) {
+            (true, 1) => String::new(),
+            (true, _) => format!("{} cores", cores.number),
+            (false, 1) => server.to_owned(),
+            (false, _) => format!("{server}, {} cores", cores.number),
+        }
     }
 
     /// Kamailio's name, if it is to be measured and can be.
@@ -132,50 +183,55 @@ struct Side {
     server: Running,
     // Freed after the server, which uses it.
     database: Database,
-    phones: Phones,
+    cores: Cores,
+    phones: Vec<Phones>,
     /// When which number of transactions began to be held.
     held: Vec<(Instant, u64)>,
 }
 
 impl Side {
-    fn hither(arguments: &Arguments, at: usize) -> Side {
-        let binary = &arguments.servers[at];
+    fn hither(arguments: &Arguments, binary: &Path, cores: Cores) -> Side {
+        cores.pin_self();
         let database = Database::start(&arguments.database);
         database.put_accounts(arguments.users, arguments.fresh_users());
-        let server = Server::start(binary, &database);
+        let server = Server::start(binary, &database, arguments.transport, &cores);
         let phones = arguments.phones(server.address);
-        let name = match arguments.servers.len() {
-            1 if !arguments.kamailio => String::new(),
-            _ => binary.display().to_string(),
-        };
-        Side { name, server: Running::Hither(server), database, phones, held: Vec::new() }
+        let name = arguments.name(&binary.display().to_string(), &cores);
+        Side { name, server: Running::Hither(server), database, cores, phones, held: Vec::new() }
     }
 
-    fn kamailio(arguments: &Arguments, name: String) -> Side {
+    fn kamailio(arguments: &Arguments, name: &str, cores: Cores) -> Side {
+        cores.pin_self();
         let database = Database::start_for_kamailio(&arguments.database, &kamailio::TABLES);
         let children = arguments.kamailio_children;
         let (users, fresh) = (arguments.users, arguments.fresh_users());
         let task = Task { children, stateful: arguments.kamailio_stateful, users, fresh };
-        let server = Kamailio::start(task, &database);
+        let server = Kamailio::start(task, &database, &cores);
         let phones = arguments.phones(server.address);
-        Side { name, server: Running::Kamailio(server), database, phones, held: Vec::new() }
+        let name = arguments.name(name, &cores);
+        Side { name, server: Running::Kamailio(server), database, cores, phones, held: Vec::new() }
     }
 
     fn measure(&mut self, operation: Operation, pace: &Loop) -> run::Measured {
         self.wait_for_room(operation);
+        self.cores.pin_self();
         let before = (self.server.cpu(), self.database.cpu());
         let mut measured = run::run(&mut self.phones, operation, pace);
         measured.server = self.server.cpu() - before.0;
-        if operation.is_held() && matches!(self.server, Running::Hither(_)) {
+        if self.is_held(operation) {
             self.held.push((Instant::now(), measured.done() as u64));
         }
         measured.database = self.database.cpu().zip(before.1).map(|(after, before)| after - before);
         measured
     }
 
+    fn is_held(&self, operation: Operation) -> bool {
+        matches!(self.server, Running::Hither(_)) && operation.is_held(self.phones[0].wire.transport)
+    }
+
     /// Waits until the server has let go of so many transactions that one more measurement finds room.
     fn wait_for_room(&mut self, operation: Operation) {
-        while operation.is_held() {
+        while self.is_held(operation) {
             self.held.retain(|(since, _)| since.elapsed() < HELD);
             if self.held.iter().map(|(_, number)| number).sum::<u64>() <= run::MOST_HELD {
                 break;
@@ -189,17 +245,21 @@ fn main() {
     let arguments = Arguments::parse();
     assert!(!arguments.database.contains("://") || arguments.servers.len() == 1, "one database, one server");
     assert!(arguments.window <= arguments.users, "a window is no larger than the number of users");
-    process::pin_self();
+    assert!(arguments.threads <= arguments.window, "a thread has one operation under way at least");
+    assert!(arguments.threads * 2 <= arguments.users, "a thread has two users at least");
     let load = process::load_average();
-    let mut sides: Vec<Side> = (0..arguments.servers.len()).map(|at| Side::hither(&arguments, at)).collect();
     let kamailio = arguments.kamailio();
-    sides.extend(kamailio.iter().map(|name| Side::kamailio(&arguments, name.clone())));
+    let mut sides = Vec::new();
+    for cores in arguments.shares() {
+        sides.extend(arguments.servers.iter().map(|binary| Side::hither(&arguments, binary, cores.clone())));
+        sides.extend(kamailio.iter().map(|name| Side::kamailio(&arguments, name, cores.clone())));
+    }
     if sides.is_empty() {
         return;
     }
     let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
-    let pace = Loop { window: arguments.window, rate: arguments.rate, seconds };
-    let once = Loop { rate: None, seconds: Duration::from_secs(60), ..pace };
+    let pace = Loop { rate: arguments.rate, seconds };
+    let once = Loop { rate: None, seconds: Duration::from_secs(60) };
     for side in &mut sides {
         // Everybody registers once, so that there is something to refresh and somebody to reach.
         run::run(&mut side.phones, Operation::Enrol, &once);
@@ -213,13 +273,16 @@ fn main() {
             for at in (first..sides.len()).chain(0..first) {
                 let side = &mut sides[at];
                 let measured = side.measure(*operation, &pace);
-                report.add(*operation, &side.name, measured);
+                report.add(*operation, &side.name, side.cores.number, measured);
             }
         }
     }
     println!(
-        "{} users, window {}, {}, {} x {:.1} s, {}, {}, load average {load} before and {} after",
+        "{} users, {} with {} sockets, {} threads, window {}, {}, {} x {:.1} s, {}, {}, load average {load} before and {} after",
         arguments.users,
+        arguments.transport.token(),
+        sides[0].phones.iter().map(|phones| phones.wire.lines()).sum::<u32>(),
+        arguments.threads,
         arguments.window,
         arguments.rate.map_or("closed loop".into(), |rate| format!("{rate} operations a second")),
         arguments.repeats,
@@ -229,8 +292,17 @@ fn main() {
         process::load_average(),
     );
     print!("{}", report.table());
-    if let Some(name) = kamailio.filter(|_| sides.len() > 1) {
-        print!("\n{}", report.ratios(&name));
+    for cores in arguments.shares() {
+        if let Some(name) = kamailio.as_ref().filter(|_| !arguments.servers.is_empty()) {
+            print!("\n{}", report.ratios(&arguments.name(name, &cores), cores.number));
+        }
+    }
+    for name in arguments.servers.iter().map(|binary| binary.display().to_string()).chain(kamailio) {
+        let shares = arguments.shares();
+        let [first, others @ ..] = &shares[..] else { continue };
+        for other in others {
+            print!("\n{}", report.scaling(&arguments.name(&name, first), &arguments.name(&name, other)));
+        }
     }
     for side in &sides {
         let Running::Kamailio(server) = &side.server else { continue };

@@ -43,6 +43,9 @@ impl Config {
         }
         config.set("listen", listen);
         config.set("log.filter", "hither=debug,info");
+        if let Some(way) = std::env::var_os("HITHER_TEST_FAST_PATH") {
+            config.set("server.fast_path", way != "off");
+        }
         config
     }
 

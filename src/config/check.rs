@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::config::{Config, Listen, host};
+use crate::config::{Config, Listen, host, section};
 
 /// One thing that does not hold: the keys it concerns (the first one set by somebody is blamed) and why.
 pub(super) struct Found {
@@ -25,6 +25,9 @@ pub(super) fn check(config: &mut Config) -> Vec<Found> {
 /// What is allowed but should be known.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if !config.server.fast_path {
+        warnings.push("server.fast_path is off: the server works, slowly; for finding faults".into());
+    }
     let timer_c_s = config.proxy.timer_c_s;
     if timer_c_s <= TIMER_C_FLOOR_S {
         warnings.push(format!(
@@ -150,8 +153,10 @@ fn interval(keys: [&'static str; 3], min: u32, default: u32, max: u32, found: &m
 
 fn numbers(config: &Config, found: &mut Vec<Found>) {
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    let Config { registration, subscription, publication, presence, auth, proxy, limits, .. } = config;
-    let all: [(&'static str, u64, RangeInclusive<u64>); 17] = [
+    let Config { server, registration, subscription, publication, presence, auth, proxy, limits, .. } =
+        config;
+    let all: [(&'static str, u64, RangeInclusive<u64>); 18] = [
+        ("server.workers", count(server.workers), 0..=count(section::MAX_WORKERS)),
         ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
         ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
         ("subscription.max_per_presentity", count(subscription.max_per_presentity), 1..=1_000_000),
@@ -236,6 +241,7 @@ mod tests {
     #[test]
     fn numbers_have_ranges() {
         assert!(said(|c| c.registration.max_bindings = 0).contains("registration.max_bindings is 0"));
+        assert!(said(|c| c.server.workers = 257).contains("server.workers is 257; it must be 0 to 256"));
         assert!(said(|c| c.proxy.max_forks = 61).contains("proxy.max_forks is 61; it must be 1 to 60"));
         assert!(said(|c| c.proxy.timer_c_s = 0).contains("proxy.timer_c_s"));
         assert!(said(|c| c.limits.message_bytes = 100).contains("limits.message_bytes"));

@@ -22,7 +22,7 @@ mod value;
 
 pub use error::{ConfigError, Origin, Problem, Wrong};
 pub use section::{
-    Auth, Contact, Limits, Log, LogFormat, Messaging, Presence, Proxy, Publication, Registration,
+    Auth, Contact, Limits, Log, LogFormat, Messaging, Presence, Proxy, Publication, Registration, Server,
     Subscription,
 };
 pub use value::{Listen, Net};
@@ -49,6 +49,8 @@ pub struct Config {
     /// Where SIP is spoken: `udp` and `tcp` on port 5060 of every address.
     /// Example: `listen = ["udp:0.0.0.0:5060", { listen = "tcp:0.0.0.0:5060", advertise = "sip.example.org:5060" }]`.
     pub listen: Vec<Listen>,
+    /// How the machine is used.
+    pub server: Server,
     /// What is logged, and how.
     pub log: Log,
     /// REGISTER.
@@ -80,6 +82,7 @@ impl Default for Config {
             control_socket: "hither.sock".into(),
             server_header: Some("hither".into()),
             listen: Listen::everywhere(SIP_PORT),
+            server: Server::default(),
             log: Log::default(),
             registration: Registration::default(),
             subscription: Subscription::default(),

@@ -1,5 +1,6 @@
 //! The sections. Units are in the names: `_s` seconds, `_ms` milliseconds, `_bytes` bytes; everything else is a number of things.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,39 @@ use serde::{Deserialize, Serialize};
 use crate::availability::view::DomainDefault;
 use crate::config::value::{self, Net};
 use crate::sip::digest::Algorithm;
-use crate::transport::ConnectionLimits;
+use crate::transport::{ConnectionLimits, Datagrams};
+
+/// `[server]`
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Threads that do the work, and sockets per UDP listener (Linux); 0: one per core. Example: `workers = 4`.
+    pub workers: usize,
+    /// Take the short way where there is one? `false` has the same answers the long way: every datagram read and sent by itself, every change
+    /// of a user's state by a task, every presence document composed anew. To find out whether a fault is one of the short way.
+    /// Example: `fast_path = false`.
+    pub fast_path: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Server { workers: 0, fast_path: true }
+    }
+}
+
+impl Server {
+    /// How many there are in the end: at least one.
+    pub fn workers(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_WORKERS),
+            workers => workers,
+        }
+    }
+    /// How datagrams are read.
+    pub fn datagrams(&self) -> Datagrams {
+        Datagrams { sockets: self.workers(), together: self.fast_path }
+    }
+}
 
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -253,12 +286,22 @@ pub struct Contact {
     pub deny: Vec<Net>,
 }
 
+/// Buffers of that many sockets are 512 MiB per listener, if ever all of them were filled.
+pub(super) const MAX_WORKERS: usize = 256;
 /// Bytes waiting for one slow reader: a few dozen NOTIFYs.
 const WRITE_BUFFER: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn there_is_one_worker_per_core_unless_told_otherwise() {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        assert_eq!(Server::default().workers(), cores);
+        let datagrams = Server { workers: 3, fast_path: false }.datagrams();
+        assert_eq!(datagrams, Datagrams { sockets: 3, together: false });
+    }
 
     #[test]
     fn connection_limits_carry_the_configured_values() {

@@ -77,7 +77,8 @@ impl Homes {
     ///   being committed (and nothing was written), it is asked again, under [`Mode::Volatile`].
     /// - `act` is called exactly once, after the rows are on disk and in memory: only now may anybody hear of it.
     ///
-    /// If nothing has to be awaited (a refusal, a query, a lazy row, an outage) everything happens before this returns.
+    /// If nothing has to be awaited (a refusal, a query, a lazy row, an outage) everything happens before this returns, unless
+    /// [`Homes::always_driven`] was asked for.
     pub fn change<T, D, A>(self: &Arc<Self>, aor: &Aor, decide: D, act: A)
     where
         T: Send + 'static,
@@ -87,7 +88,7 @@ impl Homes {
         let mut guard = self.shard(aor);
         let shard = &mut *guard;
         let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
-        if slot.busy || slot.stale {
+        if slot.busy || slot.stale || self.always_driven {
             if slot.queue.len() >= MAX_WAITING {
                 drop(guard);
                 return act(Err(Refusal::Fault));

@@ -28,6 +28,8 @@ pub struct Homes {
     hasher: RandomState,
     store: Store,
     clock: Clock,
+    /// No change is made before [`Homes::change`] returns.
+    always_driven: bool,
     /// AoRs whose presence or watchers moved and that nobody has looked at yet; each stands here once at most.
     changed: Mutex<VecDeque<Aor>>,
     changed_wakes: tokio::sync::Notify,
@@ -105,11 +107,21 @@ impl Slot {
 impl Homes {
     /// An empty table over a store.
     pub fn new(store: Store, clock: Clock) -> Arc<Homes> {
+        Homes::with(store, clock, false)
+    }
+
+    /// The same, except that every change goes by a driver task, also one that has nothing to await: the same decisions the slow way.
+    pub fn always_driven(store: Store, clock: Clock) -> Arc<Homes> {
+        Homes::with(store, clock, true)
+    }
+
+    fn with(store: Store, clock: Clock, always_driven: bool) -> Arc<Homes> {
         Arc::new(Homes {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             store,
             clock,
+            always_driven,
             changed: Mutex::default(),
             changed_wakes: tokio::sync::Notify::new(),
             drivers: AtomicUsize::new(0),

@@ -7,9 +7,9 @@ use std::time::Duration;
 use smallvec::smallvec;
 use tokio::sync::mpsc;
 
-use crate::home::{Homes, Mode, Refusal};
+use crate::home::{Decision, Homes, Mode, Refusal};
 use crate::model::{
-    Aor, Binding, BindingKey, Durability, Flow, Moved, Package, Plan, Reject, Row, Subscription,
+    Aor, Binding, BindingKey, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription,
     SubscriptionId, Timestamp, Transport,
 };
 use crate::sip::StatusCode;
@@ -147,6 +147,37 @@ async fn lazy_rows_are_applied_before_the_call_returns() {
         },
         |result| assert!(result.is_ok()),
     );
+    assert_eq!(homes.read(&bob()).bindings.len(), 1);
+}
+
+#[tokio::test]
+async fn the_slow_way_makes_the_same_of_lazy_rows_queries_and_refusals() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&Target::Sqlite(dir.path().join("h.sqlite"))).await.unwrap();
+    let homes = Homes::always_driven(store, now);
+    let (tell, mut told) = mpsc::channel(3);
+    let lazy = |_: &HomeState, mode| {
+        assert_eq!(mode, Mode::Durable);
+        Ok((plan(binding("sip:a@192.0.2.1", Timestamp(2_000_000)), Durability::Lazy), ()))
+    };
+    let query = |_: &HomeState, _| {
+        let nothing = Plan { rows: smallvec![], durability: Durability::Durable, moved: Moved::default() };
+        Ok((nothing, ()))
+    };
+    let refusal = |_: &HomeState, _| Err(Reject::new(StatusCode::FORBIDDEN));
+    let decisions: [fn(&HomeState, Mode) -> Decision<()>; 3] = [lazy, query, refusal];
+    for decide in decisions {
+        let tell = tell.clone();
+        homes.change(&bob(), decide, move |result| {
+            tell.try_send(result.map(|((), home)| home.bindings.len())).unwrap();
+        });
+    }
+    assert!(homes.read(&bob()).bindings.is_empty(), "nothing is done before a driver has its turn");
+    let refused = Err(Refusal::Reject(Reject::new(StatusCode::FORBIDDEN)));
+    let mut all = [next(&mut told).await, next(&mut told).await, next(&mut told).await];
+    all.sort_by_key(Result::is_err);
+    assert_eq!(all, [Ok(1), Ok(1), refused]);
+    homes.drained().await;
     assert_eq!(homes.read(&bob()).bindings.len(), 1);
 }
 

@@ -72,6 +72,7 @@ impl std::fmt::Debug for Notifier {
 
 impl Notifier {
     pub(super) fn new(homes: Arc<Homes>, endpoint: Arc<Endpoint>, policy: Arc<Policy>) -> Arc<Notifier> {
+        let views = Views::new(policy.keep_documents);
         Arc::new(Notifier {
             homes,
             endpoint,
@@ -79,7 +80,7 @@ impl Notifier {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             hasher: RandomState::new(),
             seats: Seats::new(),
-            views: Views::new(),
+            views,
             next_slot: Mutex::new(None),
             stop: OnceLock::new(),
         })

@@ -64,6 +64,8 @@ pub struct Policy {
     pub outage_publication_s: u32,
     /// Networks to which no connection is made for a NOTIFY, besides those that are always refused (`A14`).
     pub denied: Vec<(IpAddr, u8)>,
+    /// Compose a document once for all who may see the same, or anew for each of them?
+    pub keep_documents: bool,
 }
 
 impl Default for Policy {
@@ -81,6 +83,7 @@ impl Default for Policy {
             outage_subscription_s: 300,
             outage_publication_s: 120,
             denied: Vec::new(),
+            keep_documents: true,
         }
     }
 }

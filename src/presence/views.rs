@@ -22,6 +22,8 @@ pub(super) struct Rendered {
 /// The newest documents of the presentities that were looked at last. Bounded: a full shard is emptied.
 #[derive(Debug)]
 pub(super) struct Views {
+    /// `false`: every document is composed anew.
+    keep: bool,
     shards: Box<[Mutex<HashMap<Aor, Kept>>]>,
     hasher: RandomState,
 }
@@ -42,12 +44,15 @@ struct Sources {
 }
 
 impl Views {
-    pub(super) fn new() -> Views {
-        Views { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
+    pub(super) fn new(keep: bool) -> Views {
+        Views { keep, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
     /// What this grant shows of this home now. Composes without any lock held; at worst two do so at once.
     pub(super) fn document(&self, home: &HomeState, grant: Grant, now: Timestamp) -> Rendered {
+        if !self.keep {
+            return self.render(home, grant, now);
+        }
         let shard =
             &self.shards[usize::try_from(self.hasher.hash_one(&home.aor) % SHARDS as u64).unwrap_or(0)];
         {
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn one_document_is_shared_by_all_who_may_see_it() {
-        let views = Views::new();
+        let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
         let first = views.document(&home, Grant::Full, NOW);
         let mut other = home.clone();
@@ -146,8 +151,18 @@ mod tests {
     }
 
     #[test]
+    fn documents_that_are_not_kept_are_the_same_documents() {
+        let (kept, anew) = (Views::new(true), Views::new(false));
+        let home = home(&[Arc::new(publication(1, 1))]);
+        let [first, second] = [(), ()].map(|()| anew.document(&home, Grant::Full, NOW));
+        assert_ne!(first.body.as_ptr(), second.body.as_ptr());
+        assert_eq!(first, second, "who was told the first is not told the second");
+        assert_eq!(first.body, kept.document(&home, Grant::Full, NOW).body);
+    }
+
+    #[test]
     fn other_sources_and_ended_ones_are_composed_anew() {
-        let views = Views::new();
+        let views = Views::new(true);
         let old = home(&[Arc::new(publication(1, 1))]);
         let first = views.document(&old, Grant::Full, NOW);
         let new = home(&[Arc::new(publication(1, 1))]);
@@ -158,7 +173,7 @@ mod tests {
 
     #[test]
     fn grants_are_kept_apart_a31() {
-        let views = Views::new();
+        let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
         let full = views.document(&home, Grant::Full, NOW);
         assert_eq!(full.fingerprint.standing, Standing::Active);

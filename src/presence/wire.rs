@@ -17,7 +17,7 @@ use crate::presence::{Policy, Presence};
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Writer};
 use crate::store::{Store, Target};
-use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
+use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Sockets};
 
 /// Everything below dispatch. Believes From.
 struct Server {
@@ -56,7 +56,9 @@ impl Server {
             bind: "127.0.0.1:0".parse().expect("address"),
             advertise: None,
         });
-        let sockets = Sockets::bind(&listeners, ConnectionLimits::default()).await.expect("a port");
+        let sockets = Sockets::bind(&listeners, Datagrams::default(), ConnectionLimits::default())
+            .await
+            .expect("a port");
         let [port, tcp_port] = [0, 1].map(|n| sockets.listeners()[n].local.port());
         let endpoint = Endpoint::new(sockets, Limits::default(), None);
         let homes = Homes::new(store.clone(), clock::now);

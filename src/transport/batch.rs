@@ -13,6 +13,8 @@ pub(super) const BATCH: usize = 32;
 /// Buffers for one call, used again by the next. Each takes the largest datagram; the system gives memory to those pages alone that were ever written.
 #[derive(Debug)]
 pub(super) struct Pool {
+    /// Datagrams of one call.
+    most: usize,
     buffer: Vec<u8>,
     met: SmallVec<[(usize, SocketAddr); BATCH]>,
 }
@@ -27,11 +29,13 @@ pub(super) enum Received {
 }
 
 impl Pool {
-    pub(super) fn new() -> Pool {
-        Pool { buffer: vec![0; STRIDE * PER_CALL], met: SmallVec::new() }
+    /// For [`BATCH`] datagrams at once where the system has such a call, or for one.
+    pub(super) fn new(together: bool) -> Pool {
+        let most = if together { PER_CALL } else { 1 };
+        Pool { most, buffer: vec![0; STRIDE * most], met: SmallVec::new() }
     }
 
-    /// Reads what is there, at most [`BATCH`] datagrams; never waits.
+    /// Reads what is there, at most as many datagrams as there are buffers; never waits.
     ///
     /// An error that hides behind datagrams of the same call is told by the next call, as the system does.
     pub(super) fn receive(&mut self, socket: &UdpSocket, local: SocketAddr) -> io::Result<Received> {
@@ -39,7 +43,7 @@ impl Pool {
         let read = system::receive(socket, local, &mut self.buffer, &mut self.met);
         match read {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
-            _ if self.met.len() >= PER_CALL => Ok(Received::Full),
+            _ if self.met.len() >= self.most => Ok(Received::Full),
             _ => Ok(Received::All),
         }
     }
@@ -105,12 +109,13 @@ mod system {
     ) -> io::Result<()> {
         socket.try_io(Interest::READABLE, || {
             let fd = socket.as_raw_fd();
+            let most = buffer.len() / STRIDE;
             match local {
                 SocketAddr::V4(_) => receive_from::<SockaddrIn>(fd, buffer, met)?,
                 SocketAddr::V6(_) => receive_from::<SockaddrIn6>(fd, buffer, met)?,
             }
             // The system stopped early because nothing was left: said so, that costs no second call.
-            if met.len() < PER_CALL { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+            if met.len() < most { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
         })
     }
 
@@ -121,10 +126,12 @@ mod system {
         SocketAddr: From<S>,
     {
         let mut buffers = buffer.chunks_exact_mut(STRIDE);
+        let count = buffers.len();
         let mut slices: [[IoSliceMut<'_>; 1]; BATCH] =
             std::array::from_fn(|_| [IoSliceMut::new(buffers.next().unwrap_or_default())]);
-        let mut headers = MultiHeaders::<S>::preallocate(BATCH, None);
-        let received = recvmmsg(fd, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+        let mut headers = MultiHeaders::<S>::preallocate(count, None);
+        let received =
+            recvmmsg(fd, &mut headers, slices.iter_mut().take(count), MsgFlags::MSG_DONTWAIT, None)?;
         met.extend(received.filter_map(|one| Some((one.bytes, SocketAddr::from(one.address?)))));
         Ok(())
     }

@@ -11,6 +11,7 @@ mod outbox;
 mod resolve;
 mod shared;
 mod source;
+mod spread;
 mod stream;
 mod table;
 mod tcp;
@@ -63,6 +64,21 @@ pub struct Listener {
     /// `host:port` for Via, Record-Route and Contact (IPv6 in brackets). An unspecified bind address without `advertise` is replaced per
     /// destination by [`Sockets::sent_by`].
     pub advertise: Option<(String, u16)>,
+}
+
+/// How datagrams are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Datagrams {
+    /// Sockets per listener, each read by a task of its own; at least one. Only Linux shares datagrams out among several: elsewhere there is one.
+    pub sockets: usize,
+    /// Read and send many of them with one call of the system? Otherwise each by itself.
+    pub together: bool,
+}
+
+impl Default for Datagrams {
+    fn default() -> Self {
+        Datagrams { sockets: 1, together: true }
+    }
 }
 
 /// Caps and deadlines of connections (`A22`); every one has the default of the security page.
@@ -155,13 +171,17 @@ impl Sockets {
     ///
     /// # Errors
     /// What the system says, with transport and address; no randomness.
-    pub async fn bind(listeners: &[ListenerConfig], limits: ConnectionLimits) -> io::Result<Arc<Sockets>> {
+    pub async fn bind(
+        listeners: &[ListenerConfig],
+        datagrams: Datagrams,
+        limits: ConnectionLimits,
+    ) -> io::Result<Arc<Sockets>> {
         let (mut bound, mut udp, mut tcp) = (Vec::new(), Vec::new(), Vec::new());
         let mut buffer_warned = false;
         for config in listeners {
-            let (listener, socket) = listener::bind(config, &mut buffer_warned)?;
+            let (listener, socket) = listener::bind(config, datagrams.sockets, &mut buffer_warned)?;
             match socket {
-                Bound::Udp(socket) => udp.push(Arc::new(UdpListener::new(socket, listener.local).await?)),
+                Bound::Udp(sockets) => udp.push(Arc::new(UdpListener::new(sockets, listener.local).await?)),
                 Bound::Tcp(socket) => tcp.push((listener.local, socket)),
             }
             bound.push(listener);
@@ -180,6 +200,7 @@ impl Sockets {
             table: Table::new(u64::from_ne_bytes(base), caps),
             sources: Sources::default(),
             tasks: Tasks::new(Handle::current()),
+            datagrams,
             state: Mutex::new(State::Bound),
         };
         Ok(Arc::new(Sockets { shared: Arc::new(shared), udp, tcp: Mutex::new(tcp) }))
@@ -201,8 +222,9 @@ impl Sockets {
             *state = State::Running(Running { receiver: Arc::clone(&receiver), stop: stop.clone() });
         }
         for udp in &self.udp {
-            let (shared, receiver) = (Arc::clone(&self.shared), Arc::clone(&receiver));
-            self.shared.tasks.spawn(Arc::clone(udp).receive(shared, receiver, stop.clone()));
+            for reader in udp.readers(&self.shared, &receiver, &stop) {
+                self.shared.tasks.spawn(reader);
+            }
         }
         for (local, listener) in lock(&self.tcp).drain(..) {
             let (shared, receiver) = (Arc::clone(&self.shared), Arc::clone(&receiver));

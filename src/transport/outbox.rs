@@ -4,17 +4,17 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::Notify;
 
-use crate::transport::SendError;
 use crate::transport::batch::{self, BATCH};
 use crate::transport::counters::{Counters, Dropped};
 use crate::transport::shared::lock;
+use crate::transport::{SendError, spread};
 
 /// A bound datagram socket and what waits for it.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(super) struct Outbox {
     waiting: Mutex<Waiting>,
     /// Length of the queue, read without its lock. Zero: nothing waits and nothing that waited is on its way.
     pending: AtomicUsize,
+    destinations: Destinations,
     wake: Notify,
 }
 
@@ -40,7 +41,14 @@ struct Waiting {
 impl Outbox {
     /// Takes a socket that can be written.
     pub(super) fn new(socket: UdpSocket, local: SocketAddr) -> Outbox {
-        Outbox { socket, local, waiting: Mutex::default(), pending: AtomicUsize::new(0), wake: Notify::new() }
+        Outbox {
+            socket,
+            local,
+            waiting: Mutex::default(),
+            pending: AtomicUsize::new(0),
+            destinations: Destinations::default(),
+            wake: Notify::new(),
+        }
     }
 
     /// Does anything wait?
@@ -68,7 +76,7 @@ impl Outbox {
             }
             return Ok(());
         }
-        if !self.is_waiting()
+        if !self.destinations.may_hold(remote)
             && let Some(sent) = self.send_now(remote, bytes, counters)
         {
             return sent;
@@ -141,6 +149,7 @@ impl Outbox {
             return Err(SendError::Full);
         }
         waiting.bytes = sum;
+        self.destinations.enter(remote);
         waiting.queue.push_back((remote, bytes.clone()));
         self.pending.store(waiting.queue.len(), Ordering::Release);
         Ok(())
@@ -166,12 +175,43 @@ impl Outbox {
                 }
             };
             for _ in 0..gone {
-                if let Some((_, bytes)) = waiting.queue.pop_front() {
+                if let Some((remote, bytes)) = waiting.queue.pop_front() {
+                    self.destinations.leave(remote);
                     waiting.bytes = waiting.bytes.saturating_sub(bytes.len());
                 }
             }
         }
         self.pending.store(waiting.queue.len(), Ordering::Release);
+    }
+}
+
+/// For whom something waits or is on its way, read without the lock: who sends to somebody else need not wait for those who do. Counted
+/// by a few bits of the destination, so the answer may be "perhaps" where it is "no".
+#[derive(Debug)]
+struct Destinations(Box<[AtomicU16]>);
+
+impl Default for Destinations {
+    fn default() -> Destinations {
+        Destinations((0..DESTINATIONS).map(|_| AtomicU16::new(0)).collect())
+    }
+}
+
+impl Destinations {
+    fn of(&self, remote: SocketAddr) -> Option<&AtomicU16> {
+        self.0.get(spread::place(remote, DESTINATIONS))
+    }
+
+    /// No more than [`WAITING`] at once.
+    fn enter(&self, remote: SocketAddr) {
+        self.of(remote).map(|count| count.fetch_add(1, Ordering::AcqRel));
+    }
+
+    fn leave(&self, remote: SocketAddr) {
+        self.of(remote).map(|count| count.fetch_sub(1, Ordering::AcqRel));
+    }
+
+    fn may_hold(&self, remote: SocketAddr) -> bool {
+        self.of(remote).is_none_or(|count| count.load(Ordering::Acquire) > 0)
     }
 }
 
@@ -198,6 +238,9 @@ thread_local! {
     static IN_BURST: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Counts of [`Destinations`]: with a full batch waiting, one in thirty of the others is taken for one of its destinations. A prime number, since
+/// the places of one socket's peers have bits in common.
+const DESTINATIONS: usize = 1_021;
 /// Datagrams that may wait for a socket..
 const WAITING: usize = 4_096;
 /// ..and their bytes.
@@ -307,6 +350,22 @@ mod tests {
         for number in 1..=3 {
             assert_eq!(read(&peer).await, answer(number));
         }
+    }
+
+    #[tokio::test]
+    async fn who_sends_to_somebody_else_does_not_wait_for_a_batch_that_is_leaving() {
+        let (outbox, _peer, remote) = pair("127.0.0.1:0").await;
+        let (other, counters) = (client("127.0.0.1:0").await, Counters::default());
+        let elsewhere = other.local_addr().expect("address");
+        let _burst = outbox.burst(&counters);
+        outbox.send(remote, &answer(1), &counters).expect("put");
+        if outbox.destinations.may_hold(elsewhere) {
+            // One in a thousand ports looks like the other.
+            return;
+        }
+        let _leaving = lock(&outbox.waiting);
+        outbox.send(elsewhere, &request(2), &counters).expect("sent");
+        assert_eq!(read(&other).await, request(2));
     }
 
     #[tokio::test]

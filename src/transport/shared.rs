@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::transport::counters::Counters;
 use crate::transport::source::Sources;
 use crate::transport::table::Table;
-use crate::transport::{ConnectionLimits, Listener, Receiver};
+use crate::transport::{ConnectionLimits, Datagrams, Listener, Receiver};
 
 /// Shared by every task of the sockets.
 pub(super) struct Shared {
@@ -22,6 +22,7 @@ pub(super) struct Shared {
     pub(super) table: Table,
     pub(super) sources: Sources,
     pub(super) tasks: Tasks,
+    pub(super) datagrams: Datagrams,
     pub(super) state: Mutex<State>,
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::{Flow, Transport};
 use crate::sip::ParseError;
-use crate::transport::{ConnectionLimits, ListenerConfig, Receiver, Snapshot, Sockets};
+use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Receiver, Snapshot, Sockets};
 
 /// What a receiver was told.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,7 +63,8 @@ impl Running {
             advertise: None,
         };
         let listeners = [listener(Transport::Udp), listener(Transport::Tcp)];
-        let sockets = Sockets::bind(&listeners, limits).await.expect("bound");
+        let sockets =
+            Sockets::bind(&listeners, Datagrams { sockets: 2, together: true }, limits).await.expect("bound");
         let (sender, told) = mpsc::channel(10_000);
         let (stop, stopping) = watch::channel(false);
         let recorder = Recorder { told: sender, sockets: Arc::clone(&sockets) };

@@ -14,45 +14,68 @@ use crate::transport::batch::{Pool, Received};
 use crate::transport::counters::{Counters, Dropped};
 use crate::transport::outbox::Outbox;
 use crate::transport::shared::{Shared, stopped};
-use crate::transport::{Receiver, SendError};
+use crate::transport::{Receiver, SendError, spread};
 
-/// One bound datagram socket.
+/// One address on which datagrams are received, by one or more sockets; each peer belongs to one of them ([`spread::place`]).
 #[derive(Debug)]
 pub(super) struct UdpListener {
-    outbox: Outbox,
+    local: SocketAddr,
+    outboxes: Box<[Outbox]>,
 }
 
 impl UdpListener {
-    /// Takes a bound socket and waits until it can be written, so that the first datagram leaves at once.
-    pub(super) async fn new(socket: UdpSocket, local: SocketAddr) -> io::Result<UdpListener> {
-        socket.writable().await?;
-        Ok(UdpListener { outbox: Outbox::new(socket, local) })
+    /// Takes sockets that are bound to this address and waits until they can be written, so that the first datagram leaves at once.
+    pub(super) async fn new(sockets: Vec<UdpSocket>, local: SocketAddr) -> io::Result<UdpListener> {
+        let mut outboxes = Vec::with_capacity(sockets.len());
+        for socket in sockets {
+            socket.writable().await?;
+            outboxes.push(Outbox::new(socket, local));
+        }
+        Ok(UdpListener { local, outboxes: outboxes.into() })
     }
 
     /// The address it is bound to.
     pub(super) fn local(&self) -> SocketAddr {
-        self.outbox.local
+        self.local
     }
 
-    /// Sends or queues; never waits.
+    /// Sends or queues; never waits. All that goes to one peer leaves by that peer's socket, so it keeps its order.
     pub(super) fn send(
         &self,
         remote: SocketAddr,
         bytes: &Bytes,
         counters: &Counters,
     ) -> Result<(), SendError> {
-        self.outbox.send(remote, bytes, counters)
+        let outbox = self.outboxes.get(spread::place(remote, self.outboxes.len()));
+        outbox.ok_or(SendError::NoListener)?.send(remote, bytes, counters)
     }
 
-    /// Reads until `stop`; the receiver is called in this task.
-    pub(super) async fn receive(
-        self: Arc<Self>,
-        shared: Arc<Shared>,
-        receiver: Arc<dyn Receiver>,
-        mut stop: watch::Receiver<bool>,
-    ) {
-        let outbox = &self.outbox;
-        let mut pool = Pool::new();
+    /// The work of each socket: it reads until `stop`; the receiver is called in that task.
+    pub(super) fn readers(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        receiver: &Arc<dyn Receiver>,
+        stop: &watch::Receiver<bool>,
+    ) -> impl Iterator<Item = impl Future<Output = ()> + Send + 'static> {
+        (0..self.outboxes.len()).map(move |at| {
+            let reader = Reader { listener: Arc::clone(self), at, shared: Arc::clone(shared) };
+            reader.run(Arc::clone(receiver), stop.clone())
+        })
+    }
+}
+
+/// Reads one socket of a listener.
+struct Reader {
+    listener: Arc<UdpListener>,
+    at: usize,
+    shared: Arc<Shared>,
+}
+
+impl Reader {
+    async fn run(self, receiver: Arc<dyn Receiver>, mut stop: watch::Receiver<bool>) {
+        let Some(outbox) = self.listener.outboxes.get(self.at) else { return };
+        let shared = &self.shared;
+        let mut pool = Pool::new(shared.datagrams.together);
         loop {
             // Every branch only waits for readiness and is safe to drop.
             tokio::select! {
@@ -60,7 +83,7 @@ impl UdpListener {
                 () = stopped(&mut stop) => break,
                 _ = outbox.socket.writable(), if outbox.is_waiting() => outbox.resume(&shared.counters),
                 () = outbox.woken() => {}
-                _ = outbox.socket.readable() => match self.burst(&mut pool, &shared, receiver.as_ref()) {
+                _ = outbox.socket.readable() => match self.burst(outbox, &mut pool, receiver.as_ref()) {
                     Burst::Dry => {}
                     Burst::More => tokio::task::yield_now().await,
                     Burst::Failed => {
@@ -82,10 +105,10 @@ impl UdpListener {
         let _ = tokio::time::timeout(DRAIN, drained).await;
     }
 
-    fn burst(&self, pool: &mut Pool, shared: &Shared, receiver: &dyn Receiver) -> Burst {
+    fn burst(&self, outbox: &Outbox, pool: &mut Pool, receiver: &dyn Receiver) -> Burst {
         let mut count = 0;
         while count < BURST {
-            let received = match pool.receive(&self.outbox.socket, self.local()) {
+            let received = match pool.receive(&outbox.socket, outbox.local) {
                 Ok(received) => received,
                 // An earlier datagram could not be delivered: of no use here, the next one may be fine.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
@@ -95,9 +118,9 @@ impl UdpListener {
                 Err(_) => return Burst::Failed,
             };
             // The answers to several leave together, the answer to one at once.
-            let together = (pool.len() > 1).then(|| self.outbox.burst(&shared.counters));
+            let together = (pool.len() > 1).then(|| outbox.burst(&self.shared.counters));
             for (datagram, remote) in pool.datagrams() {
-                self.tell(datagram, remote, shared, receiver);
+                self.tell(datagram, remote, receiver);
             }
             drop(together);
             if received == Received::All {
@@ -108,13 +131,14 @@ impl UdpListener {
         Burst::More
     }
 
-    fn tell(&self, datagram: &[u8], remote: SocketAddr, shared: &Shared, receiver: &dyn Receiver) {
+    fn tell(&self, datagram: &[u8], remote: SocketAddr, receiver: &dyn Receiver) {
+        let shared = &self.shared;
         if let Some(reason) = useless(datagram, remote) {
             shared.counters.dropped(reason);
             return;
         }
         Counters::add(&shared.counters.datagrams_in);
-        let flow = Flow { transport: Transport::Udp, local: self.local(), remote, connection: 0 };
+        let flow = Flow { transport: Transport::Udp, local: self.listener.local, remote, connection: 0 };
         let bytes = Bytes::copy_from_slice(datagram);
         shared.tell(receiver, |receiver| receiver.received(bytes, flow));
     }
@@ -153,7 +177,7 @@ const RECEIVE_BACK_OFF: Duration = Duration::from_millis(10);
 mod tests {
     use super::*;
     use crate::transport::testing::{Running, within};
-    use crate::transport::{ConnectionLimits, ListenerConfig, Sockets};
+    use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Sockets};
 
     async fn client() -> UdpSocket {
         UdpSocket::bind("127.0.0.1:0").await.expect("bound")
@@ -255,10 +279,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_burst_arrives_whole_and_in_order_and_so_do_its_answers() {
-        for address in ["127.0.0.1:0", "[::1]:0"] {
+        let ways = [
+            ("127.0.0.1:0", true, 1),
+            ("[::1]:0", true, 2),
+            ("127.0.0.1:0", false, 2),
+            ("[::1]:0", false, 1),
+        ];
+        for (address, together, sockets) in ways {
             let bind = address.parse().expect("address");
             let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
-            let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
+            let datagrams = Datagrams { sockets, together };
+            let sockets =
+                Sockets::bind(&[config], datagrams, ConnectionLimits::default()).await.expect("bound");
             let local = sockets.listeners()[0].local;
             let peer = UdpSocket::bind(address).await.expect("bound");
             let text = |number: usize| format!("{number:>20} {}", "x".repeat(number * 5));
@@ -320,7 +352,8 @@ mod tests {
     async fn ipv6_is_served_and_written_in_brackets_rfc3261_25_1() {
         let bind = "[::1]:0".parse().expect("address");
         let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
-        let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
+        let sockets =
+            Sockets::bind(&[config], Datagrams::default(), ConnectionLimits::default()).await.expect("bound");
         let peer = UdpSocket::bind("[::1]:0").await.expect("bound");
         let remote = peer.local_addr().expect("address");
         let flow = sockets.flow_to(Transport::Udp, remote).expect("listener");
@@ -335,7 +368,8 @@ mod tests {
     async fn a_wildcard_listener_names_the_address_the_peer_can_see() {
         let bind = "0.0.0.0:0".parse().expect("address");
         let config = ListenerConfig { transport: Transport::Udp, bind, advertise: None };
-        let sockets = Sockets::bind(&[config], ConnectionLimits::default()).await.expect("bound");
+        let sockets =
+            Sockets::bind(&[config], Datagrams::default(), ConnectionLimits::default()).await.expect("bound");
         let remote = "127.0.0.1:9".parse().expect("address");
         let flow = sockets.flow_to(Transport::Udp, remote).expect("listener");
         assert_eq!(sockets.sent_by(&flow), ("127.0.0.1".to_owned(), flow.local.port()));

@@ -6,8 +6,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::cores::Cores;
 use crate::database::{DOMAIN, Database, PASSWORD};
-use crate::process::{Cpu, SERVER_CORE, pinned};
+use crate::process::Cpu;
 
 /// What Kamailio has to do.
 #[derive(Debug, Clone, Copy)]
@@ -40,8 +41,8 @@ impl Kamailio {
         Some(words.split(" (").next()?.to_owned())
     }
 
-    /// Starts it on the first core and waits until it answers.
-    pub fn start(task: Task, database: &Database) -> Kamailio {
+    /// Starts it on its cores and waits until it answers.
+    pub fn start(task: Task, database: &Database, cores: &Cores) -> Kamailio {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let probe = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let free = UdpSocket::bind("127.0.0.1:0").expect("a port");
@@ -50,7 +51,7 @@ impl Kamailio {
         std::fs::write(&config, configuration(task, address, database)).expect("written");
         let log = std::fs::File::create(dir.path().join(LOG)).expect("a log");
         drop(free);
-        let mut command = pinned(Path::new("kamailio"), SERVER_CORE);
+        let mut command = cores.pinned(Path::new("kamailio"));
         // Stays in the foreground, logs to its standard error; fast allocator; memory that is touched only when needed.
         command.args(["-DD", "-E", "-x", "fm", "-m", "8192", "-M", "32", "-w"]).arg(dir.path());
         command.arg("-Y").arg(dir.path()).arg("-f").arg(&config);

@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::wire::Transport;
+
 /// One operation, from its first request to its final answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Operation {
@@ -44,9 +46,9 @@ impl Operation {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Does the server hold a transaction afterwards?
-    pub fn is_held(self) -> bool {
-        !matches!(self, Operation::Options | Operation::Ask)
+    /// Does the server hold a transaction afterwards? Over connections nothing comes twice, so nothing is held for it (RFC 3261 17.2.2).
+    pub fn is_held(self, transport: Transport) -> bool {
+        transport == Transport::Udp && !matches!(self, Operation::Options | Operation::Ask)
     }
 
     /// The status that ends it.

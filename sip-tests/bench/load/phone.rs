@@ -1,20 +1,21 @@
-//! The phones: all users behind one socket, messages written from templates, answers read as far as needed.
+//! The phones: users behind a few sockets, messages written from templates, answers read as far as needed.
 
 use std::io::Write;
-use std::net::{SocketAddr, UdpSocket};
+use std::ops::Range;
 
 use hither::sip::digest::Algorithm;
 
 use crate::database::{DOMAIN, PASSWORD};
 use crate::operation::Operation;
+use crate::wire::Wire;
 
-/// All users, and the socket they share.
+/// The users of one thread, and the sockets they share.
 pub struct Phones {
-    /// Connected to the server.
-    pub socket: UdpSocket,
-    own: SocketAddr,
+    /// Connected to the server. A user has one line.
+    pub wire: Wire,
+    /// Operations under way at once, at most.
+    pub window: u32,
     algorithm: Algorithm,
-    window: u32,
     users: Vec<User>,
     fresh: Vec<User>,
     /// Fresh users that have registered, over all rounds.
@@ -23,7 +24,6 @@ pub struct Phones {
     number: u32,
     /// Messages that came to a user, whole.
     pub reached: u64,
-    out: Vec<u8>,
 }
 
 struct User {
@@ -44,13 +44,14 @@ pub struct Actor {
 }
 
 impl Phones {
-    /// Phones for `u0..` and `n0..`.
-    pub fn new(server: SocketAddr, users: u32, fresh: u32, window: u32, algorithm: Algorithm) -> Phones {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        let sized = socket2::SockRef::from(&socket);
-        let _ = sized.set_recv_buffer_size(BUFFER).and_then(|()| sized.set_send_buffer_size(BUFFER));
-        socket.connect(server).expect("connected");
-        let own = socket.local_addr().expect("bound");
+    /// Phones for users `u` and `n` of these numbers.
+    pub fn new(
+        wire: Wire,
+        users: Range<u32>,
+        fresh: Range<u32>,
+        window: u32,
+        algorithm: Algorithm,
+    ) -> Phones {
         let user = |name: String| User {
             ha1: algorithm.hash_hex(&[name.as_bytes(), DOMAIN.as_bytes(), PASSWORD.as_bytes()]),
             name,
@@ -60,16 +61,14 @@ impl Phones {
             boots: 0,
         };
         Phones {
-            socket,
-            own,
-            algorithm,
+            wire,
             window,
-            users: (0..users).map(|n| user(format!("u{n}"))).collect(),
-            fresh: (0..fresh).map(|n| user(format!("n{n}"))).collect(),
+            algorithm,
+            users: users.map(|n| user(format!("u{n}"))).collect(),
+            fresh: fresh.map(|n| user(format!("n{n}"))).collect(),
             used: 0,
             number: 0,
             reached: 0,
-            out: Vec::with_capacity(2_048),
         }
     }
 
@@ -102,10 +101,14 @@ impl Phones {
         }
     }
 
-    /// Sends the request of an operation. `false`: the system did not take it.
-    pub fn send(&mut self, operation: Operation, actor: Actor, branch: &str, first: bool) -> bool {
-        let Phones { own, algorithm, users, fresh, out, .. } = self;
+    /// Sends the request of an operation.
+    pub fn send(&mut self, operation: Operation, actor: Actor, branch: &str, first: bool) {
+        let Phones { wire, algorithm, users, fresh, .. } = self;
+        let line = actor.user % wire.lines();
+        let transport = wire.transport;
+        let (out, own) = wire.begin(line);
         let callee = (actor.user + 1) % u32::try_from(users.len()).unwrap_or(1).max(1);
+        let callee = users.get(callee as usize).map(|user| user.name.clone()).unwrap_or_default();
         let user = match actor.fresh {
             true => &mut fresh[actor.user as usize],
             false => &mut users[actor.user as usize],
@@ -117,10 +120,9 @@ impl Phones {
         if operation == Operation::RegisterChallenged && first {
             user.nonce.clear();
         }
-        out.clear();
         let (method, to) = match operation {
             Operation::Options => ("OPTIONS", None),
-            Operation::Message => ("MESSAGE", Some(format!("u{callee}"))),
+            Operation::Message => ("MESSAGE", Some(callee)),
             Operation::MessageNobody => ("MESSAGE", Some("nobody".to_owned())),
             _ => ("REGISTER", None),
         };
@@ -129,15 +131,17 @@ impl Phones {
             None => format!("sip:{DOMAIN}"),
         };
         let to = to.unwrap_or_else(|| user.name.clone());
+        let token = transport.token();
         let (name, cseq, boots, contact) = (&user.name, user.cseq, user.boots, actor.contact);
         let _ = write!(
             out,
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{token} {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
              From: <sip:{name}@{DOMAIN}>;tag=t{name}b{boots}\r\nTo: <sip:{to}@{DOMAIN}>\r\nCall-ID: {name}-{boots}-{contact}@127.0.0.1\r\n\
              CSeq: {cseq} {method}\r\nUser-Agent: Load 1.0\r\n"
         );
         if method == "REGISTER" {
-            let _ = write!(out, "Contact: <sip:{name}c{contact}@{own}>\r\nExpires: 3600\r\n");
+            let parameter = transport.parameter();
+            let _ = write!(out, "Contact: <sip:{name}c{contact}@{own}{parameter}>\r\nExpires: 3600\r\n");
         }
         if method != "OPTIONS" && !user.nonce.is_empty() {
             let header = if method == "REGISTER" { "Authorization" } else { "Proxy-Authorization" };
@@ -159,7 +163,7 @@ impl Phones {
             out.extend_from_slice(b"Content-Type: text/plain\r\n");
         }
         let _ = write!(out, "Content-Length: {}\r\n\r\n{body}", body.len());
-        self.socket.send(&self.out).is_ok()
+        wire.end(line);
     }
 
     /// Keeps the nonce of a challenge.
@@ -176,26 +180,26 @@ impl Phones {
     }
 
     /// The user who is called answers 200, if the message came whole.
-    pub fn answer(&mut self, request: &[u8]) {
+    pub fn answer(&mut self, line: u32, request: &[u8]) {
         if !request.starts_with(b"MESSAGE sip:u") || !request.ends_with(BODY.as_bytes()) {
             return;
         }
         self.reached += 1;
-        self.out.clear();
-        self.out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
+        let (out, _) = self.wire.begin(line);
+        out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
         let lines =
             request.split_inclusive(|byte| *byte == b'\n').skip(1).take_while(|line| *line != b"\r\n");
         for line in lines {
             let kept: [&[u8]; 4] = [b"Via:", b"From:", b"Call-ID:", b"CSeq:"];
             if kept.iter().any(|name| line.starts_with(name)) {
-                self.out.extend_from_slice(line);
+                out.extend_from_slice(line);
             } else if line.starts_with(b"To:") {
-                self.out.extend_from_slice(line.trim_ascii_end());
-                self.out.extend_from_slice(b";tag=callee\r\n");
+                out.extend_from_slice(line.trim_ascii_end());
+                out.extend_from_slice(b";tag=callee\r\n");
             }
         }
-        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
-        let _ = self.socket.send(&self.out);
+        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        self.wire.end(line);
     }
 }
 
@@ -204,7 +208,6 @@ pub fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
     text.windows(pattern.len()).position(|window| window == pattern).map(|at| at + pattern.len())
 }
 
-const BUFFER: usize = 4 * 1024 * 1024;
 const CNONCE: &str = "0a4f113b";
 const BODY: &str = "Shall we meet at nine in the small room? I bring the drawings.";
 /// The server's bound of bindings per user.

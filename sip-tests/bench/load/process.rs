@@ -4,10 +4,12 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::ops::{Add, Sub};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use crate::cores::Cores;
 use crate::database::{DOMAIN, Database};
+use crate::wire::Transport;
 
 /// Processor time of a process.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,14 +62,14 @@ impl Cpu {
 /// A running server.
 pub struct Server {
     child: Child,
-    /// Where it listens for datagrams.
+    /// Where it listens.
     pub address: SocketAddr,
     _dir: tempfile::TempDir,
 }
 
 impl Server {
-    /// Starts the binary on the first core and waits until it is ready.
-    pub fn start(binary: &Path, database: &Database) -> Server {
+    /// Starts the binary on its cores and waits until it is ready.
+    pub fn start(binary: &Path, database: &Database, transport: Transport, cores: &Cores) -> Server {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = dir.path().join("hither.toml");
         let text = format!(
@@ -77,14 +79,15 @@ impl Server {
             dir.path().join("sock").display(),
         );
         std::fs::write(&config, text).expect("written");
-        let mut command = pinned(binary, SERVER_CORE);
+        let mut command = cores.pinned(binary);
         command.arg("--config").arg(&config).stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let mut address = None;
+        let listening = format!("listening {}:", transport.token().to_ascii_lowercase());
         for line in lines.map_while(Result::ok) {
-            if let Some(udp) = line.strip_prefix("listening udp:") {
-                address = udp.parse().ok();
+            if let Some(text) = line.strip_prefix(&listening) {
+                address = text.parse().ok();
             }
             if line == "ready" {
                 break;
@@ -112,31 +115,3 @@ pub fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_ascii_whitespace().take(3).collect::<Vec<_>>().join(" ")
 }
-
-/// Binds this process to the second core, if `taskset` is there.
-pub fn pin_self() {
-    if has_taskset() {
-        let pid = std::process::id().to_string();
-        let _ = Command::new("taskset").args(["-a", "-cp", TOOL_CORE, &pid]).stdout(Stdio::null()).status();
-    }
-}
-
-/// `taskset` becomes the program, so its process is the program's.
-pub fn pinned(binary: &Path, core: &str) -> Command {
-    if !has_taskset() {
-        return Command::new(binary);
-    }
-    let mut command = Command::new("taskset");
-    command.args(["-c", core]).arg(binary);
-    command
-}
-
-/// Also true only if there are two cores to choose from.
-fn has_taskset() -> bool {
-    let found = Command::new("taskset").args(["-c", TOOL_CORE, "true"]).stderr(Stdio::null()).status();
-    found.is_ok_and(|status| status.success())
-}
-
-/// The core of every server.
-pub const SERVER_CORE: &str = "0";
-const TOOL_CORE: &str = "1";

@@ -15,23 +15,24 @@ pub struct Report {
 struct Line {
     operation: Operation,
     side: String,
+    cores: u32,
     runs: Vec<Measured>,
 }
 
 impl Report {
     /// Adds one measurement.
-    pub fn add(&mut self, operation: Operation, side: &str, measured: Measured) {
+    pub fn add(&mut self, operation: Operation, side: &str, cores: u32, measured: Measured) {
         let known = self.lines.iter_mut().find(|line| line.operation == operation && line.side == side);
         match known {
             Some(line) => line.runs.push(measured),
-            None => self.lines.push(Line { operation, side: side.into(), runs: vec![measured] }),
+            None => self.lines.push(Line { operation, side: side.into(), cores, runs: vec![measured] }),
         }
     }
 
     /// Medians over the repeats; losses and challenges are sums.
     pub fn table(&self) -> String {
         let mut table = format!(
-            "{:<20} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>15} {:>8} {:>6} {:>6}  server\n",
+            "{:<20} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>15} {:>6} {:>8} {:>6} {:>6}  server\n",
             "operation",
             "ops/s",
             "p50 us",
@@ -40,6 +41,7 @@ impl Report {
             "user",
             "system",
             "least..most",
+            "busy",
             "db CPU",
             "401s",
             "lost"
@@ -59,7 +61,7 @@ impl Report {
             };
             let _ = writeln!(
                 table,
-                "{:<20} {:>9.0} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>15} {:>8} {:>6} {:>6}  {}",
+                "{:<20} {:>9.0} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>15} {:>6.2} {:>8} {:>6} {:>6}  {}",
                 line.operation.name(),
                 median(runs, |run| run.done() as f64 / run.elapsed.as_secs_f64()),
                 median(runs, |run| run.percentile(50)),
@@ -68,6 +70,8 @@ impl Report {
                 median(runs, per_op(|run| run.server.user)),
                 median(runs, per_op(|run| run.server.system)),
                 range(runs.iter().map(&total)),
+                median(runs, |run| (run.server.user + run.server.system).as_secs_f64()
+                    / run.elapsed.as_secs_f64()),
                 database,
                 runs.iter().map(|run| run.challenged).sum::<u64>(),
                 runs.iter().map(|run| run.lost).sum::<u64>(),
@@ -78,7 +82,7 @@ impl Report {
     }
 
     /// What every other server costs beside the one named, databases of their own included.
-    pub fn ratios(&self, beside: &str) -> String {
+    pub fn ratios(&self, beside: &str, cores: u32) -> String {
         let mut table = format!(
             "{:<20} {:>10} {:>15} {:>10} {:>15} {:>7} {:>13}  server\n",
             "operation", "CPU us", "least..most", "Kamailio", "least..most", "ratio", "in a pair"
@@ -87,7 +91,7 @@ impl Report {
             let database = run.database.unwrap_or_default();
             run.server.user + run.server.system + database.user + database.system
         });
-        for line in self.lines.iter().filter(|line| line.side != beside) {
+        for line in self.lines.iter().filter(|line| line.side != beside && line.cores == cores) {
             let mut others = self.lines.iter().filter(|other| other.side == beside);
             let Some(other) = others.find(|other| other.operation == line.operation) else { continue };
             let (own, its) = (median(&line.runs, cost), median(&other.runs, cost));
@@ -102,6 +106,35 @@ impl Report {
                 own / its,
                 range(pairs),
                 line.side,
+            );
+        }
+        table
+    }
+
+    /// What a server does with more cores than another: throughput as measured, and its capacity, which is cores by processor time per
+    /// operation.
+    pub fn scaling(&self, few: &str, many: &str) -> String {
+        let mut table = format!(
+            "{:<20} {:>10} {:>10} {:>10} {:>13} {:>10} {:>13}  server\n",
+            "operation", "ops/s", "ops/s", "throughput", "in a pair", "capacity", "in a pair"
+        );
+        let rate = |run: &Measured| run.done() as f64 / run.elapsed.as_secs_f64();
+        let cost = per_op(|run| run.server.user + run.server.system);
+        for line in self.lines.iter().filter(|line| line.side == few) {
+            let mut others = self.lines.iter().filter(|other| other.side == many);
+            let Some(other) = others.find(|other| other.operation == line.operation) else { continue };
+            let cores = f64::from(other.cores) / f64::from(line.cores);
+            let pairs = || line.runs.iter().zip(&other.runs);
+            let _ = writeln!(
+                table,
+                "{:<20} {:>10.0} {:>10.0} {:>10.2} {:>13} {:>10.2} {:>13}  {many} by {few}",
+                line.operation.name(),
+                median(&line.runs, rate),
+                median(&other.runs, rate),
+                median(&other.runs, rate) / median(&line.runs, rate),
+                range(pairs().map(|(few, many)| rate(many) / rate(few))),
+                cores * median(&line.runs, cost) / median(&other.runs, cost),
+                range(pairs().map(|(few, many)| cores * cost(few) / cost(many))),
             );
         }
         table

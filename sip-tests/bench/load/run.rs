@@ -1,17 +1,15 @@
 //! One measurement: a window of operations, each begun when one ends (or when its time has come), until the time is up.
 
-use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use crate::operation::Operation;
 use crate::phone::{Actor, Phones, find};
 use crate::process::Cpu;
+use crate::wire::Inbox;
 
 /// How the load is given.
 #[derive(Debug, Clone, Copy)]
 pub struct Loop {
-    /// Operations under way at once, at most.
-    pub window: u32,
     /// Operations begun per second; `None`: as fast as they end.
     pub rate: Option<f64>,
     /// For how long.
@@ -41,6 +39,19 @@ impl Measured {
         self.latencies.len()
     }
 
+    /// What several threads did at the same time.
+    fn together(all: Vec<Measured>) -> Measured {
+        let mut sum = Measured::default();
+        for one in all {
+            sum.elapsed = sum.elapsed.max(one.elapsed);
+            sum.latencies.extend(one.latencies);
+            sum.lost += one.lost;
+            sum.challenged += one.challenged;
+        }
+        sum.latencies.sort_unstable();
+        sum
+    }
+
     /// In microseconds.
     pub fn percentile(&self, percent: usize) -> f64 {
         let at = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
@@ -56,21 +67,34 @@ struct Slot {
     sent: Instant,
 }
 
-/// Runs one operation over and over.
-pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
+/// Runs one operation over and over, a thread for each of the phones.
+pub fn run(phones: &mut [Phones], operation: Operation, pace: &Loop) -> Measured {
+    let threads = phones.len();
+    let share = Loop { rate: pace.rate.map(|rate| rate / threads as f64), ..*pace };
+    let most =
+        if pace.rate.is_none() && operation.is_held(phones[0].wire.transport) { MOST_HELD } else { MOST };
+    let most = most / threads as u64;
+    std::thread::scope(|scope| {
+        let others: Vec<_> =
+            phones.iter_mut().map(|own| scope.spawn(move || run_one(own, operation, &share, most))).collect();
+        Measured::together(others.into_iter().map(|thread| thread.join().expect("no panic")).collect())
+    })
+}
+
+/// `most`: operations begun at most.
+fn run_one(phones: &mut Phones, operation: Operation, pace: &Loop, most: u64) -> Measured {
     let begun = Instant::now();
     let reached = phones.reached;
     let idle = || Slot { busy: None, number: 0, round: 0, sent: begun };
-    let mut slots: Vec<Slot> = (0..pace.window).map(|_| idle()).collect();
-    let mut free: Vec<u32> = (0..pace.window).rev().collect();
+    let mut slots: Vec<Slot> = (0..phones.window).map(|_| idle()).collect();
+    let mut free: Vec<u32> = (0..phones.window).rev().collect();
+    let mut busy = 0u32;
     let mut measured = Measured::default();
     let mut started = 0u64;
-    let mut buffer = vec![0; 65_536];
-    let most = if pace.rate.is_none() && operation.is_held() { MOST_HELD } else { MOST };
-    phones.socket.set_nonblocking(pace.rate.is_some()).expect("a mode");
-    phones.socket.set_read_timeout(Some(PATIENCE / 10)).expect("a deadline");
+    let mut inbox = Inbox::new();
+    let wait = if pace.rate.is_some() { Duration::ZERO } else { PATIENCE / 10 };
     loop {
-        let mut now = Instant::now();
+        let now = Instant::now();
         let elapsed = now - begun;
         let due = pace.rate.map_or(u64::MAX, |rate| (elapsed.as_secs_f64() * rate) as u64);
         while elapsed < pace.seconds && started < due && started < most {
@@ -84,69 +108,66 @@ pub fn run(phones: &mut Phones, operation: Operation, pace: &Loop) -> Measured {
             slot.number = phones.next_number();
             (slot.busy, slot.sent) = (Some(actor), now);
             started += 1;
+            busy += 1;
             phones.send(operation, actor, &branch(at, slot.number), true);
         }
-        if slots.iter().all(|slot| slot.busy.is_none()) {
-            let ended = elapsed >= pace.seconds || started >= most || free.is_empty();
-            if ended {
-                break;
-            }
+        if busy == 0 && (elapsed >= pace.seconds || started >= most || free.is_empty()) {
+            break;
         }
-        let length = match phones.socket.recv(&mut buffer) {
-            Ok(length) => length,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if pace.rate.is_some() {
-                    std::thread::sleep(NAP);
+        if !phones.wire.receive(&mut inbox, wait) {
+            if pace.rate.is_some() {
+                std::thread::sleep(NAP);
+            }
+            for (at, slot) in (0..).zip(&mut slots) {
+                if slot.busy.is_some() && slot.sent.elapsed() > PATIENCE {
+                    slot.busy = None;
+                    busy -= 1;
+                    measured.lost += 1;
+                    free.push(at);
                 }
-                for (at, slot) in (0..).zip(&mut slots) {
-                    if slot.busy.is_some() && slot.sent.elapsed() > PATIENCE {
-                        slot.busy = None;
-                        measured.lost += 1;
-                        free.push(at);
-                    }
-                }
+            }
+            continue;
+        }
+        for (line, message) in inbox.messages() {
+            if !message.starts_with(b"SIP/2.0 ") {
+                phones.answer(line, message);
                 continue;
             }
-            Err(error) => panic!("the server is gone: {error}"),
-        };
-        let message = &buffer[..length];
-        if !message.starts_with(b"SIP/2.0 ") {
-            phones.answer(message);
-            continue;
+            let Some((at, number)) = named(message) else { continue };
+            let Some(slot) = slots.get_mut(at as usize).filter(|slot| slot.number == number) else {
+                continue;
+            };
+            let Some(actor) = slot.busy else { continue };
+            let status = status(message);
+            if status < 200 {
+                continue;
+            }
+            let is_challenge = status == 401 || status == 407;
+            if is_challenge {
+                phones.challenged(actor, message);
+                measured.challenged += 1;
+            }
+            if is_challenge && operation.wanted() != status {
+                slot.number = phones.next_number();
+                phones.send(operation, actor, &branch(at, slot.number), false);
+                continue;
+            }
+            if status == operation.wanted() {
+                let took = slot.sent.elapsed().as_micros();
+                measured.latencies.push(u32::try_from(took).unwrap_or(u32::MAX));
+            } else {
+                measured.lost += 1;
+            }
+            slot.busy = None;
+            busy -= 1;
+            free.push(at);
         }
-        let Some((at, number)) = named(message) else { continue };
-        let Some(slot) = slots.get_mut(at as usize).filter(|slot| slot.number == number) else { continue };
-        let Some(actor) = slot.busy else { continue };
-        let status = status(message);
-        if status < 200 {
-            continue;
-        }
-        let is_challenge = status == 401 || status == 407;
-        if is_challenge {
-            phones.challenged(actor, message);
-            measured.challenged += 1;
-        }
-        if is_challenge && operation.wanted() != status {
-            slot.number = phones.next_number();
-            phones.send(operation, actor, &branch(at, slot.number), false);
-            continue;
-        }
-        now = Instant::now();
-        if status == operation.wanted() {
-            let took = (now - slot.sent).as_micros();
-            measured.latencies.push(u32::try_from(took).unwrap_or(u32::MAX));
-        } else {
-            measured.lost += 1;
-        }
-        slot.busy = None;
-        free.push(at);
     }
     measured.elapsed = begun.elapsed();
     if operation == Operation::Message {
         // A 200 without a message at the other end is none.
         measured.lost += (measured.done() as u64).saturating_sub(phones.reached - reached);
     }
-    measured.latencies.sort_unstable();
     measured
 }
 
