@@ -317,6 +317,31 @@ fn tags_are_long_and_never_the_same_rfc3261_19_3(database: Database) {
     }
 }
 
+fn a_cancel_has_the_tag_of_its_request_and_undoes_nothing_rfc3261_9_2(database: Database) {
+    let server = Server::start(database);
+    let (mut alice, mut bob) = pair(&server, Transport::Udp);
+    // What has been answered stays as it is.
+    let request = alice.subscribe_request("alice", "presence", 600);
+    let (request, response) = alice.ask_and_tell(request);
+    assert_eq!(response.status(), Some(200), "{response}");
+    alice.expect_notify(request.call_id());
+    let cancel = alice.cancel(&request);
+    let cancelled = alice.expect_status(&cancel, 200);
+    assert_eq!(cancelled.to_tag(), response.to_tag(), "{cancelled}");
+    let dialog = crate::harness::Dialog::of_caller(&request, &response);
+    let refresh = alice.in_dialog(&dialog, "SUBSCRIBE").header("Event", "presence").header("Expires", "600");
+    assert_eq!(alice.ask(refresh).status(), Some(200), "the subscription is there");
+    alice.expect_notify(request.call_id());
+    // What has not, and is no INVITE, goes on.
+    let message = alice.message("bob", "on its way");
+    let arrived = bob.expect_request("MESSAGE");
+    let cancel = alice.cancel(&message);
+    assert!(alice.expect_status(&cancel, 200).to_tag().is_some());
+    bob.expect_nothing_more();
+    bob.answer(&arrived, 200, "OK");
+    alice.expect_status(&message, 200);
+}
+
 // Responses to what this server asks
 
 fn codes_nobody_knows_count_as_their_class_rfc3261_8_1_3_2(database: Database, via: Transport) {
@@ -447,5 +472,6 @@ on_each_database!(
     trying_tells_how_long_it_took_rfc3261_8_2_6_1,
     tags_are_long_and_never_the_same_rfc3261_19_3,
     a_response_with_two_vias_is_not_ours_rfc3261_8_1_3_3,
+    a_cancel_has_the_tag_of_its_request_and_undoes_nothing_rfc3261_9_2,
     expires_at_every_edge_a36,
 );
