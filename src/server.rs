@@ -18,6 +18,7 @@ use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
 use crate::presence::{self, Presence};
+use crate::proxy::context::{Forking, Order};
 use crate::proxy::{self, Proxy};
 use crate::registrar::{self, Registrar};
 use crate::store::{self, Store};
@@ -130,8 +131,17 @@ fn dispatch(
         max_bindings: config.registration.max_bindings,
     };
     let proxy_policy = proxy::Policy {
-        timer_c: Duration::from_secs(config.proxy.timer_c_s.into()),
         max_forks: config.proxy.max_forks,
+        forking: Forking {
+            is_invite: true,
+            timer_c: Duration::from_secs(config.proxy.timer_c_s.into()),
+            no_cancel: false,
+            order: if config.proxy.fork_by_q { Order::ByQ } else { Order::Parallel },
+            ring: Duration::from_secs(config.proxy.ring_s.into()),
+            breadth: 60,
+        },
+        recurse: config.proxy.follow_redirects,
+        domains: std::iter::once(&config.domain).chain(&config.aliases).cloned().collect(),
         realm: config.domain.clone(),
         denied: denied(config),
     };

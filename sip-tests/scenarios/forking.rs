@@ -32,6 +32,8 @@ fn the_first_200_wins_and_the_other_is_cancelled_rfc3261_16_7_10(database: Datab
     let ok = alice.expect_status(&invite, 200);
     let cancelled = desk.expect_request("CANCEL");
     assert_eq!(cancelled.branch(), at_desk.branch());
+    // RFC 3326 2.
+    assert_eq!(cancelled.need("Reason"), "SIP;cause=200;text=\"Call completed elsewhere\"");
     desk.answer(&cancelled, 200, "OK");
     desk.answer(&at_desk, 487, "Request Terminated");
     desk.expect_request("ACK");

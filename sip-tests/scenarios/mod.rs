@@ -20,6 +20,7 @@ mod publication;
 mod registrar;
 mod registrar_order;
 mod registrar_refusals;
+mod search;
 mod segmentation;
 mod storm;
 mod torture;

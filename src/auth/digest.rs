@@ -1,6 +1,6 @@
 //! Is a digest response right? Pure; says nothing about the nonce (that is `nonce`) or about policy.
 
-use crate::model::{Account, Aor};
+use crate::model::Account;
 use crate::sip::digest::{Algorithm, Credentials, expected_response};
 use crate::sip::{Host, Request, Uri};
 
@@ -44,6 +44,9 @@ pub fn check(
 
 /// Does the digest `uri` name the same user and host as the Request-URI (22.4; parameters may differ)? All names of ours are one host.
 pub fn names_same_resource(digest_uri: &str, request: &Request, is_ours: &impl Fn(&Uri<'_>) -> bool) -> bool {
+    if digest_uri.as_bytes() == request.uri_bytes() {
+        return true;
+    }
     let (Ok(claimed), Ok(actual)) = (Uri::parse(digest_uri.as_bytes()), request.uri()) else { return false };
     if claimed.user_decoded() != actual.user_decoded() {
         return false;
@@ -58,8 +61,10 @@ fn same_host(a: Host<'_>, b: Host<'_>) -> bool {
     }
 }
 
-/// May this identity write this From (`A18`)? Its own AoR under any of our names, or anonymous with Privacy.
-pub fn may_use_from(identity: &Aor, request: &Request, local_aor: impl Fn(&Uri<'_>) -> Option<Aor>) -> bool {
+/// May somebody write this From (`A18`)? Their own AoR under any of our names, or anonymous with Privacy.
+///
+/// - `is_own`: does a URI name the AoR of who is asked about?
+pub fn may_use_from(request: &Request, is_own: impl Fn(&Uri<'_>) -> bool) -> bool {
     let Ok(from) = request.from() else { return false };
     if let Host::Name(name) = from.uri.host_port.host
         && name.eq_ignore_ascii_case("anonymous.invalid")
@@ -67,7 +72,7 @@ pub fn may_use_from(identity: &Aor, request: &Request, local_aor: impl Fn(&Uri<'
         return request.has_token(crate::sip::HeaderName::Privacy, "id")
             || request.has_token(crate::sip::HeaderName::Privacy, "user");
     }
-    local_aor(&from.uri).is_some_and(|aor| aor == *identity)
+    is_own(&from.uri)
 }
 
 /// Hashes that no password has.

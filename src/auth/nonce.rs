@@ -110,15 +110,19 @@ impl Nonces {
     }
 
     fn mac(&self, made_at: i64, salt: u64, source: IpAddr) -> [u8; MAC] {
-        let mut context = hmac::Context::with_key(&self.key);
-        context.update(&made_at.to_be_bytes());
-        context.update(&salt.to_be_bytes());
+        let (mut text, mut length) = ([0; 32], 16);
+        text[..8].copy_from_slice(&made_at.to_be_bytes());
+        text[8..16].copy_from_slice(&salt.to_be_bytes());
+        let mut add = |ip: &[u8]| {
+            length += ip.len();
+            text[16..length].copy_from_slice(ip);
+        };
         match source {
-            IpAddr::V4(ip) => context.update(&ip.octets()),
-            IpAddr::V6(ip) => context.update(&ip.octets()),
+            IpAddr::V4(ip) => add(&ip.octets()),
+            IpAddr::V6(ip) => add(&ip.octets()),
         }
         let mut mac = [0; MAC];
-        mac.copy_from_slice(&context.sign().as_ref()[..MAC]);
+        mac.copy_from_slice(&hmac::sign(&self.key, &text[..length]).as_ref()[..MAC]);
         mac
     }
 }

@@ -70,7 +70,7 @@ pub fn register(home: &mut HomeState, nth: u32, instance: Option<&str>) {
 }
 
 pub fn watch(home: &mut HomeState, watcher: &Aor, expires_at: Timestamp) {
-    home.subscriptions.push(Arc::new(Subscription {
+    home.subscriptions.put(&Arc::new(Subscription {
         id: SubscriptionId(7),
         presentity: home.aor.clone(),
         watcher: watcher.clone(),

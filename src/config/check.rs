@@ -155,7 +155,7 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     let Config { server, registration, subscription, publication, presence, auth, proxy, limits, .. } =
         config;
-    let all: [(&'static str, u64, RangeInclusive<u64>); 18] = [
+    let all: [(&'static str, u64, RangeInclusive<u64>); 19] = [
         ("server.workers", count(server.workers), 0..=count(section::MAX_WORKERS)),
         ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
         ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
@@ -167,6 +167,7 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
         ("proxy.timer_c_s", proxy.timer_c_s.into(), 1..=3_600),
         // RFC 5393 5.3: Max-Breadth begins at 60.
         ("proxy.max_forks", count(proxy.max_forks), 1..=60),
+        ("proxy.ring_s", proxy.ring_s.into(), 1..=3_600),
         ("limits.message_bytes", count(limits.message_bytes), 2_048..=1_048_576),
         ("limits.tcp_connections", count(limits.tcp_connections), 1..=10_000_000),
         (

@@ -210,11 +210,19 @@ pub struct Proxy {
     pub timer_c_s: u32,
     /// Devices one request is sent to at once. Example: `max_forks = 10`.
     pub max_forks: usize,
+    /// Does a call ring at the devices with the highest `q` first, and at the others when these do not answer? Else at all of them
+    /// at once. Example: `fork_by_q = true`.
+    pub fork_by_q: bool,
+    /// How long devices ring before those of a lower `q` have their turn. Example: `ring_s = 20`.
+    pub ring_s: u32,
+    /// Is a device that answers with the address of another user of this domain (3xx) followed? Else the caller is told.
+    /// Example: `follow_redirects = false`.
+    pub follow_redirects: bool,
 }
 
 impl Default for Proxy {
     fn default() -> Self {
-        Proxy { timer_c_s: 200, max_forks: 10 }
+        Proxy { timer_c_s: 200, max_forks: 10, fork_by_q: true, ring_s: 20, follow_redirects: false }
     }
 }
 

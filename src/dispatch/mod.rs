@@ -13,7 +13,7 @@ use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
 use crate::messaging::admission;
 use crate::model::{Aor, Flow, Package, Reject, Timestamp};
 use crate::presence::Presence;
-use crate::proxy::{Hop, Proxy};
+use crate::proxy::Proxy;
 use crate::registrar::Registrar;
 use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
 
@@ -85,7 +85,6 @@ impl Dispatch {
 
     fn dispatch(&self, incoming: Incoming) {
         let now = clock::now();
-        let request = incoming.request();
         let is_domain = |host: &str| self.is_domain(host);
         let is_own = |address| self.endpoint.sockets().is_own(address);
         let own = Own {
@@ -95,10 +94,20 @@ impl Dispatch {
             ports: &self.policy.ports,
             is_own: &is_own,
         };
+        let effective = route::effective(incoming.request(), &own, &self.marks, incoming.flow());
+        let incoming = match effective {
+            Some(request) => incoming.reread_as(request),
+            None => incoming,
+        };
+        let request = incoming.request();
         let route = match route::route(request, &own, &self.marks) {
             Ok(route) => route,
             Err(reject) => return incoming.reject(&reject),
         };
+        if self.proxy.is_loop(request) {
+            // RFC 5393 4.2.2. Before anybody is authenticated: the credentials were ours and are gone from the copy that came back.
+            return incoming.reject(&Reject::new(StatusCode::LOOP_DETECTED));
+        }
         if let Destination::Dialog(_, flow) = route.destination {
             return self.in_dialog(incoming, route.own_routes, flow);
         }
@@ -137,11 +146,25 @@ impl Dispatch {
         else {
             return;
         };
-        let target = request.to().ok().and_then(|to| own.aor(&to.uri));
+        let target = request.to().ok().and_then(|to| match own.means(&to.uri, identity.aor()) {
+            true => Some(identity.aor().clone()),
+            false => own.aor(&to.uri),
+        });
         match target {
             Some(target) => {
                 let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
-                self.registrar.register(request, flow, transaction, identity.aor(), target, now, is_ours);
+                let proxy = self.proxy.clone();
+                let moved = move |aor: &Aor| proxy.registered(aor, now);
+                self.registrar.register(
+                    request,
+                    flow,
+                    transaction,
+                    identity.aor(),
+                    target,
+                    now,
+                    is_ours,
+                    moved,
+                );
             }
             None => transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND)),
         }
@@ -171,9 +194,9 @@ impl Dispatch {
     /// Everything else: to the devices of a user, if the sender is somebody we know.
     fn forward(&self, incoming: Incoming, own: &Own<'_>, route: Route, now: Timestamp) {
         let request = incoming.request();
-        let checked = self.may_be_forwarded(request).and_then(|()| route::next_max_forwards(request));
-        let max_forwards = match checked {
-            Ok(left) => left,
+        let checked = self.may_be_forwarded(request).and_then(|()| route::hop(request, route.own_routes));
+        let hop = match checked {
+            Ok(hop) => hop,
             Err(reject) => return incoming.reject(&reject),
         };
         let from_us = request.from().is_ok_and(|from| own.is_ours(&from.uri) || is_anonymous(&from.uri));
@@ -192,7 +215,6 @@ impl Dispatch {
         if !self.auth.accounts().exists(&target) {
             return transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND));
         }
-        let hop = Hop { max_forwards, own_routes: route.own_routes };
         self.proxy.to_user(request, flow, transaction, &target, hop, now);
     }
 
@@ -212,18 +234,18 @@ impl Dispatch {
     /// A request inside a dialog that we forwarded: its mark is its permission.
     fn in_dialog(&self, incoming: Incoming, own_routes: usize, to: Flow) {
         let checked = route::proxy_require(incoming.request())
-            .and_then(|()| route::next_max_forwards(incoming.request()));
+            .and_then(|()| route::hop(incoming.request(), own_routes));
         if *incoming.request().method() == Method::Ack {
-            let Ok(max_forwards) = checked else { return };
+            let Ok(hop) = checked else { return };
             let (request, flow) = (incoming.request().clone(), *incoming.flow());
-            return self.proxy.in_dialog(request, flow, None, to, Hop { max_forwards, own_routes });
+            return self.proxy.in_dialog(request, flow, None, to, hop);
         }
-        let max_forwards = match checked {
-            Ok(left) => left,
+        let hop = match checked {
+            Ok(hop) => hop,
             Err(reject) => return incoming.reject(&reject),
         };
-        let Some((request, flow, transaction)) = incoming.accept() else { return };
-        self.proxy.in_dialog(request, flow, Some(transaction), to, Hop { max_forwards, own_routes });
+        let Some((request, flow, transaction)) = incoming.accept_unchallenged() else { return };
+        self.proxy.in_dialog(request, flow, Some(transaction), to, hop);
     }
 
     /// Who sent it? Challenges without keeping anything; with right credentials makes the transaction, spends the nonce count and checks From.
@@ -269,7 +291,7 @@ impl Dispatch {
                     return None;
                 }
                 self.endpoint.sockets().authenticated(&flow);
-                if !digest::may_use_from(identity.aor(), &request, |uri| own.aor(uri)) {
+                if !digest::may_use_from(&request, |uri| own.means(uri, identity.aor())) {
                     // `A18`: the credentials are somebody else's.
                     transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
                     return None;
@@ -313,7 +335,9 @@ impl Dispatch {
     }
 
     fn is_domain(&self, host: &str) -> bool {
-        self.policy.domain.eq_ignore_ascii_case(host)
+        // Most write it as it is configured, which is quick to see.
+        self.policy.domain == host
+            || self.policy.domain.eq_ignore_ascii_case(host)
             || self.policy.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(host))
     }
 }

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::auth::{Marks, Side};
-use crate::model::{Aor, Flow, Reject};
-use crate::sip::{HeaderName, Host, Method, Request, Scheme, StatusCode, Uri};
+use crate::model::{Aor, Flow, Reject, Transport};
+use crate::proxy::Hop;
+use crate::sip::{HeaderName, Host, Method, NameAddr, Request, Scheme, StatusCode, Uri, forward};
 
 /// The names and addresses that mean this server.
 pub struct Own<'a> {
@@ -48,6 +49,11 @@ impl Own<'_> {
             Host::V4(ip) => address(ip.into(), &|| ip.to_string()),
             Host::V6(ip) => address(ip.into(), &|| format!("[{ip}]")),
         }
+    }
+
+    /// Does a URI of ours mean this address of record?
+    pub fn means(&self, uri: &Uri<'_>, aor: &Aor) -> bool {
+        self.is_ours(uri) && uri.user_decoded().is_some_and(|user| aor.is(&user, self.domain))
     }
 
     /// The address of record that a URI of ours means: every name and address of ours is the domain (10.3 step 5).
@@ -126,6 +132,65 @@ pub fn route(request: &Request, own: &Own<'_>, marks: &Marks) -> Result<Route, R
     Ok(Route { destination, own_routes })
 }
 
+/// What 16.4 makes of a request before it is looked at: `None` if it stays as it is.
+///
+/// - A strict router upstream has put our Record-Route value into the Request-URI: the last Route value is the true one.
+/// - `maddr` names us: it has done its work. It goes, with port and transport if they are those that the request came by.
+pub fn effective(request: &Request, own: &Own<'_>, marks: &Marks, flow: &Flow) -> Option<Request> {
+    let uri = request.uri().ok()?;
+    if !matches!(uri.scheme, Scheme::Sip) {
+        return None;
+    }
+    if let Some(maddr) = uri.params.get("maddr") {
+        return without_maddr(request, &uri, maddr, own, flow);
+    }
+    let (user, to_tag) = (uri.user?, request.to().ok()?.tag()?.to_owned());
+    if !own.is_ours(&uri) || read_mark(request, marks, user, &to_tag).is_none() {
+        return None;
+    }
+    let routes: Vec<_> = request.elements(HeaderName::Route).map(String::from_utf8_lossy).collect();
+    let (last, before) = routes.split_last()?;
+    let last = NameAddr::parse(last.as_bytes()).ok()?;
+    // Our own value stays on top: it names the dialog.
+    let own_value = format!("<{}>", uri.as_str());
+    let routes: Vec<_> =
+        std::iter::once(own_value.as_str()).chain(before.iter().map(AsRef::as_ref)).collect();
+    forward::retargeted(request, last.uri.as_str(), &routes)
+}
+
+fn without_maddr(
+    request: &Request,
+    uri: &Uri<'_>,
+    maddr: &str,
+    own: &Own<'_>,
+    flow: &Flow,
+) -> Option<Request> {
+    let transport = uri.params.get("transport");
+    let came_so = transport.map_or(Some(Transport::Udp), Transport::parse) == Some(flow.transport)
+        && uri.host_port.port.unwrap_or(5060) == flow.local.port();
+    let named = Uri::parse(format!("sip:{maddr}:{}", flow.local.port()).as_bytes())
+        .is_ok_and(|uri| own.is_ours(&uri));
+    if !came_so || !named {
+        return None;
+    }
+    let user = uri.user.map(|user| format!("{user}@")).unwrap_or_default();
+    let mut plain = format!("sip:{user}{}", uri.host_port.host);
+    for (name, value) in uri.params.iter() {
+        if name.eq_ignore_ascii_case("maddr") || name.eq_ignore_ascii_case("transport") {
+            continue;
+        }
+        plain.push(';');
+        plain.push_str(name);
+        if let Some(value) = value {
+            plain.push('=');
+            plain.push_str(value);
+        }
+    }
+    let routes: Vec<_> = request.elements(HeaderName::Route).map(String::from_utf8_lossy).collect();
+    let routes: Vec<_> = routes.iter().map(AsRef::as_ref).collect();
+    forward::retargeted(request, &plain, &routes)
+}
+
 /// Requests with a To tag that end here: a SUBSCRIBE inside a dialog with our notifier (its Contact has our `gr`), and REGISTER and PUBLISH, which know no
 /// dialogs (RFC 3261 10.2, RFC 3903 4), whatever a client writes into To.
 fn answered_by_us(method: &Method, uri: &Uri<'_>, ours: bool) -> bool {
@@ -142,11 +207,20 @@ fn read_mark(request: &Request, marks: &Marks, user: &str, to_tag: &str) -> Opti
     marks.read(user, call_id, from.tag().unwrap_or_default(), to_tag)
 }
 
-/// 16.3 step 3: the Max-Forwards to write (16.6 step 3).
+/// How far a request may still go.
 ///
 /// # Errors
-/// 483 at zero.
-pub fn next_max_forwards(request: &Request) -> Result<u8, Reject> {
+/// 483 if it may not be forwarded any more (16.3 step 3), 400 if that cannot be read.
+pub fn hop(request: &Request, own_routes: usize) -> Result<Hop, Reject> {
+    let max_forwards = next_max_forwards(request)?;
+    // RFC 5393 5.3.3: what is missing or too large becomes 60.
+    let breadth =
+        request.max_breadth().map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?;
+    Ok(Hop { max_forwards, own_routes, breadth: breadth.unwrap_or(MAX_BREADTH).min(MAX_BREADTH) })
+}
+
+/// 16.3 step 3: the Max-Forwards to write (16.6 step 3).
+fn next_max_forwards(request: &Request) -> Result<u8, Reject> {
     match request.max_forwards() {
         Ok(Some(0)) => Err(Reject::new(StatusCode::TOO_MANY_HOPS)),
         // `A21`: a larger budget than the usual one is not handed on.
@@ -183,11 +257,12 @@ fn none_of(request: &Request, header: HeaderName) -> Result<(), Reject> {
 
 /// The initial value (8.1.1.6).
 const MAX_FORWARDS: u8 = 70;
+/// The recommended value, and the largest one (RFC 5393 5.3.3).
+const MAX_BREADTH: u32 = 60;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Transport;
     use crate::sip::{Limits, Message};
 
     fn request(line: &str, headers: &str) -> Request {
@@ -202,15 +277,54 @@ mod tests {
         }
     }
 
-    fn decide(line: &str, headers: &str) -> Result<Route, u16> {
-        let own = Own {
+    fn with_own<T>(look: impl FnOnce(&Own<'_>) -> T) -> T {
+        look(&Own {
             domain: "example.org",
             is_domain: &|host| host.eq_ignore_ascii_case("example.org") || host == "alias.example",
             advertised: &[("sip.example.org".into(), 5060)],
             ports: &[5060],
             is_own: &|address| address == SocketAddr::from(([192, 0, 2, 1], 5060)),
-        };
-        route(&request(line, headers), &own, &marks()).map_err(|reject| reject.status.code())
+        })
+    }
+
+    fn decide(line: &str, headers: &str) -> Result<Route, u16> {
+        with_own(|own| route(&request(line, headers), own, &marks()).map_err(|reject| reject.status.code()))
+    }
+
+    /// Request-URI and Route as they are to be read.
+    fn read_as(line: &str, headers: &str) -> Option<(String, Vec<String>)> {
+        let request = with_own(|own| effective(&request(line, headers), own, &marks(), &flow(40_000)))?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some((text(request.uri_bytes()), request.elements(HeaderName::Route).map(text).collect()))
+    }
+
+    #[test]
+    fn a_strict_router_upstream_has_its_uri_put_back_rfc3261_16_4() {
+        let mark = marks().make("c", "a", &flow(1), &flow(2));
+        let line = format!("BYE sip:{mark}@192.0.2.1:5060;lr");
+        let routes = "Route: <sip:192.0.2.77;lr>, <sip:b@192.0.2.9:5070>\r\n";
+        let read = read_as(&line, &format!("{TO_TAG}{routes}")).expect("strictly routed");
+        assert_eq!(read.0, "sip:b@192.0.2.9:5070");
+        assert_eq!(read.1, [format!("<sip:{mark}@192.0.2.1:5060;lr>"), "<sip:192.0.2.77;lr>".to_owned()]);
+        // Not ours, nothing to put back, or nobody's mark.
+        assert_eq!(read_as("BYE sip:b@192.0.2.9", &format!("{TO_TAG}{routes}")), None);
+        assert_eq!(read_as(&line, TO_TAG), None);
+        assert_eq!(read_as("BYE sip:b@192.0.2.1:5060;lr", &format!("{TO_TAG}{routes}")), None);
+    }
+
+    #[test]
+    fn maddr_that_names_us_goes_with_port_and_transport_rfc3261_16_4() {
+        let read = |uri: &str| read_as(&format!("MESSAGE {uri}"), TO).map(|(uri, _)| uri);
+        let plain = Some("sip:b@example.org;x=y".to_owned());
+        assert_eq!(read("sip:b@example.org;maddr=192.0.2.1;x=y"), plain);
+        assert_eq!(read("sip:b@example.org:5060;transport=udp;x=y;maddr=192.0.2.1"), plain);
+        for other in [
+            "sip:b@example.org;maddr=192.0.2.2",
+            "sip:b@example.org;maddr=192.0.2.1;transport=tcp",
+            "sip:b@example.org:5070;maddr=192.0.2.1",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 
     fn marks() -> Marks {

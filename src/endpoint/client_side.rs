@@ -6,7 +6,8 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::endpoint::table::{Key, Table, Wakes};
+use crate::endpoint::table::{self, Key, Table};
+use crate::endpoint::wakes::Wakes;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Via, forward, validate};
@@ -42,23 +43,21 @@ struct Outgoing<'a> {
     begins_here: bool,
 }
 
-pub(super) struct Clients(pub(super) Table<ClientKey, Entry>);
-
-impl Default for Clients {
-    fn default() -> Clients {
-        Clients(Table::new(MAX_CLIENT_TRANSACTIONS))
-    }
-}
+pub(super) struct Clients(Table<Entry>);
 
 impl Clients {
+    pub(super) fn new(capacity: usize) -> Clients {
+        Clients(Table::new(capacity))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
 }
 
 /// Names a client transaction, to cancel it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClientId(Key<ClientKey>);
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientId(Key);
 
 /// What is left to do once the shard is let go, in this order.
 #[derive(Default)]
@@ -85,22 +84,6 @@ impl Endpoint {
         user: Arc<dyn TransactionUser>,
         branch: u32,
     ) -> Result<ClientId, SendError> {
-        self.send_limited(bytes, flow, user, branch, u8::MAX)
-    }
-
-    /// As [`Endpoint::send`], to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
-    /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
-    ///
-    /// # Errors
-    /// As for [`Endpoint::send`].
-    pub fn send_limited(
-        &self,
-        bytes: Bytes,
-        flow: &Flow,
-        user: Arc<dyn TransactionUser>,
-        branch: u32,
-        max_sends: u8,
-    ) -> Result<ClientId, SendError> {
         let Ok(Message::Request(request)) =
             Message::parse(bytes.clone(), true, &Limits { message: usize::MAX, ..self.limits })
         else {
@@ -109,7 +92,27 @@ impl Endpoint {
         let Ok(key) = ClientKey::of_request(&request) else { return Err(SendError::Refused) };
         let begins_here = request.elements(HeaderName::Via).nth(1).is_none();
         let invite = (*request.method() == Method::Invite).then(|| Box::new(request));
+        let max_sends = u8::MAX;
         self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends, begins_here })
+    }
+
+    /// As [`Endpoint::send_written`] for a NOTIFY, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
+    /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
+    ///
+    /// # Errors
+    /// As for [`Endpoint::send`].
+    pub fn send_limited(
+        &self,
+        bytes: Bytes,
+        via: &str,
+        flow: &Flow,
+        user: Arc<dyn TransactionUser>,
+        branch: u32,
+        max_sends: u8,
+    ) -> Result<ClientId, SendError> {
+        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, &Method::Notify));
+        let Ok(key) = key else { return Err(SendError::Refused) };
+        self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends, begins_here: true })
     }
 
     /// As [`Endpoint::send`], for one who has just written the request: it is not read again unless ACK and CANCEL will need it.
@@ -148,7 +151,7 @@ impl Endpoint {
             count(&self.counters.table_full);
             return Err(SendError::Full);
         }
-        let key = self.clients.0.key(key);
+        let key = self.clients.0.key(key.as_bytes());
         let now = clock::instant();
         let reliable = flow.transport.is_reliable();
         let mut machine = match invite {
@@ -170,10 +173,10 @@ impl Endpoint {
             max_sends,
             begins_here,
         });
-        let mut shard = self.clients.0.shard(&key);
+        let mut shard = self.clients.0.shard(key);
         // A new machine wants nothing but that first Send.
-        self.settle_client(&mut shard.wakes, &key, &mut entry, None);
-        if shard.entries.insert(key.clone(), entry).is_none() {
+        self.settle_client(&mut shard.wakes, key, &mut entry, None);
+        if shard.entries.insert(key, entry).is_none() {
             self.clients.0.inserted();
         }
         drop(shard);
@@ -181,7 +184,7 @@ impl Endpoint {
             && let Err(error) = self.sockets.send(flow, &bytes)
         {
             count(&self.counters.send_failed);
-            self.remove_client(&key);
+            self.remove_client(key);
             return Err(error);
         }
         Ok(ClientId(key))
@@ -189,9 +192,10 @@ impl Endpoint {
 
     /// Cancels an INVITE that was sent (9.1): at once if a provisional response has come, else when one comes. Does nothing after a final.
     pub fn cancel(&self, id: &ClientId, reason: Option<&str>) {
-        let key = &id.0;
-        let mut shard = self.clients.0.shard(key);
-        let Some(entry) = shard.entries.get_mut(key) else { return };
+        let key = id.0;
+        let mut guard = self.clients.0.shard(key);
+        let shard = &mut *guard;
+        let Some(entry) = shard.entries.get_mut(&key) else { return };
         if entry.machine.is_done() {
             return;
         }
@@ -203,13 +207,8 @@ impl Endpoint {
         let flow = entry.flow;
         // 9.1: no final within 64*T1 of the CANCEL ends the wait.
         entry.machine.handle_cancel_sent(clock::instant());
-        let next = entry.machine.next_timeout();
-        let mut scheduled = entry.scheduled;
-        shard.wakes.schedule(key, next, &mut scheduled);
-        if let Some(entry) = shard.entries.get_mut(key) {
-            entry.scheduled = scheduled;
-        }
-        drop(shard);
+        table::schedule(&mut shard.wakes, key, entry.machine.next_timeout(), &mut entry.scheduled);
+        drop(guard);
         self.send_cancel(&invite, &flow, reason);
     }
 
@@ -222,8 +221,8 @@ impl Endpoint {
         let Ok(key) = ClientKey::of_response(&response) else {
             return count(&self.counters.malformed_dropped);
         };
-        let key = self.clients.0.key(key);
-        let mut guard = self.clients.0.shard(&key);
+        let key = self.clients.0.key(key.as_bytes());
+        let mut guard = self.clients.0.shard(key);
         let shard = &mut *guard;
         let Some(entry) = shard.entries.get_mut(&key) else {
             // RFC 6026 7.3: what matches no client transaction is dropped, a stray 2xx too.
@@ -250,11 +249,15 @@ impl Endpoint {
             entry.machine.handle_cancel_sent(now);
         }
         let (branch, flow) = (entry.branch, entry.flow);
-        let effects = self.settle_client(&mut shard.wakes, &key, entry, Some(&response));
-        // Only a 2xx to an INVITE may be followed by another one for the user (RFC 6026 7.2).
-        let more = !entry.machine.is_done() || (entry.invite.is_some() && response.status().is_success());
-        let (user, invite) =
-            if more { (entry.user.clone(), None) } else { (entry.user.take(), entry.invite.take()) };
+        let mut effects = self.settle_client(&mut shard.wakes, key, entry, Some(&response));
+        if !effects.ended && entry.machine.only_absorbs() {
+            // Nothing is held for Timer K: what comes again matches nothing and is dropped above, as the machine would.
+            self.clients.0.removed(1);
+            effects.ended = true;
+        }
+        let user = if entry.machine.passes_up() { entry.user.clone() } else { entry.user.take() };
+        // For CANCEL and for ACK, which has just been built.
+        let invite = entry.machine.is_done().then(|| entry.invite.take());
         // What the entry held is freed outside the lock.
         let ended = effects.ended.then(|| shard.entries.remove(&key));
         drop(guard);
@@ -274,12 +277,12 @@ impl Endpoint {
                 .entries
                 .iter()
                 .filter(|(_, e)| e.flow.connection == flow.connection && !e.machine.is_done())
-                .map(|(key, _)| key.clone())
+                .map(|(key, _)| *key)
                 .collect();
             for key in keys {
                 if let Some(mut entry) = shard.entries.remove(&key) {
                     entry.machine.handle_transport_error(now);
-                    self.clients.0.removed();
+                    self.clients.0.removed(1);
                     failed.extend(entry.user.map(|user| (user, entry.branch)));
                 }
             }
@@ -297,7 +300,7 @@ impl Endpoint {
                 let Some(entry) = shard.entries.get_mut(&key) else { continue };
                 entry.scheduled = None;
                 entry.machine.handle_timeout(now);
-                let effects = self.settle_client(&mut shard.wakes, &key, entry, None);
+                let effects = self.settle_client(&mut shard.wakes, key, entry, None);
                 let tells = !effects.send.is_empty() || effects.timeout;
                 let whom = tells.then(|| (entry.flow, entry.user.clone(), entry.branch));
                 if effects.ended {
@@ -319,17 +322,17 @@ impl Endpoint {
         let _ = self.send(cancel, flow, Arc::new(Nobody), 0);
     }
 
-    fn remove_client(&self, key: &Key<ClientKey>) {
-        if self.clients.0.shard(key).entries.remove(key).is_some() {
-            self.clients.0.removed();
+    fn remove_client(&self, key: Key) {
+        if self.clients.0.shard(key).entries.remove(&key).is_some() {
+            self.clients.0.removed(1);
         }
     }
 
     /// Collects what the machine wants.
     fn settle_client(
         &self,
-        wakes: &mut Wakes<ClientKey>,
-        key: &Key<ClientKey>,
+        wakes: &mut Wakes<Key>,
+        key: Key,
         entry: &mut Entry,
         response: Option<&Response>,
     ) -> Effects {
@@ -341,7 +344,7 @@ impl Endpoint {
                     if entry.sends <= entry.max_sends {
                         effects.send.push(bytes);
                     } else if entry.sends > entry.max_sends.saturating_add(1) {
-                        self.clients.0.removed();
+                        self.clients.0.removed(1);
                         effects.timeout = true;
                         effects.ended = true;
                         return effects;
@@ -355,13 +358,15 @@ impl Endpoint {
                 ClientOutput::Response => effects.response = true,
                 ClientOutput::Timeout => effects.timeout = true,
                 ClientOutput::Terminated => {
-                    self.clients.0.removed();
+                    self.clients.0.removed(1);
                     effects.ended = true;
                     return effects;
                 }
             }
         }
-        wakes.schedule(key, entry.machine.next_timeout(), &mut entry.scheduled);
+        if !entry.machine.only_absorbs() {
+            table::schedule(wakes, key, entry.machine.next_timeout(), &mut entry.scheduled);
+        }
         effects
     }
 
@@ -394,6 +399,3 @@ struct Nobody;
 impl TransactionUser for Nobody {
     fn event(self: Arc<Self>, _: UserEvent) {}
 }
-
-/// Client transactions held at once.
-const MAX_CLIENT_TRANSACTIONS: usize = 500_000;

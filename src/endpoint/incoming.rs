@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::endpoint::finished::Repetition;
 use crate::endpoint::server_side::Matched;
 use crate::endpoint::table::Key;
 use crate::endpoint::{Endpoint, ServerTransaction, count};
@@ -18,7 +19,7 @@ pub struct Incoming {
     endpoint: Arc<Endpoint>,
     request: Request,
     flow: Flow,
-    key: Key<ServerKey>,
+    key: Key,
 }
 
 impl Incoming {
@@ -29,6 +30,10 @@ impl Incoming {
     /// The flow it came in on.
     pub fn flow(&self) -> &Flow {
         &self.flow
+    }
+    /// The request as it is to be read from now on (16.4). Its transaction is the one it came with.
+    pub fn reread_as(self, request: Request) -> Incoming {
+        Incoming { request, ..self }
     }
     /// The endpoint.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
@@ -53,15 +58,24 @@ impl Incoming {
     pub fn reject(&self, reject: &Reject) {
         self.reply(&self.endpoint.rejection(&self.request, reject, &self.stateless_tag()).finish());
     }
-    /// Takes the request on. `None`: it is a retransmission that another worker is already handling, or the table is full; both are counted and dropped.
+    /// Takes the request on, after its credentials were found right. `None`: it is a retransmission that another worker is already handling, or
+    /// the table is full; both are counted and dropped.
     pub fn accept(self) -> Option<(Request, Flow, ServerTransaction)> {
+        self.taken_on(Repetition::Challenged)
+    }
+    /// The same for a request that no credentials protect from being done twice: one inside a dialog that we forwarded.
+    pub fn accept_unchallenged(self) -> Option<(Request, Flow, ServerTransaction)> {
+        self.taken_on(Repetition::DoneAgain)
+    }
+
+    fn taken_on(self, repetition: Repetition) -> Option<(Request, Flow, ServerTransaction)> {
         let to_tag = self.endpoint.random.tag();
-        let transaction = self.endpoint.accept(self.key, &self.request, &self.flow, to_tag)?;
+        let transaction = self.endpoint.accept(self.key, &self.request, &self.flow, to_tag, repetition)?;
         Some((self.request, self.flow, transaction))
     }
 
     fn stateless_tag(&self) -> String {
-        self.endpoint.random.keyed_tag(self.key.as_bytes())
+        self.endpoint.random.keyed_tag(&self.key.bytes())
     }
 }
 
@@ -71,10 +85,10 @@ pub(super) fn request(endpoint: &Arc<Endpoint>, request: Request, flow: Flow) {
     let request = forward::stamp(request, flow.remote);
     let is_ack = *request.method() == Method::Ack;
     let key = match ServerKey::of(&request) {
-        Ok(key) => endpoint.server_key(key),
+        Ok(key) => endpoint.server_key(&key),
         Err(error) => return malformed(endpoint, error, request.bytes(), &flow),
     };
-    match endpoint.match_server(&key, is_ack) {
+    match endpoint.match_server(key, is_ack) {
         Matched::Absorbed => return count(&endpoint.counters.retransmissions),
         Matched::AckForUser | Matched::None => {}
     }
@@ -83,7 +97,7 @@ pub(super) fn request(endpoint: &Arc<Endpoint>, request: Request, flow: Flow) {
             return count(&endpoint.counters.malformed_dropped);
         }
         count(&endpoint.counters.malformed_answered);
-        let tag = endpoint.random.keyed_tag(key.as_bytes());
+        let tag = endpoint.random.keyed_tag(&key.bytes());
         return refuse(endpoint, &request, error, &tag, &flow);
     }
     if *request.method() == Method::Cancel {

@@ -5,11 +5,16 @@
 
 mod client_side;
 pub mod clock;
+mod finished;
 pub mod incoming;
 pub mod random;
 mod server_side;
 mod table;
 mod timer;
+mod wakes;
+
+#[cfg(test)]
+mod room;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -25,6 +30,7 @@ pub use client_side::ClientId;
 pub use incoming::Incoming;
 pub use random::Random;
 pub use server_side::ServerTransaction;
+pub use timer::WakeId;
 
 /// Who decides about requests that begin something new. The server has one (dispatch); tests have another.
 pub trait Handler: Send + Sync + 'static {
@@ -79,7 +85,7 @@ pub struct Endpoint {
     random: Random,
     servers: server_side::Servers,
     clients: client_side::Clients,
-    wakes: timer::Wakes,
+    timers: timer::Timers,
     handler: OnceLock<Arc<dyn Handler>>,
     tasks: Arc<Semaphore>,
     limits: Limits,
@@ -107,12 +113,13 @@ pub struct Counters {
     pub stray_responses: AtomicU64,
     pub stray_acks: AtomicU64,
     pub table_full: AtomicU64,
+    pub evicted: AtomicU64,
     pub send_failed: AtomicU64,
 }
 
 impl Counters {
     /// Names and values, for the operator.
-    pub fn snapshot(&self) -> [(&'static str, u64); 9] {
+    pub fn snapshot(&self) -> [(&'static str, u64); 10] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", value(&self.requests)),
@@ -123,6 +130,7 @@ impl Counters {
             ("stray_responses", value(&self.stray_responses)),
             ("stray_acks", value(&self.stray_acks)),
             ("table_full", value(&self.table_full)),
+            ("evicted", value(&self.evicted)),
             ("send_failed", value(&self.send_failed)),
         ]
     }
@@ -135,12 +143,22 @@ pub(crate) fn count(counter: &AtomicU64) {
 impl Endpoint {
     /// An endpoint over bound sockets. `server_header`: value of Server and User-Agent, if any.
     pub fn new(sockets: Arc<Sockets>, limits: Limits, server_header: Option<String>) -> Arc<Endpoint> {
+        Endpoint::with_room(sockets, limits, server_header, MAX_TRANSACTIONS)
+    }
+
+    /// The same with room for so many server transactions, and as many client transactions.
+    fn with_room(
+        sockets: Arc<Sockets>,
+        limits: Limits,
+        server_header: Option<String>,
+        transactions: usize,
+    ) -> Arc<Endpoint> {
         let endpoint = Arc::new(Endpoint {
             sockets,
             random: Random::new(),
-            servers: server_side::Servers::default(),
-            clients: client_side::Clients::default(),
-            wakes: timer::Wakes::default(),
+            servers: server_side::Servers::new(transactions),
+            clients: client_side::Clients::new(transactions),
+            timers: timer::Timers::default(),
             handler: OnceLock::new(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             limits,
@@ -259,5 +277,8 @@ impl Receiver for Endpoint {
     }
 }
 
+/// Server transactions held at once, and client transactions. A finished one over datagrams lasts 32 s, so this is room for 15,600
+/// requests a second of which every retransmission finds its answer; above that rate the oldest go earlier. One is its answer and some 200 B.
+const MAX_TRANSACTIONS: usize = 500_000;
 /// Tasks that wait for something; beyond it work is shed.
 const MAX_TASKS: usize = 10_000;

@@ -1,6 +1,5 @@
 //! Server transactions in their table.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,8 +7,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use crate::endpoint::finished::{Answered, Finished, Repetition};
 use crate::endpoint::incoming::reply_to;
-use crate::endpoint::table::{Key, Table, Wakes};
+use crate::endpoint::table::{self, Key, Table};
+use crate::endpoint::wakes::Wakes;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::{Flow, Reject};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, StatusCode, Writer, forward};
@@ -24,23 +25,24 @@ pub(super) struct Entry {
     /// Kept until the final response, for a 100. It is seldom needed, so it is read again then.
     request: Option<Taken>,
     user: Option<Arc<dyn TransactionUser>>,
-    /// A CANCEL that came before there was a user to tell.
-    cancelled: Option<UserEvent>,
+    /// A CANCEL that came before there was a user to tell; its Reason.
+    cancelled: Option<Option<String>>,
     /// The 200 to its CANCEL has the same.
     to_tag: Arc<str>,
     /// A final response is owed.
     owed: bool,
+    /// What to do with it once it is finished.
+    repetition: Repetition,
     scheduled: Option<Instant>,
 }
 
-/// A request that was taken on: its bytes, its source, and when.
+/// A request that was taken on: its bytes, and when.
 struct Taken {
     bytes: Bytes,
-    source: SocketAddr,
     at: Instant,
 }
 
-pub(super) struct Servers(pub(super) Table<ServerKey, Entry>, Unanswered);
+pub(super) struct Servers(Table<Entry, Finished>, Unanswered);
 
 /// How many requests are owed a final response.
 #[derive(Default)]
@@ -49,13 +51,11 @@ struct Unanswered {
     none: tokio::sync::Notify,
 }
 
-impl Default for Servers {
-    fn default() -> Servers {
-        Servers(Table::new(MAX_SERVER_TRANSACTIONS), Unanswered::default())
-    }
-}
-
 impl Servers {
+    pub(super) fn new(capacity: usize) -> Servers {
+        Servers(Table::new(capacity), Unanswered::default())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -85,7 +85,7 @@ impl Servers {
 /// The way back to one client: a request that was taken on and is owed exactly one final response.
 pub struct ServerTransaction {
     endpoint: Arc<Endpoint>,
-    key: Key<ServerKey>,
+    key: Key,
     to_tag: Arc<str>,
 }
 
@@ -106,7 +106,7 @@ impl ServerTransaction {
     }
     /// Sends a response. After the first final one only 2xx to an INVITE still go out.
     pub fn respond(&self, status: StatusCode, response: Bytes) {
-        self.endpoint.server_respond(&self.key, status, response);
+        self.endpoint.server_respond(self.key, status, response);
     }
     /// Answers with a refusal.
     pub fn reject(&self, request: &Request, reject: &Reject) {
@@ -125,13 +125,13 @@ impl ServerTransaction {
     }
     /// Who is told of CANCEL; at once, if it has already come.
     pub fn set_user(&self, user: Arc<dyn TransactionUser>) {
-        let mut shard = self.endpoint.servers.0.shard(&self.key);
+        let mut shard = self.endpoint.servers.0.shard(self.key);
         let Some(entry) = shard.entries.get_mut(&self.key) else { return };
         entry.user = Some(user.clone());
         let cancelled = entry.cancelled.take();
         drop(shard);
-        if let Some(cancelled) = cancelled {
-            user.event(cancelled);
+        if let Some(reason) = cancelled {
+            user.event(UserEvent::Cancelled { reason });
         }
     }
     /// The endpoint it lives in.
@@ -154,14 +154,14 @@ type Outputs = SmallVec<[Bytes; 2]>;
 
 impl Endpoint {
     /// The key of a request in the table.
-    pub(super) fn server_key(&self, key: ServerKey) -> Key<ServerKey> {
-        self.servers.0.key(key)
+    pub(super) fn server_key(&self, key: &ServerKey) -> Key {
+        self.servers.0.key(key.as_bytes())
     }
 
     /// Lets a request find its transaction (17.2.3).
-    pub(super) fn match_server(&self, key: &Key<ServerKey>, is_ack: bool) -> Matched {
+    pub(super) fn match_server(&self, key: Key, is_ack: bool) -> Matched {
         let mut matched = Matched::None;
-        self.with_server(key, |entry, now| {
+        let finished = self.with_server(key, |entry, now| {
             matched = if is_ack {
                 match entry.machine.handle_ack(now) {
                     AckDisposition::Absorbed => Matched::Absorbed,
@@ -172,18 +172,23 @@ impl Endpoint {
                 Matched::Absorbed
             };
         });
+        if let Some((answer, reply_to)) = finished {
+            self.reply(&answer, &reply_to);
+            return Matched::Absorbed;
+        }
         matched
     }
 
     /// Makes a server transaction. `None`: the same request is already being handled, or the table is full.
     pub(super) fn accept(
         self: &Arc<Self>,
-        key: Key<ServerKey>,
+        key: Key,
         request: &Request,
         flow: &Flow,
         to_tag: String,
+        repetition: Repetition,
     ) -> Option<ServerTransaction> {
-        if self.servers.0.is_full() {
+        if !self.has_room(key) {
             count(&self.counters.table_full);
             return None;
         }
@@ -193,35 +198,51 @@ impl Endpoint {
             Method::Invite => Server::invite(now, reliable),
             _ => Server::non_invite(now, reliable),
         };
-        let shard = &mut *self.servers.0.shard(&key);
-        let place = match shard.entries.entry(key.clone()) {
-            std::collections::hash_map::Entry::Occupied(_) => return None,
-            std::collections::hash_map::Entry::Vacant(place) => place,
-        };
         let to_tag: Arc<str> = to_tag.into();
-        let entry = place.insert(Box::new(Entry {
+        let mut entry = Box::new(Entry {
             machine,
             flow: *flow,
             reply_to: reply_to(request, flow),
-            request: request.source().map(|source| Taken { bytes: request.bytes().clone(), source, at: now }),
+            request: Some(Taken { bytes: request.bytes().clone(), at: now }),
             user: None,
             cancelled: None,
             to_tag: to_tag.clone(),
             owed: true,
+            repetition,
             scheduled: None,
-        }));
+        });
+        let shard = &mut *self.servers.0.shard(key);
+        if shard.beside.get(key).is_some() {
+            return None;
+        }
+        let std::collections::hash_map::Entry::Vacant(place) = shard.entries.entry(key) else { return None };
+        // A new machine has nothing to send and does not end.
+        self.settle_server(&mut shard.wakes, key, &mut entry, now);
+        place.insert(entry);
         self.servers.0.inserted();
         self.servers.begun();
-        // A new machine has nothing to send and does not end.
-        self.settle_server(&mut shard.wakes, &key, entry, now);
         Some(ServerTransaction { endpoint: self.clone(), key, to_tag })
     }
 
-    fn server_respond(&self, key: &Key<ServerKey>, status: StatusCode, response: Bytes) {
+    /// Is there room for one more? If not, it is made by forgetting the oldest finished transaction of the shard, before its Timer J: a server that
+    /// takes nothing new on because it remembers what is over would be silent for half a minute.
+    fn has_room(&self, key: Key) -> bool {
+        if !self.servers.0.is_full() {
+            return true;
+        }
+        let evicted = self.servers.0.shards_from(key).any(|mut shard| shard.beside.evict());
+        if evicted {
+            self.servers.0.removed(1);
+            count(&self.counters.evicted);
+        }
+        evicted
+    }
+
+    fn server_respond(&self, key: Key, status: StatusCode, response: Bytes) {
         self.with_server(key, |entry, now| {
-            // It is held until Timer J or I ends (17.2): a copy without the room to spare that a writer's buffer has.
-            let held = status.code() >= 200 && !entry.reply_to.transport.is_reliable();
-            let response = if held { Bytes::copy_from_slice(&response) } else { response };
+            // It waits for its ACK: a copy without the room to spare that a writer's buffer has.
+            let waits = status.code() >= 300 && entry.machine.is_invite();
+            let response = if waits { Bytes::copy_from_slice(&response) } else { response };
             entry.machine.handle_response(now, status, response);
             if entry.machine.is_answered() {
                 entry.request = None;
@@ -230,30 +251,39 @@ impl Endpoint {
         });
     }
 
-    /// Lets something happen to a transaction, if there is one, and does what follows.
-    fn with_server(&self, key: &Key<ServerKey>, happens: impl FnOnce(&mut Entry, Instant)) {
+    /// Lets something happen to a transaction that lives, if there is one, and does what follows. Of a finished one, gives the answer and where it goes.
+    fn with_server(&self, key: Key, happens: impl FnOnce(&mut Entry, Instant)) -> Option<(Bytes, Flow)> {
         let mut guard = self.servers.0.shard(key);
         let shard = &mut *guard;
-        let Some(entry) = shard.entries.get_mut(key) else { return };
+        let Some(entry) = shard.entries.get_mut(&key) else {
+            let finished = shard.beside.get(key)?;
+            return Some((Bytes::copy_from_slice(&finished.bytes), finished.reply_to));
+        };
         let now = clock::instant();
         happens(entry, now);
         let reply_to = entry.reply_to;
         let (outputs, ended) = self.settle_server(&mut shard.wakes, key, entry, now);
-        // What the entry held is freed outside the lock.
         let answers = entry.owed && (ended || entry.machine.is_answered());
         entry.owed &= !answers;
-        let ended = ended.then(|| shard.entries.remove(key));
+        let finished = entry.machine.only_repeats().map(|(answer, until)| (Box::from(&answer[..]), until));
+        let over = ended || finished.is_some();
+        if let Some((bytes, until)) = finished {
+            shard.beside.keep(key, Answered { bytes, reply_to }, until, entry.repetition);
+        }
+        // What the entry held is freed outside the lock.
+        let over = over.then(|| shard.entries.remove(&key));
         drop(guard);
-        drop(ended);
+        drop(over);
         self.perform_server(outputs, &reply_to);
         if answers {
             // After the bytes are with the socket: whoever waits for this closes it next.
             self.servers.answered();
         }
+        None
     }
 
     /// CANCEL (9.2): answered at once; the INVITE's user is told if it has not answered finally. Other requests go on as if nothing had come.
-    pub(super) fn cancel_server(self: &Arc<Self>, cancel: &Request, key: Key<ServerKey>, flow: &Flow) {
+    pub(super) fn cancel_server(self: &Arc<Self>, cancel: &Request, key: Key, flow: &Flow) {
         let reason = cancel.text(HeaderName::Reason).map(str::to_owned);
         let (to_tag, user) = match self.cancel_invite(cancel, flow, &reason) {
             Some(found) => found,
@@ -262,10 +292,12 @@ impl Endpoint {
         let Some(to_tag) = to_tag else {
             // Nothing is kept of it: a CANCEL from elsewhere must not stand in the way of the true one (`A33`).
             let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
-            let response = Writer::respond(cancel, status, &self.random.keyed_tag(key.as_bytes())).finish();
+            let response = Writer::respond(cancel, status, &self.random.keyed_tag(&key.bytes())).finish();
             return self.reply(&response, &reply_to(cancel, flow));
         };
-        let Some(transaction) = self.accept(key, cancel, flow, to_tag) else { return };
+        // Done again it cancels nothing more.
+        let accepted = self.accept(key, cancel, flow, to_tag, Repetition::Challenged);
+        let Some(transaction) = accepted else { return };
         transaction.respond(StatusCode::OK, transaction.response(cancel, StatusCode::OK).finish());
         if let Some(user) = user {
             user.event(UserEvent::Cancelled { reason });
@@ -280,15 +312,15 @@ impl Endpoint {
         flow: &Flow,
         reason: &Option<String>,
     ) -> Option<(Option<String>, Option<Arc<dyn TransactionUser>>)> {
-        let target = self.server_key(ServerKey::cancelled_by(cancel).ok()?);
-        let mut shard = self.servers.0.shard(&target);
+        let target = self.server_key(&ServerKey::cancelled_by(cancel).ok()?);
+        let mut shard = self.servers.0.shard(target);
         let entry = shard.entries.get_mut(&target).filter(|entry| came_from(entry, flow))?;
         let to_tag = Some(entry.to_tag.to_string());
         if entry.machine.is_answered() {
             return Some((to_tag, None));
         }
         if entry.user.is_none() {
-            entry.cancelled = Some(UserEvent::Cancelled { reason: reason.clone() });
+            entry.cancelled = Some(reason.clone());
         }
         Some((to_tag, entry.user.clone()))
     }
@@ -304,26 +336,33 @@ impl Endpoint {
             Method::Notify,
         ];
         OTHERS.iter().find_map(|method| {
-            let target = self.server_key(ServerKey::cancelled_by_as(cancel, method).ok()?);
-            let shard = self.servers.0.shard(&target);
-            shard
-                .entries
-                .get(&target)
-                .filter(|entry| came_from(entry, flow))
-                .map(|entry| entry.to_tag.to_string())
+            let target = self.server_key(&ServerKey::cancelled_by_as(cancel, method).ok()?);
+            let shard = self.servers.0.shard(target);
+            match shard.entries.get(&target) {
+                Some(entry) => came_from(entry, flow).then(|| entry.to_tag.to_string()),
+                // The two have the same top Via, so their answers go to the same place if they came from the same one.
+                None => {
+                    let finished = shard.beside.get(target)?;
+                    (finished.reply_to == reply_to(cancel, flow)).then(|| to_tag_of(&finished.bytes))?
+                }
+            }
         })
     }
 
     pub(super) fn server_timers(&self, now: Instant) {
         for mut guard in self.servers.0.shards() {
             let shard = &mut *guard;
+            let expired = shard.beside.expire(now);
+            if expired > 0 {
+                self.servers.0.removed(expired);
+            }
             let mut due: SmallVec<[(Outputs, Flow); 4]> = SmallVec::new();
             while let Some(key) = shard.pop_due(now) {
                 let Some(entry) = shard.entries.get_mut(&key) else { continue };
                 entry.scheduled = None;
                 entry.machine.handle_timeout(now);
                 let reply_to = entry.reply_to;
-                let (outputs, ended) = self.settle_server(&mut shard.wakes, &key, entry, now);
+                let (outputs, ended) = self.settle_server(&mut shard.wakes, key, entry, now);
                 if ended {
                     if entry.owed {
                         self.servers.answered();
@@ -344,8 +383,8 @@ impl Endpoint {
     /// Collects what the machine wants, and says whether the transaction has ended: then its entry is to be removed.
     fn settle_server(
         &self,
-        wakes: &mut Wakes<ServerKey>,
-        key: &Key<ServerKey>,
+        wakes: &mut Wakes<Key>,
+        key: Key,
         entry: &mut Entry,
         now: Instant,
     ) -> (Outputs, bool) {
@@ -354,7 +393,7 @@ impl Endpoint {
             match output {
                 ServerOutput::Trying => {
                     if let Some(taken) = &entry.request
-                        && let Some(request) = read_again(taken)
+                        && let Some(request) = read_again(&taken.bytes, &entry.flow)
                     {
                         let delay = now.saturating_duration_since(taken.at);
                         let trying = self.with_server_header(Writer::trying(&request, delay)).finish();
@@ -363,13 +402,15 @@ impl Endpoint {
                 }
                 ServerOutput::AckTimeout => {}
                 ServerOutput::Terminated => {
-                    self.servers.0.removed();
+                    self.servers.0.removed(1);
                     return (outputs, true);
                 }
                 ServerOutput::Send(bytes) => outputs.push(bytes),
             }
         }
-        wakes.schedule(key, entry.machine.next_timeout(), &mut entry.scheduled);
+        if entry.machine.only_repeats().is_none() {
+            table::schedule(wakes, key, entry.machine.next_timeout(), &mut entry.scheduled);
+        }
         (outputs, false)
     }
 
@@ -401,11 +442,11 @@ impl Endpoint {
 }
 
 /// A request that was accepted, as it was read then: it has been read once, so no cap stands in its way.
-fn read_again(Taken { bytes, source, at: _ }: &Taken) -> Option<Request> {
+fn read_again(bytes: &Bytes, flow: &Flow) -> Option<Request> {
     let limits =
         Limits { message: usize::MAX, start_line: usize::MAX, header: usize::MAX, headers: usize::MAX };
     match Message::parse(bytes.clone(), false, &limits) {
-        Ok(Message::Request(request)) => Some(forward::stamp(request, *source)),
+        Ok(Message::Request(request)) => Some(forward::stamp(request, flow.remote)),
         Ok(Message::Response(_)) | Err(_) => None,
     }
 }
@@ -417,5 +458,9 @@ fn came_from(entry: &Entry, flow: &Flow) -> bool {
         && entry.flow.connection == flow.connection
 }
 
-/// Server transactions held at once: at 700 B each about 350 MB. Beyond it new requests are dropped and counted.
-const MAX_SERVER_TRANSACTIONS: usize = 500_000;
+/// The To tag of an answer of ours.
+fn to_tag_of(answer: &[u8]) -> Option<String> {
+    let limits = Limits { message: usize::MAX, ..Limits::default() };
+    let answer = Message::parse(Bytes::copy_from_slice(answer), false, &limits).ok()?;
+    answer.headers().to().ok()?.tag().map(str::to_owned)
+}

@@ -1,36 +1,38 @@
-//! A sharded table of transactions, with a heap of when each wants to be woken.
+//! A sharded table of transactions, with when each wants to be woken.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Keyed entries in shards.
-pub(super) struct Table<K, E> {
-    shards: Box<[Mutex<Shard<K, E>>]>,
+use crate::endpoint::wakes::Wakes;
+
+/// Keyed entries in shards. `F`: what a shard keeps beside the entries that live, under the same lock.
+pub(super) struct Table<E, F = ()> {
+    shards: Box<[Mutex<Shard<E, F>>]>,
     hasher: RandomState,
     len: AtomicUsize,
     capacity: usize,
 }
 
-/// A key with its hash, which is keyed at random and computed once. Cheap to clone: the entry, its wakes and its owner share it.
-pub(super) struct Key<K>(Arc<Hashed<K>>);
-
-struct Hashed<K> {
-    hash: u64,
-    key: K,
-}
+/// The compared values of a transaction (RFC 3261 17.1.3, 17.2.3) as 128 bits of a hash that is keyed at random in each run: nobody outside can
+/// find two sets of values that share one, and 2^50 transactions share one by chance with a probability below 2^-28.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Key([u64; 2]);
 
 /// One shard: its entries, and instants at which to look at one of them. An instant may be stale; the entry knows better.
-pub(super) struct Shard<K, E> {
+pub(super) struct Shard<E, F> {
     /// In boxes: a map that grows moves all that it holds while everybody of its shard waits, and has room for half as many again.
-    pub(super) entries: HashMap<Key<K>, Box<E>, BuildHasherDefault<AsHashed>>,
-    pub(super) wakes: Wakes<K>,
+    pub(super) entries: ByKey<Box<E>>,
+    pub(super) wakes: Wakes<Key>,
+    pub(super) beside: F,
 }
 
-/// Takes the hash that a [`Key`] brings.
+/// A map that takes the hash that is the key.
+pub(super) type ByKey<V> = HashMap<Key, V, BuildHasherDefault<AsHashed>>;
+
+/// Takes the number that a [`Key`] brings.
 #[derive(Default)]
 pub(super) struct AsHashed(u64);
 
@@ -47,66 +49,40 @@ impl Hasher for AsHashed {
     }
 }
 
-impl<K> std::ops::Deref for Key<K> {
-    type Target = K;
-    fn deref(&self) -> &K {
-        &self.0.key
-    }
-}
-impl<K> Clone for Key<K> {
-    fn clone(&self) -> Key<K> {
-        Key(Arc::clone(&self.0))
-    }
-}
-impl<K: Eq> PartialEq for Key<K> {
-    fn eq(&self, other: &Key<K>) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || (self.0.hash == other.0.hash && self.0.key == other.0.key)
-    }
-}
-impl<K: Eq> Eq for Key<K> {}
-impl<K> Hash for Key<K> {
+impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.hash);
-    }
-}
-impl<K: std::fmt::Debug> std::fmt::Debug for Key<K> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.key.fmt(f)
+        state.write_u64(self.0[0]);
     }
 }
 
-struct Wake<K> {
-    at: Instant,
-    key: Key<K>,
-}
-
-impl<K> PartialEq for Wake<K> {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-impl<K> Eq for Wake<K> {}
-impl<K> PartialOrd for Wake<K> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<K> Ord for Wake<K> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
+impl Key {
+    /// As bytes: the same for every retransmission of a request.
+    pub(super) fn bytes(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.0[0].to_ne_bytes());
+        bytes[8..].copy_from_slice(&self.0[1].to_ne_bytes());
+        bytes
     }
 }
 
-impl<K: Hash + Eq, E> Table<K, E> {
-    pub(super) fn new(capacity: usize) -> Table<K, E> {
-        let shard = || Mutex::new(Shard { entries: HashMap::default(), wakes: Wakes(BinaryHeap::new()) });
+impl<E, F: Default> Table<E, F> {
+    pub(super) fn new(capacity: usize) -> Table<E, F> {
+        let shard = || {
+            Mutex::new(Shard { entries: HashMap::default(), wakes: Wakes::default(), beside: F::default() })
+        };
         let shards = (0..SHARDS).map(|_| shard()).collect();
         Table { shards, hasher: RandomState::new(), len: AtomicUsize::new(0), capacity }
     }
 
-    /// A key of this table.
-    pub(super) fn key(&self, key: K) -> Key<K> {
-        Key(Arc::new(Hashed { hash: self.hasher.hash_one(&key), key }))
+    /// The key of these compared values in this table.
+    pub(super) fn key(&self, values: &[u8]) -> Key {
+        // Two halves that a different first byte makes independent.
+        Key([0, 1].map(|half| {
+            let mut hasher = self.hasher.build_hasher();
+            hasher.write_u8(half);
+            hasher.write(values);
+            hasher.finish()
+        }))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -118,52 +94,69 @@ impl<K: Hash + Eq, E> Table<K, E> {
         self.len() >= self.capacity
     }
 
-    pub(super) fn shard(&self, key: &Key<K>) -> MutexGuard<'_, Shard<K, E>> {
-        // Bits that the map inside the shard does not choose its place by.
-        let at = usize::try_from((key.0.hash >> 40) % SHARDS as u64).unwrap_or(0);
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn shard(&self, key: Key) -> MutexGuard<'_, Shard<E, F>> {
+        self.shards[self.place(key)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard<K, E>>> {
+    /// All shards, one after the other.
+    pub(super) fn shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard<E, F>>> {
         self.shards.iter().map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// All shards, that of `key` first.
+    pub(super) fn shards_from(&self, key: Key) -> impl Iterator<Item = MutexGuard<'_, Shard<E, F>>> {
+        let (before, from) = self.shards.split_at(self.place(key));
+        from.iter().chain(before).map(|shard| shard.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(super) fn inserted(&self) {
         self.len.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn removed(&self) {
-        self.len.fetch_sub(1, Ordering::Relaxed);
+    pub(super) fn removed(&self, how_many: usize) {
+        self.len.fetch_sub(how_many, Ordering::Relaxed);
+    }
+
+    /// By bits that the map inside the shard does not choose its place by.
+    fn place(&self, key: Key) -> usize {
+        usize::try_from(key.0[1] % SHARDS as u64).unwrap_or(0)
     }
 }
 
-impl<K: Hash + Eq, E> Shard<K, E> {
+impl<E, F> Shard<E, F> {
     /// The next key whose instant has come.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Key<K>> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<Key> {
         self.wakes.pop_due(now)
     }
 }
 
-/// When to look at which entry.
-pub(super) struct Wakes<K>(BinaryHeap<Reverse<Wake<K>>>);
-
-impl<K> Wakes<K> {
-    /// Asks to be woken for this key. `scheduled` is the entry's memory of the earliest instant asked for.
-    pub(super) fn schedule(&mut self, key: &Key<K>, next: Option<Instant>, scheduled: &mut Option<Instant>) {
-        if let Some(at) = next
-            && scheduled.is_none_or(|old| at < old)
-        {
-            *scheduled = Some(at);
-            self.0.push(Reverse(Wake { at, key: key.clone() }));
-        }
-    }
-
-    fn pop_due(&mut self, now: Instant) -> Option<Key<K>> {
-        if self.0.peek().is_some_and(|Reverse(wake)| wake.at <= now) {
-            return self.0.pop().map(|Reverse(wake)| wake.key);
-        }
-        None
+/// Asks to be woken for this key. `scheduled` is the entry's memory of the earliest instant asked for.
+pub(super) fn schedule(
+    wakes: &mut Wakes<Key>,
+    key: Key,
+    next: Option<Instant>,
+    scheduled: &mut Option<Instant>,
+) {
+    if let Some(at) = next
+        && scheduled.is_none_or(|old| at < old)
+    {
+        *scheduled = Some(at);
+        wakes.push(at, key);
     }
 }
 
 const SHARDS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_for_the_same_values_of_one_table_only() {
+        let (table, other) = (Table::<()>::new(1), Table::<()>::new(1));
+        assert_eq!(table.key(b"values"), table.key(b"values"));
+        assert_ne!(table.key(b"values"), table.key(b"valuet"));
+        assert_ne!(table.key(b"values").0[0], table.key(b"values").0[1]);
+        assert_ne!(table.key(b"values"), other.key(b"values"));
+    }
+}

@@ -1,46 +1,63 @@
 //! Drives the machines' timers and the timers of transaction users.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::endpoint::wakes::Wakes;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 
 /// Users that asked to be woken. A user that is gone by then is not.
 #[derive(Default)]
-pub(super) struct Wakes(Mutex<BinaryHeap<Reverse<Wake>>>);
+pub(super) struct Timers(Mutex<Asked>);
 
-struct Wake {
-    at: Instant,
-    user: Weak<dyn TransactionUser>,
-    token: u32,
+/// Names one [`Endpoint::wake`], to take it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct WakeId(u64);
+
+/// Users apart from their instants: what is taken back leaves nothing but a number behind, and holds no user's memory.
+#[derive(Default)]
+struct Asked {
+    users: HashMap<WakeId, (Weak<dyn TransactionUser>, u32)>,
+    wakes: Wakes<WakeId>,
+    last: u64,
 }
 
-impl PartialEq for Wake {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
+impl Timers {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-impl Eq for Wake {}
-impl PartialOrd for Wake {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Wake {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
+
+    fn pop_due(&self, now: Instant) -> Option<(Weak<dyn TransactionUser>, u32)> {
+        let mut asked = self.lock();
+        while let Some(id) = asked.wakes.pop_due(now) {
+            if let Some(user) = asked.users.remove(&id) {
+                return Some(user);
+            }
+        }
+        None
     }
 }
 
 impl Endpoint {
     /// Wakes a user with [`UserEvent::Timer`] after a while, if it still exists then.
-    pub fn wake(&self, after: Duration, user: Weak<dyn TransactionUser>, token: u32) {
+    pub fn wake(&self, after: Duration, user: Weak<dyn TransactionUser>, token: u32) -> WakeId {
         let at = clock::instant() + after;
-        self.wakes.0.lock().unwrap_or_else(PoisonError::into_inner).push(Reverse(Wake { at, user, token }));
+        let mut asked = self.timers.lock();
+        asked.last += 1;
+        let id = WakeId(asked.last);
+        asked.users.insert(id, (user, token));
+        asked.wakes.push(at, id);
+        id
+    }
+
+    /// Takes back an [`Endpoint::wake`] that has not come yet.
+    pub fn forget(&self, id: WakeId) {
+        let user = self.timers.lock().users.remove(&id);
+        // Freed outside the lock.
+        drop(user);
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one task behind all timers; it ends with `stop`")]
@@ -71,19 +88,10 @@ impl Endpoint {
     fn fire(&self, now: Instant) {
         self.server_timers(now);
         self.client_timers(now);
-        while let Some(wake) = self.pop_wake(now) {
-            if let Some(user) = wake.user.upgrade() {
-                user.event(UserEvent::Timer { token: wake.token });
+        while let Some((user, token)) = self.timers.pop_due(now) {
+            if let Some(user) = user.upgrade() {
+                user.event(UserEvent::Timer { token });
             }
-        }
-    }
-
-    fn pop_wake(&self, now: Instant) -> Option<Wake> {
-        let mut wakes = self.wakes.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if wakes.peek().is_some_and(|Reverse(wake)| wake.at <= now) {
-            wakes.pop().map(|Reverse(w)| w)
-        } else {
-            None
         }
     }
 }

@@ -165,9 +165,7 @@ impl Slot {
                 match row {
                     Row::PutSubscription(new) => touched.push(new.watcher.clone()),
                     Row::DropSubscription(_, id) => {
-                        touched.extend(
-                            state.subscriptions.iter().find(|s| s.id == *id).map(|s| s.watcher.clone()),
-                        );
+                        touched.extend(state.subscriptions.get(*id).map(|s| s.watcher.clone()));
                     }
                     _ => {}
                 }

@@ -197,7 +197,7 @@ impl Homes {
         for shard in &self.shards {
             let mut shard = lock(shard);
             for (aor, slot) in &mut shard.slots {
-                let watches = slot.state.subscriptions.iter().any(|s| s.watcher == *user);
+                let watches = slot.state.subscriptions.of(user).next().is_some();
                 if aor != user && !watches {
                     continue;
                 }
@@ -206,7 +206,10 @@ impl Homes {
                 if aor == user {
                     *state = HomeState { version: state.version + 1, ..HomeState::empty(aor.clone()) };
                 } else {
-                    state.subscriptions.retain(|s| s.watcher != *user);
+                    let theirs: Vec<_> = state.subscriptions.of(user).map(|s| s.id).collect();
+                    for id in theirs {
+                        state.subscriptions.remove(id);
+                    }
                     state.version += 1;
                 }
                 touched.push(aor.clone());

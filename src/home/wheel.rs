@@ -53,7 +53,7 @@ pub fn sweep(state: &HomeState, now: Timestamp) -> (Plan, Vec<Arc<Subscription>>
         rows.push(Row::DropPublication(state.aor.clone(), publication.id));
         moved.presence = true;
     }
-    let ended: Vec<_> = state.subscriptions.iter().filter(|s| s.expires_at <= now).cloned().collect();
+    let ended: Vec<_> = state.subscriptions.ended(now).cloned().collect();
     for subscription in &ended {
         rows.push(Row::DropSubscription(state.aor.clone(), subscription.id));
         moved.watchers = true;

@@ -14,11 +14,27 @@ pub struct Aor(Arc<str>);
 impl Aor {
     /// From a decoded user part and a domain. `None` if either is empty, too long (256 bytes) or has control characters.
     pub fn new(user: &str, domain: &str) -> Option<Aor> {
-        let bad = |text: &str| text.is_empty() || text.len() > MAX_PART || text.chars().any(char::is_control);
+        let has_control = |text: &str| match text.is_ascii() {
+            true => text.bytes().any(|byte| byte.is_ascii_control()),
+            false => text.chars().any(char::is_control),
+        };
+        let bad = |text: &str| text.is_empty() || text.len() > MAX_PART || has_control(text);
         if bad(user) || bad(domain) {
             return None;
         }
-        Some(Aor(format!("{user}@{}", domain.to_ascii_lowercase()).into()))
+        let mut text = String::with_capacity(user.len() + 1 + domain.len());
+        text.push_str(user);
+        text.push('@');
+        text.push_str(domain);
+        if let Some(domain) = text.get_mut(user.len() + 1..) {
+            domain.make_ascii_lowercase();
+        }
+        Some(Aor(text.into()))
+    }
+    /// Is it what [`Aor::new`] makes of this user part and this domain?
+    pub fn is(&self, user: &str, domain: &str) -> bool {
+        let rest = self.0.strip_prefix(user).and_then(|rest| rest.strip_prefix('@'));
+        rest.is_some_and(|own| own.eq_ignore_ascii_case(domain))
     }
     /// From stored text (`user@domain`).
     pub fn from_stored(text: &str) -> Option<Aor> {
@@ -90,6 +106,26 @@ mod tests {
         assert_eq!(Aor::new("a@b c", "example.org").unwrap().uri(), "sip:a%40b%20c@example.org");
         assert_eq!(Aor::from_stored("a@b c@example.org").unwrap().user(), "a@b c");
         assert!(Aor::new("a\nb", "example.org").is_none());
+        assert!(Aor::new("a\u{85}b", "example.org").is_none());
+    }
+
+    #[test]
+    fn an_aor_is_told_by_its_parts_as_by_itself() {
+        let aor = Aor::new("Alice", "Example.ORG").unwrap();
+        for (user, domain) in [
+            ("Alice", "example.org"),
+            ("Alice", "EXAMPLE.org"),
+            ("alice", "example.org"),
+            ("Alic", "e@example.org"),
+            ("", "example.org"),
+            ("Alice", ""),
+        ] {
+            assert_eq!(
+                aor.is(user, domain),
+                Aor::new(user, domain).as_ref() == Some(&aor),
+                "{user} {domain}"
+            );
+        }
     }
 
     fn read(uri: &str) -> Option<String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::model::{Aor, Binding, Publication, Row, Subscription, Timestamp};
+use crate::model::{Aor, Binding, Publication, Row, Subscriptions, Timestamp};
 
 /// One AoR's bindings, publications and watchers. Replaced as a whole, never changed while somebody reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -14,7 +14,7 @@ pub struct HomeState {
     /// In order of publication.
     pub publications: Vec<Arc<Publication>>,
     /// Sorted by id.
-    pub subscriptions: Vec<Arc<Subscription>>,
+    pub subscriptions: Subscriptions,
     /// Grows with every applied plan that moved presence or watchers; a NOTIFY is owed while what was notified is older.
     pub version: u64,
 }
@@ -26,7 +26,7 @@ impl HomeState {
             aor,
             bindings: Vec::new(),
             publications: Vec::new(),
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
             version: 0,
         }
     }
@@ -44,14 +44,13 @@ impl HomeState {
     }
     /// Does this watcher have a live subscription here (pending ones count)?
     pub fn is_watched_by(&self, watcher: &Aor, now: Timestamp) -> bool {
-        self.subscriptions.iter().any(|s| s.watcher == *watcher && s.expires_at > now)
+        self.subscriptions.of(watcher).any(|s| s.expires_at > now)
     }
     /// The earliest expiry of anything in it.
     pub fn next_due(&self) -> Option<Timestamp> {
         let bindings = self.bindings.iter().map(|b| b.expires_at);
         let publications = self.publications.iter().map(|p| p.expires_at);
-        let subscriptions = self.subscriptions.iter().map(|s| s.expires_at);
-        bindings.chain(publications).chain(subscriptions).min()
+        bindings.chain(publications).chain(self.subscriptions.next_due()).min()
     }
     /// Applies one row; the store means the same by it.
     pub fn apply(&mut self, row: &Row) {
@@ -60,15 +59,8 @@ impl HomeState {
             Row::DropBinding(_, key) => self.bindings.retain(|b| b.key != *key),
             Row::PutPublication(new) => put(&mut self.publications, new, |p| p.id == new.id),
             Row::DropPublication(_, id) => self.publications.retain(|p| p.id != *id),
-            Row::PutSubscription(new) => match self.subscriptions.binary_search_by_key(&new.id, |s| s.id) {
-                Ok(at) => self.subscriptions[at] = new.clone(),
-                Err(at) => self.subscriptions.insert(at, new.clone()),
-            },
-            Row::DropSubscription(_, id) => {
-                if let Ok(at) = self.subscriptions.binary_search_by_key(id, |s| s.id) {
-                    self.subscriptions.remove(at);
-                }
-            }
+            Row::PutSubscription(new) => self.subscriptions.put(new),
+            Row::DropSubscription(_, id) => drop(self.subscriptions.remove(*id)),
         }
     }
 }

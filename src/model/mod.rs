@@ -13,6 +13,7 @@ pub mod publication;
 pub mod redacted;
 pub mod reject;
 pub mod subscription;
+pub mod subscriptions;
 pub mod time;
 
 pub use account::{Account, Ha1Set};
@@ -25,4 +26,5 @@ pub use publication::{EntityTag, Publication, PublicationId};
 pub use redacted::Redacted;
 pub use reject::Reject;
 pub use subscription::{Package, Subscription, SubscriptionId};
+pub use subscriptions::Subscriptions;
 pub use time::Timestamp;

@@ -16,6 +16,11 @@ impl Backlog {
         self.0.is_empty()
     }
 
+    /// Is there more to do for this presentity?
+    pub(super) fn has(&self, aor: &Aor) -> bool {
+        self.0.iter().any(|(queued, ..)| queued == aor)
+    }
+
     /// A presentity changed.
     pub(super) fn push(&mut self, aor: Aor) {
         match self.0.iter_mut().find(|(queued, ..)| *queued == aor) {

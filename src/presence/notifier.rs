@@ -11,10 +11,10 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::availability::composition::unavailable;
-use crate::availability::view::grant;
+use crate::availability::view::{DomainDefault, Grant, grant};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 use crate::home::{Homes, Refusal};
-use crate::model::{Aor, Durability, Flow, Subscription, SubscriptionId};
+use crate::model::{Aor, Durability, Flow, HomeState, Subscription, SubscriptionId, Timestamp};
 use crate::presence::dialog::{Answer, Dialog, Output, Reason, Reserved, Seen, State};
 use crate::presence::notify::{self, Notify};
 use crate::presence::pacing::Pacing;
@@ -136,16 +136,37 @@ impl Notifier {
         after: Option<SubscriptionId>,
     ) -> Option<SubscriptionId> {
         let home = self.homes.read(presentity);
-        let from = after.map_or(0, |after| home.subscriptions.partition_point(|s| s.id <= after));
-        let rest = home.subscriptions.get(from..).unwrap_or_default();
+        let mut rest = home.subscriptions.after(after);
+        let mut last = None;
+        let turn = if after.is_none() { FIRST_TURN } else { TURN };
         let now = clock::now();
-        for subscription in rest.iter().take(CHUNK).filter(|s| s.expires_at > now) {
-            let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
-            let watched = self.homes.read(&subscription.watcher);
-            let granted = grant(presentity, &subscription.watcher, &watched, self.policy.domain_default, now);
-            self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(granted)));
+        self.endpoint.sockets().together(|| {
+            for subscription in rest.by_ref().take(turn) {
+                last = Some(subscription.id);
+                if subscription.expires_at > now {
+                    self.changed(subscription, now);
+                }
+            }
+        });
+        last.filter(|_| rest.next().is_some())
+    }
+
+    fn changed(self: &Arc<Self>, subscription: &Arc<Subscription>, now: Timestamp) {
+        let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
+        let granted = self.granted(&watch, now);
+        self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(granted)));
+    }
+
+    /// How much the watcher may see. Its own home is read only where the answer hangs on it.
+    fn granted(&self, watch: &Watch, now: Timestamp) -> Grant {
+        let default = self.policy.domain_default;
+        let granted = |watched: &HomeState| grant(&watch.presentity, &watch.watcher, watched, default, now);
+        match default {
+            DomainDefault::Reciprocal => granted(&self.homes.read(&watch.watcher)),
+            DomainDefault::Confirm | DomainDefault::Basic | DomainDefault::Full => {
+                granted(&HomeState::empty(watch.watcher.clone()))
+            }
         }
-        rest.get(CHUNK).and_then(|_| rest.get(CHUNK - 1)).map(|last| last.id)
     }
 
     fn end(self: &Arc<Self>, watch: &Arc<Watch>, subscription: &Arc<Subscription>, reason: Reason) {
@@ -179,8 +200,7 @@ impl Notifier {
             subscription::by_id(&home, watch.id).filter(|s| s.expires_at > now).cloned()
         };
         let seen = row.map(|row| {
-            let watched = self.homes.read(&watch.watcher);
-            let granted = grant(&watch.presentity, &watch.watcher, &watched, self.policy.domain_default, now);
+            let granted = self.granted(watch, now);
             (row, self.views.document(&home, granted, now))
         });
         let mut held = watch.held();
@@ -216,7 +236,7 @@ impl Notifier {
                 let notify = Notify { cseq, state, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());
                 let max_sends = if unproven { UNPROVEN_SENDS } else { u8::MAX };
-                match self.endpoint.send_limited(bytes, &flow, watch.clone(), cseq, max_sends) {
+                match self.endpoint.send_limited(bytes, &via, &flow, watch.clone(), cseq, max_sends) {
                     Ok(_) => return,
                     // Our table or the peer's buffer is full: it lives, and is told a little later.
                     Err(SendError::Full) => Answer::Unsent { retry_after: Some(WHEN_FULL) },
@@ -424,8 +444,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 const SHARDS: usize = 64;
-/// Watchers told in one go, before other presentities have their turn.
-const CHUNK: usize = 256;
+/// Watchers told in one go: almost always all..
+const FIRST_TURN: usize = 256;
+/// ..and of those who have more, the next ones, before other presentities have their turn.
+const TURN: usize = 64;
 /// Packets to a watcher that has never answered (`A16`).
 const UNPROVEN_SENDS: u8 = 2;
 /// At most 2,000 full states a second after a restart.

@@ -81,7 +81,7 @@ pub fn subscribe(
             begin(home, request, source, now, policy, intervals.choose(request.expires, cap)?)
         }
         Some(local_tag) => {
-            let current = find(home, request, local_tag, now)
+            let current = find(home, request, local_tag, &source.watcher, now)
                 .ok_or_else(|| Reject::new(StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST))?;
             if current.watcher != source.watcher {
                 return Err(Reject::new(StatusCode::FORBIDDEN));
@@ -131,8 +131,7 @@ pub fn reserve(home: &HomeState, id: SubscriptionId, upto: u32, durability: Dura
 
 /// The subscription of that id.
 pub fn by_id(home: &HomeState, id: SubscriptionId) -> Option<&Arc<Subscription>> {
-    let at = home.subscriptions.binary_search_by_key(&id, |s| s.id).ok()?;
-    home.subscriptions.get(at)
+    home.subscriptions.get(id)
 }
 
 fn begin(
@@ -167,8 +166,7 @@ fn begin(
     if expires == 0 {
         return Ok((Plan::nothing(), Accepted { expires, subscription, outcome: Outcome::Fetched }));
     }
-    let live = home.subscriptions.iter().filter(|s| s.expires_at > now).count();
-    if live >= policy.max_per_presentity {
+    if home.subscriptions.live(now) >= policy.max_per_presentity {
         return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Watchers")
             .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
     }
@@ -225,6 +223,7 @@ fn find<'a>(
     home: &'a HomeState,
     request: &Subscribe,
     local_tag: &str,
+    watcher: &'a Aor,
     now: Timestamp,
 ) -> Option<&'a Arc<Subscription>> {
     let is_it = |s: &&Arc<Subscription>| {
@@ -236,7 +235,8 @@ fn find<'a>(
     match request.named {
         Named::Ours(id) => by_id(home, id).filter(is_it),
         Named::Foreign => None,
-        Named::Not => home.subscriptions.iter().find(is_it),
+        // Somebody else's dialog is not looked for: that it is there is nobody's business.
+        Named::Not => home.subscriptions.of(watcher).find(is_it),
     }
 }
 
@@ -260,7 +260,7 @@ mod tests {
 
     fn watched_by_bob() -> HomeState {
         let mut home = alice();
-        home.subscriptions.push(Arc::new(subscription(5)));
+        home.subscriptions.put(&Arc::new(subscription(5)));
         home
     }
 
@@ -411,7 +411,7 @@ mod tests {
         let mut expired = subscription(5);
         expired.expires_at = NOW;
         let mut home = alice();
-        home.subscriptions.push(Arc::new(expired));
+        home.subscriptions.put(&Arc::new(expired));
         assert_eq!(refusal(decide(&home, &within(2, ""))), 481);
     }
 
@@ -444,7 +444,7 @@ mod tests {
         let mut newer = subscription(5);
         newer.remote_cseq = 9;
         let mut home = alice();
-        home.subscriptions.push(Arc::new(newer));
+        home.subscriptions.put(&Arc::new(newer));
         assert_eq!(refusal(decide(&home, &within(8, ""))), 500);
         assert!(decide(&home, &within(9, "")).is_ok());
     }

@@ -34,13 +34,13 @@ struct Kept {
     documents: SmallVec<[(Grant, Rendered); 2]>,
 }
 
-/// What documents are composed of, by identity. A snapshot's version would not do: it begins anew when a home was let go meanwhile.
+/// What documents are composed of. A snapshot's version would not do: it begins anew when a home was let go meanwhile.
 #[derive(Debug)]
 struct Sources {
     bindings: SmallVec<[Arc<Binding>; 4]>,
     publications: SmallVec<[Arc<Publication>; 4]>,
-    /// The first of them to end.
-    until: Option<Timestamp>,
+    /// None of them had ended when the document was composed.
+    all_lived: bool,
 }
 
 impl Views {
@@ -74,9 +74,9 @@ impl Views {
         }
         let entry = kept
             .entry(home.aor.clone())
-            .or_insert_with(|| Kept { sources: Sources::of(home), documents: SmallVec::new() });
+            .or_insert_with(|| Kept { sources: Sources::of(home, now), documents: SmallVec::new() });
         if !entry.sources.are_those_of(home, now) {
-            *entry = Kept { sources: Sources::of(home), documents: SmallVec::new() };
+            *entry = Kept { sources: Sources::of(home, now), documents: SmallVec::new() };
         }
         entry.documents.retain(|(kept, _)| *kept != grant);
         entry.documents.push((grant, rendered.clone()));
@@ -107,22 +107,35 @@ pub(super) fn standing(grant: Grant) -> Standing {
 }
 
 impl Sources {
-    fn of(home: &HomeState) -> Sources {
-        let ends = home.bindings.iter().map(|b| b.expires_at);
+    fn of(home: &HomeState, now: Timestamp) -> Sources {
         Sources {
             bindings: home.bindings.iter().cloned().collect(),
             publications: home.publications.iter().cloned().collect(),
-            until: ends.chain(home.publications.iter().map(|p| p.expires_at)).min(),
+            all_lived: home.live_bindings(now).count() == home.bindings.len()
+                && home.live_publications(now).count() == home.publications.len(),
         }
     }
 
     fn are_those_of(&self, home: &HomeState, now: Timestamp) -> bool {
-        self.until.is_none_or(|until| now < until)
+        self.all_lived
+            && home.bindings.iter().all(|b| !b.is_expired(now))
+            && home.publications.iter().all(|p| now < p.expires_at)
             && self.bindings.len() == home.bindings.len()
             && self.publications.len() == home.publications.len()
-            && self.bindings.iter().zip(&home.bindings).all(|(a, b)| Arc::ptr_eq(a, b))
-            && self.publications.iter().zip(&home.publications).all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.bindings.iter().zip(&home.bindings).all(|(a, b)| is_same_device(a, b))
+            && self.publications.iter().zip(&home.publications).all(|(a, b)| is_same_document(a, b))
     }
+}
+
+/// A device that has refreshed its registration is what it was.
+fn is_same_device(a: &Arc<Binding>, b: &Arc<Binding>) -> bool {
+    Arc::ptr_eq(a, b) || (a.key == b.key && a.instance == b.instance && a.created_at == b.created_at)
+}
+
+/// A publication that was refreshed without a body has the very bytes it had.
+fn is_same_document(a: &Arc<Publication>, b: &Arc<Publication>) -> bool {
+    let is_same_body = || (a.body.as_ptr(), a.body.len()) == (b.body.as_ptr(), b.body.len());
+    Arc::ptr_eq(a, b) || (a.id == b.id && a.modified_at == b.modified_at && is_same_body())
 }
 
 const SHARDS: usize = 32;
@@ -132,6 +145,7 @@ const PER_SHARD: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::EntityTag;
     use crate::presence::testing::{NOW, aor, publication};
 
     fn home(publications: &[Arc<Publication>]) -> HomeState {
@@ -151,6 +165,24 @@ mod tests {
     }
 
     #[test]
+    fn a_refresh_composes_nothing_and_the_end_of_what_was_refreshed_does() {
+        let views = Views::new(true);
+        let body = "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:alice@example.org\"><tuple id=\"t\"><status><basic>open\
+                    </basic></status></tuple></presence>";
+        let old = Publication { body: Bytes::from_static(body.as_bytes()), ..publication(1, 1) };
+        let first = views.document(&home(&[Arc::new(old.clone())]), Grant::Full, NOW);
+        let longer =
+            Publication { tag: EntityTag(9), expires_at: old.expires_at.after_secs(600), ..old.clone() };
+        let refreshed = home(&[Arc::new(longer)]);
+        for now in [NOW, old.expires_at.after_secs(1)] {
+            assert_eq!(first.body.as_ptr(), views.document(&refreshed, Grant::Full, now).body.as_ptr());
+        }
+        let ended = views.document(&refreshed, Grant::Full, old.expires_at.after_secs(600));
+        assert_ne!(first.body, ended.body);
+        assert_eq!(ended.body, views.document(&home(&[]), Grant::Full, NOW).body);
+    }
+
+    #[test]
     fn documents_that_are_not_kept_are_the_same_documents() {
         let (kept, anew) = (Views::new(true), Views::new(false));
         let home = home(&[Arc::new(publication(1, 1))]);
@@ -165,7 +197,7 @@ mod tests {
         let views = Views::new(true);
         let old = home(&[Arc::new(publication(1, 1))]);
         let first = views.document(&old, Grant::Full, NOW);
-        let new = home(&[Arc::new(publication(1, 1))]);
+        let new = home(&[Arc::new(publication(2, 1))]);
         assert_ne!(first.body.as_ptr(), views.document(&new, Grant::Full, NOW).body.as_ptr());
         let later = NOW.after_secs(3_600);
         assert_ne!(first.body.as_ptr(), views.document(&old, Grant::Full, later).body.as_ptr());

@@ -1,5 +1,6 @@
 //! The service over real sockets and a real store: what a watcher and a publisher see.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -202,7 +203,14 @@ impl Line {
 
     /// Hangs up, and waits until the server knows.
     async fn hang_up(self, server: &Server) {
-        let flow = server.homes.read(&aor("alice@example.org")).subscriptions[0].flow;
+        let flow = server
+            .homes
+            .read(&aor("alice@example.org"))
+            .subscriptions
+            .iter()
+            .next()
+            .expect("a subscription")
+            .flow;
         drop(self);
         until(|| !server.presence.endpoint.sockets().is_alive(&flow)).await;
     }
@@ -393,7 +401,14 @@ async fn subscriptions_survive_a_restart_and_numbers_go_on_rfc6665_x1() {
 
     let server = Server::start(&folder, DomainDefault::Full).await;
     bob.server = server.port;
-    let bobs = server.homes.read(&aor("alice@example.org")).subscriptions[0].clone();
+    let bobs = server
+        .homes
+        .read(&aor("alice@example.org"))
+        .subscriptions
+        .iter()
+        .next()
+        .expect("a subscription")
+        .clone();
     assert_eq!((bobs.watcher.as_str(), bobs.call_id.as_str()), ("bob@example.org", first.call_id().unwrap()));
     let next = bob.notify().await;
     assert_eq!((state(&next), next.cseq().unwrap().number), ("active", 65));
@@ -418,6 +433,29 @@ async fn nobody_publishes_for_another_rfc3903_14_1() {
     )
     .await;
     assert_eq!(bob.response().await.status().code(), 403);
+    server.end().await;
+}
+
+#[tokio::test]
+async fn a_change_reaches_more_watchers_than_one_turn_has_a25() {
+    const WATCHERS: usize = 300;
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = Server::start(&folder, DomainDefault::Full).await;
+    let (mut alice, mut bob) = (Phone::of("alice", &server).await, Phone::of("bob", &server).await);
+    for _ in 0..WATCHERS {
+        bob.subscribe(ALICE, "").await;
+        assert_eq!(bob.response().await.status().code(), 200);
+        bob.notify().await;
+    }
+    alice.publish("", "open").await;
+    assert_eq!(alice.response().await.status().code(), 200);
+    let mut told = HashSet::new();
+    while told.len() < WATCHERS {
+        let notify = bob.notify().await;
+        if body(&notify).contains("open") {
+            told.insert(notify.text(HeaderName::Contact).expect("a Contact").to_owned());
+        }
+    }
     server.end().await;
 }
 
@@ -466,7 +504,14 @@ async fn a_stop_ends_no_subscription_rfc6665_x1() {
     assert_eq!(alice.response().await.status().code(), 200);
     // Its NOTIFY is in flight when the connection is closed.
     assert!(matches!(line.receive().await, Message::Request(_)));
-    let flow = server.homes.read(&aor("alice@example.org")).subscriptions[0].flow;
+    let flow = server
+        .homes
+        .read(&aor("alice@example.org"))
+        .subscriptions
+        .iter()
+        .next()
+        .expect("a subscription")
+        .flow;
     server.stop.send(true).expect("somebody listens");
     until(|| !server.presence.endpoint.sockets().is_alive(&flow)).await;
     until(|| server.presence.endpoint.transactions().1 == 0).await;

@@ -1,12 +1,16 @@
-//! Everything that is forwarded, INVITE above all (RFC 3261 16). The thinking is in [`target`] and [`context`].
+//! Everything that is forwarded, INVITE above all (RFC 3261 16). The thinking is in [`target`],
+//! [`preferences`], [`context`] and [`loops`].
 
+mod address;
 pub mod context;
+pub mod loops;
+pub mod preferences;
+mod ringing;
 mod shell;
 pub mod target;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -15,20 +19,28 @@ use crate::auth::Marks;
 use crate::endpoint::{Endpoint, ServerTransaction, clock};
 use crate::home::Homes;
 use crate::model::{Aor, Flow, Reject, Timestamp, Transport};
-use crate::proxy::context::{Context, Failure};
-use crate::proxy::shell::{Branch, ResponseContext};
+use crate::proxy::address::Addresses;
+use crate::proxy::context::{Context, Failure, Forking, Order};
+use crate::proxy::loops::Loops;
+use crate::proxy::preferences::Disposition;
+use crate::proxy::ringing::Ringing;
+use crate::proxy::shell::{Forwarded, ResponseContext};
 use crate::proxy::target::{Target, Way};
 use crate::sip::forward::{self, RequestEdits};
-use crate::sip::{HeaderName, Method, NameAddr, Request, StatusCode, Uri};
+use crate::sip::{Contacts, HeaderName, Host, Method, NameAddr, Request, Response, Scheme, StatusCode, Uri};
 use crate::transport::Resolver;
 
 /// How the proxy forwards.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// Timer C (16.6 step 11), over three minutes.
-    pub timer_c: Duration,
     /// Contacts of one user that are tried.
     pub max_forks: usize,
+    /// In which order; `is_invite` and `breadth` are those of the request at hand.
+    pub forking: Forking,
+    /// Are Contacts of a 3xx tried that name users of ours (16.7 step 4)?
+    pub recurse: bool,
+    /// The names of our domain.
+    pub domains: Vec<String>,
     /// Our realm: credentials for it are taken out (22.3; `A10`).
     pub realm: String,
     /// Nets that a Contact may not lead to, beside the ones that none may (`A14`).
@@ -42,6 +54,8 @@ pub struct Proxy {
     marks: Arc<Marks>,
     resolver: Option<Resolver>,
     policy: Policy,
+    loops: Loops,
+    ringing: Ringing,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -57,6 +71,8 @@ pub struct Hop {
     pub max_forwards: u8,
     /// Route elements of ours to take from the top.
     pub own_routes: usize,
+    /// Incoming Max-Breadth (RFC 5393 5.3.3), 1 to 60.
+    pub breadth: u32,
 }
 
 impl Proxy {
@@ -68,10 +84,11 @@ impl Proxy {
         resolver: Option<Resolver>,
         policy: Policy,
     ) -> Proxy {
-        Proxy { endpoint, homes, marks, resolver, policy }
+        let (loops, ringing) = (Loops::default(), Ringing::default());
+        Proxy { endpoint, homes, marks, resolver, policy, loops, ringing }
     }
 
-    /// Forwards a request to all contacts of a local user, in parallel.
+    /// Forwards a request to the contacts of a local user.
     pub fn to_user(
         self: &Arc<Self>,
         request: Request,
@@ -81,20 +98,55 @@ impl Proxy {
         hop: Hop,
         now: Timestamp,
     ) {
-        let targets = target::targets(&self.homes.read(user), now, self.policy.max_forks);
+        let home = self.homes.read(user);
+        let disposition = Disposition::of(&request);
+        let max = if disposition.no_fork { 1 } else { self.policy.max_forks };
+        let targets = target::targets(&home, &request, now, max);
         if targets.is_empty() {
             // 16.5: a user of ours who is nowhere to be found now.
             return transaction.reject(&request, &Reject::new(StatusCode::TEMPORARILY_UNAVAILABLE));
         }
         let is_invite = *request.method() == Method::Invite;
-        let machine = Context::new(is_invite, targets.len(), self.policy.timer_c, clock::instant());
-        let context =
-            ResponseContext::new(self.endpoint.clone(), request, flow, transaction, machine, targets.len());
-        context.watch();
-        for (number, target) in targets.into_iter().enumerate() {
-            let number = u32::try_from(number).unwrap_or(u32::MAX);
-            self.start(&context, number, target, hop);
+        let order = match disposition.sequential {
+            Some(true) => Order::Sequential,
+            Some(false) => Order::Parallel,
+            // Whom nobody waits for at a ringing phone is asked at once.
+            None if !is_invite => Order::Parallel,
+            None => self.policy.forking.order,
+        };
+        let no_cancel = disposition.no_cancel;
+        let forking = Forking { is_invite, order, no_cancel, breadth: hop.breadth, ..self.policy.forking };
+        let machine = Context::new(forking, targets.iter().map(|target| target.q), clock::instant());
+        let second_part = self.loops.second_part(&request);
+        let may_join = is_invite && !disposition.no_fork;
+        let callee = may_join.then(|| user.clone());
+        let forwarded = Forwarded { request, flow, transaction, hop, second_part, user: callee };
+        let context = ResponseContext::new(self.clone(), forwarded, machine, targets);
+        if may_join {
+            self.ringing.insert(user, &context);
         }
+        context.start();
+        if may_join && self.homes.read(user).version != home.version {
+            // Somebody registered while nobody could know of this context yet.
+            self.registered(user, now);
+        }
+    }
+
+    /// The bindings of a user changed: devices that are new join what is under way (16.5).
+    pub fn registered(&self, user: &Aor, now: Timestamp) {
+        let contexts = self.ringing.of(user);
+        if contexts.is_empty() {
+            return;
+        }
+        let home = self.homes.read(user);
+        for context in contexts {
+            context.join(&home, now);
+        }
+    }
+
+    /// Has this request been here before, with nothing changed (RFC 5393 4.2.2)?
+    pub fn is_loop(&self, request: &Request) -> bool {
+        self.loops.is_loop(request)
     }
 
     /// Forwards a request inside a dialog to the side that its mark names (`Side`, flow): no location look-up, no challenge.
@@ -117,77 +169,42 @@ impl Proxy {
             again: again.map(|(_, address)| address).filter(|a| a.ip() == to.remote.ip()),
         };
         let uri = String::from_utf8_lossy(request.uri_bytes()).into_owned();
-        let target = Target { uri, routes: Vec::new(), way };
+        let target = Target { uri, routes: Vec::new(), way, q: 1_000 };
         let Some(transaction) = transaction else {
             if let Ok(next) = self.flow(&target.way) {
-                let via = self.via(&next);
-                let bytes = self.copy(&request, &flow, &next, &via, &target, hop, false);
+                let via = self.via(&next, "");
+                let bytes = self.copy(&request, &flow, &next, &via, &target, hop, hop.breadth);
                 let _ = self.endpoint.send_stateless(&next, &bytes);
             }
             return;
         };
         let is_invite = *request.method() == Method::Invite;
-        let machine = Context::new(is_invite, 1, self.policy.timer_c, clock::instant());
-        let context = ResponseContext::new(self.endpoint.clone(), request, flow, transaction, machine, 1);
-        context.watch();
-        self.start(&context, 0, target, hop);
-    }
-
-    /// Sends one branch, at once if its address is known, else when it has been looked up.
-    fn start(self: &Arc<Self>, context: &Arc<ResponseContext>, number: u32, target: Target, hop: Hop) {
-        if let Way::Resolve(uri) = &target.way {
-            let (proxy, context, uri) = (self.clone(), context.clone(), uri.clone());
-            let fails = context.clone();
-            let started = self.endpoint.spawn(async move {
-                match proxy.resolve(&uri).await {
-                    Some((transport, address)) => {
-                        let target = Target { way: Way::Address(transport, address), ..target };
-                        proxy.launch(&context, number, &target, hop);
-                    }
-                    None => context.fail(number, Failure::Transport),
-                }
-            });
-            if !started {
-                fails.fail(number, Failure::Transport);
-            }
-            return;
-        }
-        self.launch(context, number, &target, hop);
-    }
-
-    fn launch(&self, context: &Arc<ResponseContext>, number: u32, target: &Target, hop: Hop) {
-        let flow = match self.flow(&target.way) {
-            Ok(flow) => flow,
-            Err(failure) => return context.fail(number, failure),
-        };
-        let request = context.request();
-        let via = self.via(&flow);
-        let bytes = self.copy(request, context.flow(), &flow, &via, target, hop, true);
-        if *request.method() == Method::Message
-            && flow.transport == Transport::Udp
-            && bytes.len() > MAX_UDP_MESSAGE
-        {
-            // RFC 3428 8: a large MESSAGE needs congestion control; the device has only registered a datagram address.
-            return context.fail(number, Failure::TooLarge);
-        }
-        let to_device = matches!(target.way, Way::Flow { .. });
-        context.launch(Branch { number, flow, via, to_device }, bytes);
+        let forking = Forking { is_invite, breadth: hop.breadth, ..self.policy.forking };
+        let machine = Context::new(forking, [target.q], clock::instant());
+        let second_part = String::new();
+        let forwarded = Forwarded { request, flow, transaction, hop, second_part, user: None };
+        ResponseContext::new(self.clone(), forwarded, machine, [target]).start();
     }
 
     /// 16.6 step 8: our Via towards the next hop, with a branch of its own.
-    fn via(&self, to: &Flow) -> String {
-        self.endpoint.via(to, &self.endpoint.random().branch())
+    fn via(&self, to: &Flow, second_part: &str) -> String {
+        let mut branch = self.endpoint.random().branch();
+        branch.push_str(second_part);
+        self.endpoint.via(to, &branch)
     }
 
-    /// The flow of a way; an address is judged after it is known (`A14`).
+    /// The flow to an address, which is judged after it is known (`A14`).
+    fn to_address(&self, transport: Transport, address: SocketAddr) -> Result<Flow, Failure> {
+        let sockets = self.endpoint.sockets();
+        if !sockets.may_contact(address, &self.policy.denied) {
+            return Err(Failure::Transport);
+        }
+        sockets.flow_to(transport, address).map_err(|_| Failure::Transport)
+    }
+
+    /// The flow of a way that needs no look-up.
     fn flow(&self, way: &Way) -> Result<Flow, Failure> {
         let sockets = self.endpoint.sockets();
-        let to_address = |transport, address| {
-            if !sockets.may_contact(address, &self.policy.denied) {
-                return Err(Failure::Transport);
-            }
-            sockets.flow_to(transport, address).map_err(|_| Failure::Transport)
-        };
         match way {
             Way::Flow { flow, .. } if sockets.is_alive(flow) => Ok(*flow),
             // The listener it came in on is configured away; another one of the kind reaches the same address.
@@ -195,24 +212,60 @@ impl Proxy {
                 sockets.flow_to(flow.transport, flow.remote).map_err(|_| Failure::FlowGone)
             }
             Way::Flow { flow, again: Some(address) } => {
-                to_address(flow.transport, *address).map_err(|_| Failure::FlowGone)
+                self.to_address(flow.transport, *address).map_err(|_| Failure::FlowGone)
             }
             Way::Flow { again: None, .. } => Err(Failure::FlowGone),
-            Way::Address(transport, address) => to_address(*transport, *address),
+            Way::Address(transport, address) => self.to_address(*transport, *address),
             Way::Resolve(_) => Err(Failure::Transport),
         }
     }
 
-    async fn resolve(&self, uri: &str) -> Option<(Transport, SocketAddr)> {
-        let resolver = self.resolver.as_ref()?;
-        let uri = Uri::parse(uri.as_bytes()).ok()?;
-        let transport = match uri.params.get("transport") {
-            Some(token) => Some(Transport::parse(token)?),
+    /// All addresses of a URI that may be contacted, in the order of RFC 3263 4.
+    async fn resolve(&self, uri: &str) -> Addresses {
+        let (Some(resolver), Ok(uri)) = (self.resolver.as_ref(), Uri::parse(uri.as_bytes())) else {
+            return Addresses::default();
+        };
+        let transport = match uri.params.get("transport").map(Transport::parse) {
+            Some(None) => return Addresses::default(),
+            Some(known) => known,
             None => None,
         };
         let found = resolver.resolve(&uri.host_port, transport, self.endpoint.random().bits64()).await;
         let sockets = self.endpoint.sockets();
-        found.into_iter().find(|(_, address)| sockets.may_contact(*address, &self.policy.denied))
+        let found =
+            found.into_iter().filter(|(_, address)| sockets.may_contact(*address, &self.policy.denied));
+        Addresses::new(found)
+    }
+
+    /// Where the Contacts of a 3xx lead, and the 3xx with those that are left to the caller (16.7 step 4): users of our own domain are tried,
+    /// nobody else. `None`: nothing to try.
+    fn redirection(&self, request: &Request, response: &Response) -> Option<(Vec<Target>, Option<Response>)> {
+        if !self.policy.recurse || Disposition::of(request).no_recurse {
+            return None;
+        }
+        let Ok(Contacts::List(contacts)) = response.contacts() else { return None };
+        let user = |uri: &Uri<'_>| {
+            let Host::Name(host) = uri.host_port.host else { return None };
+            let is_ours = self.policy.domains.iter().any(|domain| domain.eq_ignore_ascii_case(host));
+            // 16.7 step 4: never from SIPS to SIP, and here not from SIP to anything else.
+            let is_ours = is_ours && uri.scheme == Scheme::Sip && uri.host_port.port.is_none();
+            Aor::new(&uri.user_decoded().filter(|_| is_ours)?, &self.policy.realm)
+        };
+        let users: Vec<_> = contacts.iter().map(|contact| user(&contact.uri)).collect();
+        let now = clock::now();
+        let targets: Vec<_> = users
+            .iter()
+            .flatten()
+            .flat_map(|user| target::targets(&self.homes.read(user), request, now, self.policy.max_forks))
+            .take(self.policy.max_forks)
+            .collect();
+        if targets.is_empty() {
+            return None;
+        }
+        let left = users.iter().any(Option::is_none);
+        let kept =
+            left.then(|| forward::with_contacts(response, |at| users.get(at).is_some_and(Option::is_none)));
+        Some((targets, kept.flatten()))
     }
 
     /// 16.6: the copy for one target.
@@ -225,13 +278,10 @@ impl Proxy {
         via: &str,
         target: &Target,
         hop: Hop,
-        transacted: bool,
+        breadth: u32,
     ) -> Bytes {
-        let record_routes = if transacted && forms_dialog(request) {
-            self.record_routes(request, from, to)
-        } else {
-            SmallVec::new()
-        };
+        let record_routes =
+            if forms_dialog(request) { self.record_routes(request, from, to) } else { SmallVec::new() };
         let record_routes: SmallVec<[&str; 2]> = record_routes.iter().map(String::as_str).collect();
         let mut uri = target.uri.as_str();
         let swapped = if target.routes.is_empty() { String::new() } else { format!("<{uri}>") };
@@ -249,6 +299,7 @@ impl Proxy {
             &RequestEdits {
                 uri: Some(uri),
                 max_forwards: Some(hop.max_forwards),
+                max_breadth: Some(breadth),
                 via: Some(via),
                 drop_routes: hop.own_routes,
                 routes: &routes,
@@ -281,8 +332,6 @@ fn forms_dialog(request: &Request) -> bool {
     !in_dialog && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer)
 }
 
-/// RFC 3428 8, RFC 3261 18.1.1.
-const MAX_UDP_MESSAGE: usize = 1_300;
 /// Who somebody says they are beside From: believed from nobody yet, so handed to nobody (RFC 3325 5, `A18`).
 const UNTRUSTED_IDENTITY: [HeaderName; 3] =
     [HeaderName::PAssertedIdentity, HeaderName::PPreferredIdentity, HeaderName::RemotePartyId];

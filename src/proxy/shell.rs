@@ -1,115 +1,138 @@
 //! Performs what the context machine wants: the transaction user of a forwarded request.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
-use crate::endpoint::{ClientId, Endpoint, ServerTransaction, TransactionUser, UserEvent, clock};
-use crate::model::{Flow, Reject};
+use crate::endpoint::{ClientId, ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
+use crate::model::{Aor, Flow, HomeState, Reject, Timestamp, Transport};
+use crate::proxy::address::{Address, Addresses};
 use crate::proxy::context::{Context, Failure, Output};
-use crate::sip::{HeaderName, Request, forward};
+use crate::proxy::target::{self, Target, Way};
+use crate::proxy::{Hop, Proxy};
+use crate::sip::{HeaderName, Method, Request, Response, StatusCode, forward};
 
 /// One request that was forwarded, until all its branches have ended.
 pub(super) struct ResponseContext {
-    endpoint: Arc<Endpoint>,
-    request: Request,
+    proxy: Arc<Proxy>,
     flow: Flow,
     transaction: ServerTransaction,
+    hop: Hop,
+    /// What our branches end in (RFC 5393 4.2.1); empty inside a dialog.
+    second_part: String,
+    /// Whose devices may join while the request is pending: the user that an INVITE is for.
+    user: Option<Aor>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     machine: Context,
-    branches: Vec<Option<ClientId>>,
-    /// Branches that go straight to a device: if it cannot be reached any more, that is a failed flow (RFC 5626 5.3.1), not a failed server.
-    to_devices: Vec<u32>,
-    armed: Option<Instant>,
+    /// Until all is over. What may still come then, for 32 s, is another 2xx to an INVITE, and that needs no request.
+    request: Option<Box<Request>>,
+    branches: SmallVec<[Branch; 1]>,
+    /// When Timer C is due, and what wakes us then.
+    armed: Option<(Instant, WakeId)>,
 }
 
-/// One branch about to be sent.
-pub(super) struct Branch {
-    pub(super) number: u32,
+/// One target and what became of it.
+struct Branch {
+    target: Target,
+    breadth: u32,
+    sent: Option<ClientId>,
+    /// Where to go on if the present address fails.
+    addresses: Addresses,
+}
+
+/// What came in, and what was found out about it.
+pub(super) struct Forwarded {
+    pub(super) request: Request,
     pub(super) flow: Flow,
-    /// Straight to a device, over its flow or at the address it registered from.
-    pub(super) to_device: bool,
-    /// The Via on top of it.
-    pub(super) via: String,
+    pub(super) transaction: ServerTransaction,
+    pub(super) hop: Hop,
+    pub(super) second_part: String,
+    pub(super) user: Option<Aor>,
 }
 
 impl ResponseContext {
+    /// - `machine`: knows of as many targets as there are here.
     pub(super) fn new(
-        endpoint: Arc<Endpoint>,
-        request: Request,
-        flow: Flow,
-        transaction: ServerTransaction,
+        proxy: Arc<Proxy>,
+        forwarded: Forwarded,
         machine: Context,
-        branches: usize,
+        targets: impl IntoIterator<Item = Target>,
     ) -> Arc<ResponseContext> {
-        let inner = Inner { machine, branches: vec![None; branches], to_devices: Vec::new(), armed: None };
-        Arc::new(ResponseContext { endpoint, request, flow, transaction, inner: Mutex::new(inner) })
+        let Forwarded { request, flow, transaction, hop, second_part, user } = forwarded;
+        let branches = targets.into_iter().map(Branch::new).collect();
+        let inner = Inner { machine, request: Some(Box::new(request)), branches, armed: None };
+        Arc::new(ResponseContext {
+            proxy,
+            flow,
+            transaction,
+            hop,
+            second_part,
+            user,
+            inner: Mutex::new(inner),
+        })
     }
 
-    /// Lets CANCEL find this context, and arms Timer C.
-    pub(super) fn watch(self: &Arc<Self>) {
+    /// Lets CANCEL find this context, sends the first branches and arms Timer C.
+    pub(super) fn start(self: &Arc<Self>) {
         self.transaction.set_user(self.clone());
         self.with(|_| ());
     }
 
-    pub(super) fn request(&self) -> &Request {
-        &self.request
-    }
-
-    /// The flow the request came in on.
-    pub(super) fn flow(&self) -> &Flow {
-        &self.flow
-    }
-
-    /// Sends one branch. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is known before it is answered.
-    pub(super) fn launch(self: &Arc<Self>, branch: Branch, bytes: Bytes) {
-        let Branch { number, flow, to_device, via } = branch;
+    /// Devices of the user that registered while the request was pending join it (16.5).
+    pub(super) fn join(self: &Arc<Self>, home: &HomeState, now: Timestamp) {
         self.with(|inner| {
-            if inner.machine.is_cancelled(number) {
-                // The caller gave up while the address was looked up.
-                return inner.machine.handle_failure(number, Failure::Cancelled);
-            }
-            if to_device {
-                inner.to_devices.push(number);
-            }
-            let method = self.request.method();
-            match self.endpoint.send_written(bytes, method, &via, &flow, self.clone(), number) {
-                Ok(id) => {
-                    if let Some(slot) = usize::try_from(number).ok().and_then(|n| inner.branches.get_mut(n)) {
-                        *slot = Some(id);
-                    }
+            let Some(request) = &inner.request else { return };
+            for target in target::targets(home, request, now, self.proxy.policy.max_forks) {
+                if !inner.knows(&target) && inner.machine.handle_target(target.q, clock::instant()).is_some()
+                {
+                    inner.branches.push(Branch::new(target));
                 }
-                Err(_) => inner.machine.handle_failure(number, inner.unreachable(number)),
             }
         });
     }
 
-    pub(super) fn fail(self: &Arc<Self>, branch: u32, failure: Failure) {
-        self.with(|inner| inner.machine.handle_failure(branch, failure));
-    }
-
-    /// Feeds the machine and performs what it wants.
+    /// Feeds the machine and performs what it wants. The lock is held meanwhile: an answer that comes at once waits for it, so a branch is
+    /// known before it is answered.
     fn with(self: &Arc<Self>, feed: impl FnOnce(&mut Inner)) {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         feed(&mut inner);
         while let Some(output) = inner.machine.poll_output() {
-            self.perform(&inner, output);
+            self.perform(&mut inner, output);
         }
-        if let Some(due) = inner.machine.next_timeout()
-            && inner.armed.is_none_or(|armed| due < armed)
+        if inner.machine.is_over() {
+            inner.request = None;
+            inner.branches = SmallVec::new();
+            if let Some((_, wake)) = inner.armed.take() {
+                self.proxy.endpoint.forget(wake);
+            }
+        } else if let Some(due) = inner.machine.next_timeout()
+            && inner.armed.is_none_or(|(armed, _)| due < armed)
         {
-            inner.armed = Some(due);
             let user: Weak<dyn TransactionUser> = Arc::downgrade(self) as Weak<dyn TransactionUser>;
-            self.endpoint.wake(due.saturating_duration_since(clock::instant()), user, 0);
+            let wake = self.proxy.endpoint.wake(due.saturating_duration_since(clock::instant()), user, 0);
+            if let Some((_, later)) = inner.armed.replace((due, wake)) {
+                self.proxy.endpoint.forget(later);
+            }
         }
     }
 
-    fn perform(&self, inner: &Inner, output: Output) {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn perform(self: &Arc<Self>, inner: &mut Inner, output: Output) {
         match output {
+            Output::Start { branch, breadth } => {
+                if let Some(at) = inner.branch(branch) {
+                    at.breadth = breadth;
+                    self.begin(inner, branch);
+                }
+            }
             Output::Forward(response) => {
                 if let Some(bytes) = forward::response(&response) {
                     self.transaction.respond(response.status(), bytes);
@@ -120,40 +143,220 @@ impl ResponseContext {
                     self.transaction.respond(response.status(), with_rows(bytes, &challenges));
                 }
             }
-            Output::Respond(status) => self.transaction.reject(&self.request, &Reject::new(status)),
+            Output::Respond(status) => {
+                if let Some(request) = &inner.request {
+                    self.transaction.reject(request, &Reject::new(status));
+                }
+            }
             Output::Cancel { branch, completed_elsewhere } => {
                 let reason = completed_elsewhere.then_some(COMPLETED_ELSEWHERE);
-                let id =
-                    usize::try_from(branch).ok().and_then(|n| inner.branches.get(n)).and_then(Option::as_ref);
-                if let Some(id) = id {
-                    self.endpoint.cancel(id, reason);
+                if let Some(id) = inner.branch(branch).and_then(|branch| branch.sent.as_ref()) {
+                    self.proxy.endpoint.cancel(id, reason);
                 }
             }
         }
     }
+
+    /// Sends a branch to its target, at once if the address is known, else when it has been looked up.
+    fn begin(self: &Arc<Self>, inner: &mut Inner, number: u32) {
+        let (Some(request), Some(branch)) = inner.parts(number) else { return };
+        match &branch.target.way {
+            Way::Flow { .. } => {
+                let sent = self
+                    .proxy
+                    .flow(&branch.target.way)
+                    .and_then(|flow| self.send(request, branch, number, flow));
+                if let Err(failure) = sent {
+                    inner.machine.handle_failure(number, failure, clock::instant());
+                }
+            }
+            Way::Address(transport, address) => {
+                branch.addresses = Addresses::new([(*transport, *address)].into_iter());
+                self.go_on(inner, number, Failure::Transport);
+            }
+            Way::Resolve(uri) => {
+                let (context, uri) = (self.clone(), uri.clone());
+                let looked_up = self.proxy.endpoint.spawn(async move {
+                    let found = context.proxy.resolve(&uri).await;
+                    context.with(|inner| {
+                        let Some(branch) = inner.branch(number) else { return };
+                        branch.addresses = found;
+                        if inner.machine.is_cancelled(number) {
+                            // The caller gave up while the address was looked up.
+                            return inner.machine.handle_failure(
+                                number,
+                                Failure::Cancelled,
+                                clock::instant(),
+                            );
+                        }
+                        context.go_on(inner, number, Failure::Transport);
+                    });
+                });
+                if !looked_up {
+                    inner.machine.handle_failure(number, Failure::Transport, clock::instant());
+                }
+            }
+        }
+    }
+
+    /// Sends a branch to the first address left that takes it (RFC 3263 4.3); `failure`: how it ends if there is none.
+    fn go_on(self: &Arc<Self>, inner: &mut Inner, number: u32, mut failure: Failure) {
+        let (Some(request), Some(branch)) = inner.parts(number) else { return };
+        while let Some(address) = branch.addresses.next() {
+            let sent = self.proxy.to_address(address.transport, address.socket).and_then(|flow| {
+                if address.may_switch && flow.transport == Transport::Udp {
+                    self.send_or_switch(request, branch, number, flow, address)
+                } else {
+                    self.send(request, branch, number, flow)
+                }
+            });
+            match sent {
+                Ok(()) => return,
+                Err(why) => failure = why,
+            }
+        }
+        inner.machine.handle_failure(number, failure, clock::instant());
+    }
+
+    /// 18.1.1: what is too large for a datagram goes over TCP, and over UDP after all if nobody listens there.
+    fn send_or_switch(
+        self: &Arc<Self>,
+        request: &Request,
+        branch: &mut Branch,
+        number: u32,
+        flow: Flow,
+        address: Address,
+    ) -> Result<(), Failure> {
+        let copy = self.copy(request, branch, &flow);
+        if copy.1.len() <= MAX_UDP_REQUEST {
+            return self.hand_over(request, branch, number, flow, copy);
+        }
+        branch.addresses.again(address);
+        let stream = self.proxy.to_address(Transport::Tcp, address.socket)?;
+        self.send(request, branch, number, stream)
+    }
+
+    fn send(
+        self: &Arc<Self>,
+        request: &Request,
+        branch: &mut Branch,
+        number: u32,
+        flow: Flow,
+    ) -> Result<(), Failure> {
+        let copy = self.copy(request, branch, &flow);
+        self.hand_over(request, branch, number, flow, copy)
+    }
+
+    /// The copy for a next hop, with the Via on top of it (16.6 step 8).
+    fn copy(&self, request: &Request, branch: &Branch, to: &Flow) -> (String, Bytes) {
+        let via = self.proxy.via(to, &self.second_part);
+        let bytes = self.proxy.copy(request, &self.flow, to, &via, &branch.target, self.hop, branch.breadth);
+        (via, bytes)
+    }
+
+    fn hand_over(
+        self: &Arc<Self>,
+        request: &Request,
+        branch: &mut Branch,
+        number: u32,
+        flow: Flow,
+        (via, bytes): (String, Bytes),
+    ) -> Result<(), Failure> {
+        let method = request.method();
+        let is_datagram = flow.transport == Transport::Udp;
+        if *method == Method::Message && is_datagram && bytes.len() > MAX_UDP_REQUEST {
+            // RFC 3428 8: a large MESSAGE needs congestion control; the device has only registered a datagram address.
+            return Err(Failure::TooLarge);
+        }
+        let sent = self.proxy.endpoint.send_written(bytes, method, &via, &flow, self.clone(), number);
+        branch.sent = Some(sent.map_err(|_| branch.unreachable())?);
+        Ok(())
+    }
+
+    /// The branch has failed at one address: is there another one to try (16.6 step 7, RFC 3263 4.3)?
+    fn retry(self: &Arc<Self>, inner: &mut Inner, number: u32, failure: Failure) -> bool {
+        let left = inner.branch(number).is_some_and(|branch| !branch.addresses.is_empty());
+        let retried = left && inner.machine.handle_retry(number, clock::instant());
+        if retried {
+            self.go_on(inner, number, failure);
+        }
+        retried
+    }
+
+    fn failed(self: &Arc<Self>, inner: &mut Inner, number: u32, failure: Failure) {
+        if !self.retry(inner, number, failure) {
+            inner.machine.handle_failure(number, failure, clock::instant());
+        }
+    }
+
+    fn answered(self: &Arc<Self>, inner: &mut Inner, number: u32, response: Response) {
+        let status = response.status();
+        let now = clock::instant();
+        if status == StatusCode::SERVICE_UNAVAILABLE && self.retry(inner, number, Failure::Transport) {
+            return;
+        }
+        if status.code() / 100 == 3
+            && let Some(request) = &inner.request
+            && let Some((targets, kept)) = self.proxy.redirection(request, &response)
+        {
+            let targets: Vec<_> = targets.into_iter().filter(|target| !inner.knows(target)).collect();
+            let q = targets.iter().map(|target| target.q);
+            let taken = inner.machine.handle_redirection(number, kept, q, now);
+            return inner.branches.extend(targets.into_iter().take(taken).map(Branch::new));
+        }
+        inner.machine.handle_response(number, response, now);
+    }
 }
 
 impl Inner {
-    fn unreachable(&self, branch: u32) -> Failure {
-        if self.to_devices.contains(&branch) { Failure::FlowGone } else { Failure::Transport }
+    fn branch(&mut self, number: u32) -> Option<&mut Branch> {
+        self.branches.get_mut(usize::try_from(number).ok()?)
+    }
+
+    fn parts(&mut self, number: u32) -> (Option<&Request>, Option<&mut Branch>) {
+        let branch = usize::try_from(number).ok().and_then(|at| self.branches.get_mut(at));
+        (self.request.as_deref(), branch)
+    }
+
+    fn knows(&self, target: &Target) -> bool {
+        target::is_among(target, self.branches.iter().map(|branch| &branch.target))
+    }
+}
+
+impl Branch {
+    fn new(target: Target) -> Branch {
+        Branch { target, breadth: 0, sent: None, addresses: Addresses::default() }
+    }
+
+    /// A device that cannot be reached any more is a failed flow (RFC 5626 5.3.1), not a failed server.
+    fn unreachable(&self) -> Failure {
+        if matches!(self.target.way, Way::Flow { .. }) { Failure::FlowGone } else { Failure::Transport }
     }
 }
 
 impl TransactionUser for ResponseContext {
     fn event(self: Arc<Self>, event: UserEvent) {
-        let now = clock::instant();
         self.with(|inner| match event {
-            UserEvent::Response { branch, response } => inner.machine.handle_response(branch, response, now),
-            UserEvent::Timeout { branch } => inner.machine.handle_failure(branch, Failure::Timeout),
+            UserEvent::Response { branch, response } => self.answered(inner, branch, response),
+            UserEvent::Timeout { branch } => self.failed(inner, branch, Failure::Timeout),
             UserEvent::TransportFailed { branch } => {
-                inner.machine.handle_failure(branch, inner.unreachable(branch));
+                let failure = inner.branch(branch).map_or(Failure::Transport, |branch| branch.unreachable());
+                self.failed(inner, branch, failure);
             }
-            UserEvent::Cancelled { .. } => inner.machine.handle_cancel(),
+            UserEvent::Cancelled { .. } => inner.machine.handle_cancel(clock::instant()),
             UserEvent::Timer { .. } => {
                 inner.armed = None;
-                inner.machine.handle_timeout(now);
+                inner.machine.handle_timeout(clock::instant());
             }
         });
+    }
+}
+
+impl Drop for ResponseContext {
+    fn drop(&mut self) {
+        if let Some(user) = &self.user {
+            self.proxy.ringing.forget(user);
+        }
     }
 }
 
@@ -176,3 +379,5 @@ fn with_rows(bytes: Bytes, rows: &[(HeaderName, Vec<u8>)]) -> Bytes {
 
 /// RFC 3326 2.
 const COMPLETED_ELSEWHERE: &str = "SIP;cause=200;text=\"Call completed elsewhere\"";
+/// RFC 3261 18.1.1, RFC 3428 8.
+const MAX_UDP_REQUEST: usize = 1_300;

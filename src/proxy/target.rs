@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use smallvec::SmallVec;
 
 use crate::model::{Binding, Flow, HomeState, Timestamp, Transport};
-use crate::sip::{Host, NameAddr, Uri};
+use crate::proxy::preferences;
+use crate::sip::{Host, NameAddr, Request, Uri};
 
 /// One contact to send to.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Target {
     pub routes: Vec<String>,
     /// How to get there.
     pub way: Way,
+    /// Preference of the binding, in thousandths.
+    pub q: u16,
 }
 
 /// How a target is reached.
@@ -34,10 +37,11 @@ pub enum Way {
     Resolve(String),
 }
 
-/// The live SIP contacts of a home, best q first, at most `max`.
-pub fn targets(home: &HomeState, now: Timestamp, max: usize) -> SmallVec<[Target; 4]> {
+/// The live SIP contacts of a home that the request prefers (RFC 3841), best q first, at most `max`.
+pub fn targets(home: &HomeState, request: &Request, now: Timestamp, max: usize) -> SmallVec<[Target; 4]> {
     let mut bindings: SmallVec<[&Binding; 8]> = home.live_bindings(now).map(AsRef::as_ref).collect();
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q));
+    preferences::prefer(&mut bindings, request);
     bindings.into_iter().filter_map(target).take(max).collect()
 }
 
@@ -48,7 +52,18 @@ fn target(binding: &Binding) -> Option<Target> {
         None if binding.direct => Way::Flow { flow: binding.flow, again: binding.address_beside_flow() },
         None => by_uri(&contact),
     };
-    Some(Target { uri: request_uri(&contact), routes: binding.path.clone(), way })
+    Some(Target { uri: request_uri(&contact), routes: binding.path.clone(), way, q: binding.q })
+}
+
+/// Is the target in the set already? The same URI is never tried twice for one request (16.5).
+pub fn is_among<'a>(target: &Target, mut known: impl Iterator<Item = &'a Target>) -> bool {
+    let uri = Uri::parse(target.uri.as_bytes()).ok();
+    known.any(|other| {
+        other.uri == target.uri
+            || uri
+                .as_ref()
+                .is_some_and(|uri| Uri::parse(other.uri.as_bytes()).is_ok_and(|other| uri.equals(&other)))
+    })
 }
 
 /// Where a URI leads.
@@ -98,6 +113,7 @@ mod tests {
 
     use super::*;
     use crate::model::{Aor, BindingKey};
+    use crate::sip::{Limits, Message};
 
     const NOW: Timestamp = Timestamp(1_000);
 
@@ -132,6 +148,15 @@ mod tests {
         }
     }
 
+    fn targets(home: &HomeState, now: Timestamp) -> SmallVec<[Target; 4]> {
+        let text = "MESSAGE sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\n\
+                    To: <sip:bob@example.org>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\n\r\n";
+        match Message::parse(text.into(), false, &Limits::default()) {
+            Ok(Message::Request(request)) => super::targets(home, &request, now, 10),
+            other => panic!("{other:?}"),
+        }
+    }
+
     fn home(bindings: Vec<Binding>) -> HomeState {
         let mut home = HomeState::empty(Aor::new("bob", "example.org").unwrap());
         home.bindings = bindings.into_iter().map(Arc::new).collect();
@@ -145,16 +170,16 @@ mod tests {
             binding("sip:b@192.0.2.9", 900),
             Binding { expires_at: NOW, ..binding("sip:c@192.0.2.9", 1_000) },
         ]);
-        let targets = targets(&home, NOW, 10);
+        let targets = targets(&home, NOW);
         let uris: Vec<_> = targets.iter().map(|t| t.uri.as_str()).collect();
         assert_eq!(uris, ["sip:b@192.0.2.9", "sip:a@192.0.2.9"]);
     }
 
     #[test]
     fn a_device_is_reached_at_the_source_it_registered_from() {
-        let target = &targets(&home(vec![binding("sip:a@10.0.0.5:5060", 1_000)]), NOW, 10)[0];
+        let target = &targets(&home(vec![binding("sip:a@10.0.0.5:5060", 1_000)]), NOW)[0];
         assert_eq!(target.way, Way::Flow { flow: flow(), again: None });
-        let target = &targets(&home(vec![binding("sip:a@192.0.2.9:5062", 1_000)]), NOW, 10)[0];
+        let target = &targets(&home(vec![binding("sip:a@192.0.2.9:5062", 1_000)]), NOW)[0];
         let again = Some(SocketAddr::from(([192, 0, 2, 9], 5062)));
         assert_eq!(target.way, Way::Flow { flow: flow(), again });
     }
@@ -163,7 +188,7 @@ mod tests {
     fn a_binding_with_a_path_is_reached_by_its_first_element_rfc3327_5_4() {
         let path = vec!["<sip:edge@192.0.2.77;lr;transport=tcp>".to_owned()];
         let home = home(vec![Binding { path: path.clone(), ..binding("sip:a@10.0.0.5", 1_000) }]);
-        let target = &targets(&home, NOW, 10)[0];
+        let target = &targets(&home, NOW)[0];
         assert_eq!(target.way, Way::Address(Transport::Tcp, SocketAddr::from(([192, 0, 2, 77], 5060))));
         assert_eq!(target.routes, path);
     }

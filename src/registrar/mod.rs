@@ -29,6 +29,7 @@ impl Registrar {
     /// Answers a REGISTER that is authenticated as `identity` and names `target` in To.
     ///
     /// - `is_ours`: does a Contact URI lead back to this server?
+    /// - `moved`: told when devices came or went.
     #[allow(clippy::too_many_arguments, reason = "what dispatch found out about one request")]
     pub fn register(
         &self,
@@ -39,6 +40,7 @@ impl Registrar {
         target: Aor,
         now: Timestamp,
         is_ours: impl Fn(&crate::sip::Uri<'_>) -> bool,
+        moved: impl FnOnce(&Aor) + Send + 'static,
     ) {
         if *identity != target {
             // 10.3 step 4: nobody registers for somebody else (`A13`).
@@ -52,13 +54,20 @@ impl Registrar {
         let flows = self.flows.clone();
         self.homes.change(
             &target,
-            move |home, mode| binding::register(home, &register, now, &policy, mode).map(|plan| (plan, ())),
+            move |home, mode| {
+                let plan = binding::register(home, &register, now, &policy, mode)?;
+                let has_moved = plan.moved.presence;
+                Ok((plan, has_moved))
+            },
             move |result| match result {
-                Ok(((), home)) => {
+                Ok((has_moved, home)) => {
                     if home.bindings.iter().any(|binding| binding.hangs_on(flow.connection)) {
                         flows.note(flow.connection, &home.aor);
                     }
                     transaction.respond(StatusCode::OK, accepted(&request, &transaction, home, now));
+                    if has_moved {
+                        moved(&home.aor);
+                    }
                 }
                 Err(Refusal::Reject(reject)) => transaction.reject(&request, &reject),
                 Err(Refusal::Fault) => {
@@ -92,15 +101,9 @@ fn accepted(
     let mut writer = transaction.response(request, StatusCode::OK);
     for binding in home.live_bindings(now) {
         let expires = binding.expires_at.secs_from(now);
-        let (contact, params) = (&binding.contact, &binding.params);
         match binding.q {
-            1_000 => {
-                writer.header_fmt(HeaderName::Contact, format_args!("<{contact}>{params};expires={expires}"))
-            }
-            q => writer.header_fmt(
-                HeaderName::Contact,
-                format_args!("<{contact}>{params};q=0.{q:03};expires={expires}"),
-            ),
+            1_000 => writer.contact(&binding.contact, &[&binding.params], expires),
+            q => writer.contact(&binding.contact, &[&binding.params, &format!(";q=0.{q:03}")], expires),
         };
     }
     // RFC 3327 5.3: the Path as stored, for a client that understands it.

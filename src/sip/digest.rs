@@ -1,7 +1,5 @@
 //! Digest: credentials, challenges and the maths (RFC 3261 22.4, RFC 7616, RFC 8760). No policy here.
 
-use std::fmt::Write;
-
 use aws_lc_rs::digest::{Context, SHA256};
 use md5::{Digest, Md5};
 
@@ -58,14 +56,17 @@ impl Algorithm {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' - 10 + value };
+    let mut digits = [b'0'; 2 * LONGEST_HASH];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
-    text
+    let digits = digits.get(..2 * bytes.len()).unwrap_or_default();
+    std::str::from_utf8(digits).unwrap_or_default().to_owned()
 }
+
+/// Bytes of a SHA-256.
+const LONGEST_HASH: usize = 32;
 
 /// `Digest` credentials as sent; quotes taken off, escapes left alone.
 #[derive(Debug, Clone, Copy)]
@@ -105,16 +106,14 @@ impl<'a> Credentials<'a> {
         let Some(text) = digest_params(value) else { return Ok(None) };
         let text = std::str::from_utf8(text)
             .map_err(|e| ParseError::bad("Malformed credentials", e.valid_up_to()))?;
-        let params = Params::parse(text, Grammar::Credentials)?;
         // One pass: each look-up by name would read all of them again.
         let mut values = [None; NAMES.len()];
-        for (name, value) in params.iter() {
-            let known = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name));
+        let params = Params::parse_noting(text, Grammar::Credentials, |param| {
+            let known = NAMES.iter().position(|known| known.eq_ignore_ascii_case(param.name));
             if let Some(slot) = known.and_then(|at| values.get_mut(at)) {
-                let value = value.unwrap_or_default();
-                *slot = Some(value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value));
+                *slot = Some(param.unquoted());
             }
-        }
+        })?;
         let [username, username_star, realm, nonce, uri, response, algorithm, cnonce, qop, nc_text] = values;
         let needed = |value: Option<&'a str>, what| value.ok_or_else(|| ParseError::bad(what, 0));
         if username_star.is_some() {
@@ -165,11 +164,7 @@ pub(super) fn mentions_realm(value: &[u8], realm: &str) -> bool {
         return false;
     };
     let params = Params { text, grammar: Grammar::Credentials };
-    params.raw().any(|param| {
-        let value = param.value.unwrap_or_default();
-        param.name.eq_ignore_ascii_case("realm")
-            && value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value) == realm
-    })
+    params.raw().any(|param| param.name.eq_ignore_ascii_case("realm") && param.unquoted() == realm)
 }
 
 /// The expected `response` (RFC 7616 3.4.1) for `qop=auth`, or without qop (RFC 2617 3.2.2.1).
@@ -204,8 +199,9 @@ pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) ->
     push_quoted(&mut text, realm);
     text.push_str(", nonce=");
     push_quoted(&mut text, nonce);
-    // Writing to a string cannot fail.
-    let _ = write!(text, ", algorithm={}, qop=\"auth\"", algorithm.as_str());
+    for part in [", algorithm=", algorithm.as_str(), ", qop=\"auth\""] {
+        text.push_str(part);
+    }
     if stale {
         text.push_str(", stale=true");
     }
@@ -214,11 +210,15 @@ pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) ->
 
 fn push_quoted(text: &mut String, value: &str) {
     text.push('"');
-    for character in value.chars() {
-        if matches!(character, '"' | '\\') {
-            text.push('\\');
+    if value.bytes().any(|byte| matches!(byte, b'"' | b'\\')) {
+        for character in value.chars() {
+            if matches!(character, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(character);
         }
-        text.push(character);
+    } else {
+        text.push_str(value);
     }
     text.push('"');
 }

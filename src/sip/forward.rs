@@ -11,8 +11,8 @@ use crate::sip::digest;
 use crate::sip::lexer::{self, Elements};
 use crate::sip::message::Entry;
 use crate::sip::via::Stamp;
-use crate::sip::writer::{Writer, push_body, push_parsed_row, push_row, push_uri, push_vias};
-use crate::sip::{HeaderName, Headers, Method, Request, Response};
+use crate::sip::writer::{Writer, push_body, push_number, push_parsed_row, push_row, push_uri, push_vias};
+use crate::sip::{HeaderName, Headers, Limits, Message, Method, Request, Response};
 
 /// What changes in a forwarded request; `Default` changes nothing.
 #[derive(Debug, Clone, Copy, Default)]
@@ -91,12 +91,11 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
         copy(HeaderName::MaxBreadth);
     }
     copy(HeaderName::ProxyAuthorization);
-    // Writing to a vector cannot fail.
     if let Some(hops) = edits.max_forwards {
-        let _ = write!(out, "Max-Forwards: {hops}\r\n");
+        push_row_of_number(&mut out, HeaderName::MaxForwards, hops.into());
     }
     if let Some(breadth) = edits.max_breadth {
-        let _ = write!(out, "Max-Breadth: {breadth}\r\n");
+        push_row_of_number(&mut out, HeaderName::MaxBreadth, breadth.into());
     }
     for (name, value) in edits.add {
         push_row(&mut out, *name, value.as_bytes());
@@ -151,6 +150,13 @@ fn push_entry(out: &mut Vec<u8>, headers: &Headers, entry: &Entry) {
     out.extend_from_slice(b"\r\n");
 }
 
+fn push_row_of_number(out: &mut Vec<u8>, name: HeaderName, number: u64) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    push_number(out, number);
+    out.extend_from_slice(b"\r\n");
+}
+
 /// The rows of a list without its first elements.
 fn push_list_without(out: &mut Vec<u8>, headers: &Headers, name: HeaderName, mut drop: usize) {
     for value in headers.values(name) {
@@ -170,10 +176,7 @@ fn push_list_without(out: &mut Vec<u8>, headers: &Headers, name: HeaderName, mut
 pub fn response(response: &Response) -> Option<Bytes> {
     response.elements(HeaderName::Via).nth(1)?;
     let mut out = Vec::with_capacity(response.bytes().len() + 192);
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "SIP/2.0 {} ", response.status().code());
-    out.extend_from_slice(response.reason_bytes());
-    out.extend_from_slice(b"\r\n");
+    push_status_line(&mut out, response);
     push_list_without(&mut out, response, HeaderName::Via, 1);
     for entry in &response.index {
         if !matches!(entry.name, HeaderName::Via | HeaderName::ContentLength) {
@@ -182,6 +185,57 @@ pub fn response(response: &Response) -> Option<Bytes> {
     }
     push_body(&mut out, response.body());
     Some(Bytes::from(out))
+}
+
+fn push_status_line(out: &mut Vec<u8>, response: &Response) {
+    out.extend_from_slice(b"SIP/2.0 ");
+    push_number(out, response.status().code().into());
+    out.push(b' ');
+    out.extend_from_slice(response.reason_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The copy of a redirection with those of its Contacts that `keep` names, by position (16.7 step 4).
+pub fn with_contacts(response: &Response, keep: impl Fn(usize) -> bool) -> Option<Response> {
+    let mut out = Vec::with_capacity(response.bytes().len());
+    push_status_line(&mut out, response);
+    let mut at = 0;
+    for entry in &response.index {
+        match entry.name {
+            HeaderName::ContentLength => {}
+            HeaderName::Contact => {
+                for element in Elements::new(entry.value.of(response.bytes())) {
+                    if keep(at) {
+                        push_parsed_row(&mut out, HeaderName::Contact, element);
+                    }
+                    at += 1;
+                }
+            }
+            _ => push_entry(&mut out, response, entry),
+        }
+    }
+    push_body(&mut out, response.body());
+    reread(out).and_then(|message| match message {
+        Message::Response(response) => Some(response),
+        Message::Request(_) => None,
+    })
+}
+
+/// The request as it would be if its Request-URI were this one, and its Route these values (16.4). It is stamped anew, with the same source.
+pub fn retargeted(old: &Request, uri: &str, routes: &[&str]) -> Option<Request> {
+    let edits =
+        RequestEdits { uri: Some(uri), routes, remove: &[HeaderName::Route], ..RequestEdits::default() };
+    match reread(request(old, &edits).to_vec())? {
+        Message::Request(request) => Some(match old.source() {
+            Some(source) => stamp(request, source),
+            None => request,
+        }),
+        Message::Response(_) => None,
+    }
+}
+
+fn reread(bytes: Vec<u8>) -> Option<Message> {
+    Message::parse(bytes.into(), false, &Limits::default()).ok()
 }
 
 /// Notes `received` and `rport` for the topmost Via (RFC 3261 18.2.1, RFC 3581 4): `received` if the sent-by is not

@@ -59,6 +59,7 @@ header_names! {
     RecordRoute = "Record-Route",
     RejectContact = "Reject-Contact",
     RemotePartyId = "Remote-Party-ID",
+    RequestDisposition = "Request-Disposition",
     Require = "Require",
     RetryAfter = "Retry-After",
     Route = "Route",
@@ -133,10 +134,13 @@ impl HeaderName {
             (18, b's') => H::SubscriptionState,
             (19, b'p') if at(1) == b'-' => H::PAssertedIdentity,
             (19, b'p') => H::ProxyAuthorization,
+            (19, b'r') => H::RequestDisposition,
             (20, b'p') => H::PPreferredIdentity,
             _ => return H::Other,
         };
-        if candidate.as_str().as_bytes().eq_ignore_ascii_case(name) { candidate } else { H::Other }
+        // Most are written as in the RFC, which is quick to see.
+        let text = candidate.as_str().as_bytes();
+        if text == name || text.eq_ignore_ascii_case(name) { candidate } else { H::Other }
     }
 
     /// Authorization and its kin: rows hold commas of their own and are never split or merged (RFC 3261 7.3.1).
@@ -161,6 +165,7 @@ fn compact(letter: u8) -> HeaderName {
     match letter {
         b'a' => HeaderName::AcceptContact,
         b'c' => HeaderName::ContentType,
+        b'd' => HeaderName::RequestDisposition,
         b'e' => HeaderName::ContentEncoding,
         b'f' => HeaderName::From,
         b'i' => HeaderName::CallId,
@@ -217,6 +222,7 @@ mod tests {
             ("v", HeaderName::Via),
             ("o", HeaderName::Event),
             ("U", HeaderName::AllowEvents),
+            ("D", HeaderName::RequestDisposition),
             ("x", HeaderName::Other),
         ] {
             assert_eq!(HeaderName::parse(letter.as_bytes()), name);

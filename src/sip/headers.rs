@@ -107,11 +107,11 @@ impl Headers {
     /// `Call-ID`.
     pub fn call_id(&self) -> Result<&str, ParseError> {
         let value = self.value(HeaderName::CallId).ok_or_else(|| ParseError::bad("Missing Call-ID", 0))?;
-        let (word, host) = match value.iter().position(|&b| b == b'@') {
+        let (word, host) = match lexer::find(value, b'@') {
             Some(at) => (value.get(..at).unwrap_or_default(), value.get(at + 1..)),
             None => (value, None),
         };
-        let is_word = |part: &[u8]| !part.is_empty() && part.iter().all(|&b| lexer::is(b, lexer::WORD));
+        let is_word = |part: &[u8]| !part.is_empty() && lexer::run(part, lexer::WORD) == part.len();
         match std::str::from_utf8(value) {
             Ok(text) if is_word(word) && host.is_none_or(is_word) => Ok(text),
             _ => Err(ParseError::bad("Malformed Call-ID", 0)),
@@ -136,6 +136,17 @@ impl Headers {
                     .and_then(|hops| u8::try_from(hops).ok())
                     .ok_or_else(|| ParseError::bad("Malformed Max-Forwards", 0))
             })
+            .transpose()
+    }
+
+    /// `Max-Breadth`, clamped to 2^32-1 (RFC 5393 5.3.1).
+    ///
+    /// # Errors
+    /// It is not a positive integer.
+    pub fn max_breadth(&self) -> Result<Option<u32>, ParseError> {
+        let positive = |value| lexer::clamped_u32(value).filter(|breadth| *breadth > 0);
+        self.value(HeaderName::MaxBreadth)
+            .map(|value| positive(value).ok_or_else(|| ParseError::bad("Malformed Max-Breadth", 0)))
             .transpose()
     }
 

@@ -20,9 +20,7 @@ impl<'a> Host<'a> {
         if let Some(inner) = text.strip_prefix('[') {
             return v6(inner.strip_suffix(']')?).map(Host::V6);
         }
-        if text.as_bytes().last()?.is_ascii_digit()
-            && let Ok(address) = text.parse::<Ipv4Addr>()
-        {
+        if let Some(address) = v4(text.as_bytes()) {
             return Some(Host::V4(address));
         }
         is_name(text).then_some(Host::Name(text))
@@ -76,7 +74,7 @@ impl<'a> HostPort<'a> {
         let host_end = if text.starts_with('[') {
             text.find(']')? + 1
         } else {
-            text.bytes().position(|b| b == b':').unwrap_or(text.len())
+            crate::sip::lexer::find(text.as_bytes(), b':').unwrap_or(text.len())
         };
         let (host, port) = text.split_at_checked(host_end)?;
         let port = match port.strip_prefix(':') {
@@ -101,6 +99,32 @@ impl fmt::Display for HostPort<'_> {
 /// `1*DIGIT` within 16 bits.
 pub(super) fn port_number(digits: &str) -> Option<u16> {
     crate::sip::lexer::exact_u32(digits.as_bytes()).and_then(|port| u16::try_from(port).ok())
+}
+
+/// Four numbers up to 255 without leading zeros; as `std` reads it, but for the many other hosts that are no address at once.
+fn v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let (mut octets, mut at, mut digits, mut number) = ([0u8; 4], 0usize, 0u8, 0u16);
+    for &byte in text {
+        match byte {
+            b'0'..=b'9' => {
+                if digits > 0 && number == 0 {
+                    return None;
+                }
+                digits += 1;
+                number = number * 10 + u16::from(byte - b'0');
+                if number > 255 {
+                    return None;
+                }
+            }
+            b'.' if digits > 0 && at < 3 => {
+                *octets.get_mut(at)? = u8::try_from(number).ok()?;
+                (at, digits, number) = (at + 1, 0, 0);
+            }
+            _ => return None,
+        }
+    }
+    *octets.get_mut(at)? = u8::try_from(number).ok()?;
+    (at == 3 && digits > 0).then(|| Ipv4Addr::from(octets))
 }
 
 /// RFC 3986 IPv6; the third colon that the grammar of RFC 3261 allowed before an embedded IPv4 address must be tolerated
@@ -154,6 +178,31 @@ mod tests {
         assert_eq!(Host::parse("a.example.com."), Some(Host::Name("a.example.com.")));
         for bad in ["", ".", "a..b", "a b", "a%41", "2001", "a@b", "é.example"] {
             assert_eq!(Host::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn quads_are_those_of_the_standard_library() {
+        for text in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "256.1.1.1",
+            "01.1.1.1",
+            "1.1.1.00",
+            "1.1.1",
+            "1.1.1.1.1",
+            "1..1.1",
+            ".1.1.1",
+            "1.1.1.",
+            "1.1.1.1 ",
+            "+1.1.1.1",
+            "1.1.1.1000",
+            "a.1.1.1",
+            "",
+            "1.1.1.0",
+            "999999999999.1.1.1",
+        ] {
+            assert_eq!(v4(text.as_bytes()), text.parse().ok(), "{text}");
         }
     }
 

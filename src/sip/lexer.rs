@@ -38,13 +38,16 @@ pub(super) fn row(bytes: &[u8], at: usize) -> Result<Option<Row>, ParseError> {
     if rest.starts_with(b"\r\n") {
         return Ok(None);
     }
-    let name = rest.iter().take_while(|&&b| is(b, TOKEN)).count();
+    let name = run(rest, TOKEN);
     if name == 0 {
         return Err(ParseError::bad("Malformed header name", at));
     }
-    let colon = name + rest.iter().skip(name).take_while(|&&b| is_blank(b)).count();
+    let mut colon = name;
     if rest.get(colon) != Some(&b':') {
-        return Err(ParseError::bad("Malformed header name", at + colon));
+        colon += rest.iter().skip(name).take_while(|&&b| is_blank(b)).count();
+        if rest.get(colon) != Some(&b':') {
+            return Err(ParseError::bad("Malformed header name", at + colon));
+        }
     }
     let value_start = at + colon + 1;
     let (mut position, mut folded, mut controls) = (value_start, false, false);
@@ -72,9 +75,9 @@ pub(super) fn row(bytes: &[u8], at: usize) -> Result<Option<Row>, ParseError> {
     if controls && !controls_are_quoted_pairs(value) {
         return Err(ParseError::bad("Control character in header", value_start));
     }
-    let leading = value.iter().take_while(|&&b| is_lws(b)).count();
-    let trimmed = trim(value).len();
-    let start = value_start + leading;
+    let value = trim_start(value);
+    let start = value_end - value.len();
+    let trimmed = trim_end(value).len();
     Ok(Some(Row {
         raw_name: Span::new(at, at + name),
         value: Span::new(start, start + trimmed),
@@ -146,13 +149,60 @@ pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
     }
 }
 
+/// How many octets at the start belong to the class.
+pub(super) fn run(bytes: &[u8], class: u8) -> usize {
+    let (eights, tail) = bytes.as_chunks::<8>();
+    let mut at = 0;
+    for eight in eights {
+        // All of them at once: most runs that are looked for are longer.
+        if eight.iter().fold(class, |all, &byte| all & CLASSES[byte as usize]) == 0 {
+            return at + eight.iter().take_while(|&&b| is(b, class)).count();
+        }
+        at += 8;
+    }
+    at + tail.iter().take_while(|&&b| is(b, class)).count()
+}
+
+/// Position of the first octet that is this one.
+pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let (words, tail) = bytes.as_chunks::<8>();
+    let pattern = ONES * u64::from(wanted);
+    let mut at = 0;
+    for word in words {
+        let differ = u64::from_le_bytes(*word) ^ pattern;
+        let hits = differ.wrapping_sub(ONES) & !differ & HIGHS;
+        if hits != 0 {
+            return Some(at + (hits.trailing_zeros() / 8) as usize);
+        }
+        at += 8;
+    }
+    tail.iter().position(|&b| b == wanted).map(|found| at + found)
+}
+
+/// Text before and after the first octet that is this one (an ASCII character).
+pub(super) fn split_once(text: &str, wanted: u8) -> Option<(&str, &str)> {
+    let at = find(text.as_bytes(), wanted)?;
+    Some((text.get(..at)?, text.get(at + 1..)?))
+}
+
 /// Without leading and trailing SP, HTAB, CR and LF.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(super) fn trim(bytes: &[u8]) -> &[u8] {
+    trim_end(trim_start(bytes))
+}
+
+fn trim_start(mut bytes: &[u8]) -> &[u8] {
     while let [first, rest @ ..] = bytes
         && is_lws(*first)
     {
         bytes = rest;
     }
+    bytes
+}
+
+/// Without trailing SP, HTAB, CR and LF.
+pub(super) fn trim_end(mut bytes: &[u8]) -> &[u8] {
     while let [rest @ .., last] = bytes
         && is_lws(*last)
     {
@@ -161,11 +211,17 @@ pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Text without leading and trailing SP and HTAB.
-pub(super) fn trim_blank(mut text: &str) -> &str {
+/// Text without leading SP and HTAB.
+pub(super) fn trim_blank_start(mut text: &str) -> &str {
     while text.as_bytes().first().is_some_and(|&b| is_blank(b)) {
         text = text.get(1..).unwrap_or_default();
     }
+    text
+}
+
+/// Text without leading and trailing SP and HTAB.
+pub(super) fn trim_blank(text: &str) -> &str {
+    let mut text = trim_blank_start(text);
     while text.as_bytes().last().is_some_and(|&b| is_blank(b)) {
         text = text.get(..text.len() - 1).unwrap_or_default();
     }
@@ -207,7 +263,7 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 fn element_end(bytes: &[u8]) -> usize {
-    if !bytes.contains(&b',') {
+    if find(bytes, b',').is_none() {
         visit(bytes.len());
         return bytes.len();
     }
@@ -278,21 +334,21 @@ pub(super) fn exact_u32(digits: &[u8]) -> Option<u32> {
 
 /// Is it a non-empty token?
 pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| is(b, TOKEN))
+    !bytes.is_empty() && run(bytes, TOKEN) == bytes.len()
 }
 
 /// Does every octet belong to the class, or to a `%HH` escape?
 pub(super) fn all_or_escaped(bytes: &[u8], class: u8) -> bool {
     let mut rest = bytes;
     visit(bytes.len());
-    while let [first, tail @ ..] = rest {
-        rest = match (first, tail) {
-            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
-            (&byte, tail) if is(byte, class) => tail,
+    loop {
+        rest = rest.get(run(rest, class)..).unwrap_or_default();
+        rest = match rest {
+            [] => return true,
+            [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
             _ => return false,
         };
     }
-    true
 }
 
 /// SP or HTAB.
@@ -435,6 +491,13 @@ mod tests {
 
     proptest! {
         #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn runs_and_finds_are_the_naive_ones(text in "[a-z@;%\\x00\u{e9}]{0,40}", wanted in "[a-z@;%]") {
+            let (bytes, wanted) = (text.as_bytes(), wanted.as_bytes()[0]);
+            prop_assert_eq!(find(bytes, wanted), bytes.iter().position(|&b| b == wanted));
+            prop_assert_eq!(split_once(&text, wanted), text.split_once(char::from(wanted)));
+            prop_assert_eq!(run(bytes, USER), bytes.iter().take_while(|&&b| is(b, USER)).count());
+        }
         #[test]
         fn control_search_is_the_naive_search(bytes in proptest::collection::vec(any::<u8>(), 0..64), from in 0usize..64) {
             let naive = bytes.iter().enumerate().skip(from).find(|&(_, &b)| b < 0x20 || b == 0x7f);

@@ -15,6 +15,7 @@ pub struct NameAddr<'a> {
     pub params: Params<'a>,
     /// The whole element as written.
     pub(super) text: &'a str,
+    tag: Option<&'a str>,
 }
 
 impl<'a> NameAddr<'a> {
@@ -32,7 +33,7 @@ impl<'a> NameAddr<'a> {
 
     /// The `tag` parameter.
     pub fn tag(&self) -> Option<&'a str> {
-        self.params.get("tag")
+        self.tag
     }
 
     /// As written.
@@ -44,6 +45,9 @@ impl<'a> NameAddr<'a> {
 /// The display name and the position of the `<`; no position means a bare `addr-spec`.
 fn display(text: &str) -> Result<(Option<&str>, Option<usize>), ParseError> {
     let bytes = text.as_bytes();
+    if bytes.first() == Some(&b'<') {
+        return Ok((None, Some(0)));
+    }
     let skip = |from: usize| from + bytes.iter().skip(from).take_while(|&&b| lexer::is_blank(b)).count();
     if bytes.first() == Some(&b'"') {
         let end = lexer::quoted_end(bytes, 0).ok_or_else(|| ParseError::bad("Unbalanced quotes", 0))?;
@@ -68,10 +72,11 @@ fn display(text: &str) -> Result<(Option<&str>, Option<usize>), ParseError> {
 
 fn in_angles<'a>(text: &'a str, display: Option<&'a str>, open: usize) -> Result<NameAddr<'a>, ParseError> {
     let inner = text.get(open + 1..).unwrap_or_default();
-    let (uri, params) = inner.split_once('>').ok_or_else(|| ParseError::bad("Address without >", open))?;
+    let (uri, params) =
+        lexer::split_once(inner, b'>').ok_or_else(|| ParseError::bad("Address without >", open))?;
     let uri = Uri::read(uri)?;
-    let params = Params::parse(lexer::trim_blank(params), Grammar::Header)?;
-    Ok(NameAddr { display, uri, params, text })
+    let (params, tag) = params_and_tag(lexer::trim_blank(params))?;
+    Ok(NameAddr { display, uri, params, text, tag })
 }
 
 /// Without `<>` what follows `;` belongs to the header, and `,` and `?` may not occur (RFC 3261 20, 20.10).
@@ -83,7 +88,19 @@ fn bare(text: &str) -> Result<NameAddr<'_>, ParseError> {
         return Err(ParseError::bad("URI needs < and >", at));
     }
     let uri = Uri::read(uri)?;
-    Ok(NameAddr { display: None, uri, params: Params::parse(params, Grammar::Header)?, text })
+    let (params, tag) = params_and_tag(params)?;
+    Ok(NameAddr { display: None, uri, params, text, tag })
+}
+
+/// The tag is asked for of nearly every address.
+fn params_and_tag(text: &str) -> Result<(Params<'_>, Option<&str>), ParseError> {
+    let mut tag = None;
+    let params = Params::parse_noting(text, Grammar::Header, |param| {
+        if param.name.eq_ignore_ascii_case("tag") {
+            tag = Some(param.unquoted());
+        }
+    })?;
+    Ok((params, tag))
 }
 
 #[cfg(test)]

@@ -28,6 +28,15 @@ pub(super) enum Grammar {
 impl<'a> Params<'a> {
     /// Checks the whole text once: syntax, number, no name twice (RFC 3261 7.3.1).
     pub(super) fn parse(text: &'a str, grammar: Grammar) -> Result<Params<'a>, ParseError> {
+        Params::parse_noting(text, grammar, |_| ())
+    }
+
+    /// The same, and tells each parameter, so that nobody reads the text again for those that are always asked for.
+    pub(super) fn parse_noting(
+        text: &'a str,
+        grammar: Grammar,
+        mut note: impl FnMut(Param<'a>),
+    ) -> Result<Params<'a>, ParseError> {
         let params = Params { text, grammar };
         if text.is_empty() {
             return Ok(params);
@@ -45,8 +54,17 @@ impl<'a> Params<'a> {
                 return Err(ParseError::bad("Duplicate parameter", cursor.at));
             }
             seen.push((hash, param.name));
+            note(param);
         }
         Ok(params)
+    }
+
+    /// Parameters of a header value, by themselves: `;name=value;flag`, or nothing.
+    ///
+    /// # Errors
+    /// Not of that form, too many, or a name twice.
+    pub fn of_header(text: &'a str) -> Result<Params<'a>, ParseError> {
+        Params::parse(text, Grammar::Header)
     }
 
     /// Name and value (as written; quoted strings keep their quotes) in order.
@@ -57,8 +75,7 @@ impl<'a> Params<'a> {
     /// The value of a parameter; `Some("")` for a flag; name in any case; surrounding quotes are taken off.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         let found = self.raw().find(|param| same_name(param.name, name, self.grammar))?;
-        let value = found.value.unwrap_or_default();
-        Some(value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value))
+        Some(found.unquoted())
     }
 
     /// Is it there, with or without value?
@@ -91,6 +108,14 @@ pub(super) struct Param<'a> {
     pub(super) whole: &'a str,
 }
 
+impl<'a> Param<'a> {
+    /// The value as [`Params::get`] gives it.
+    pub(super) fn unquoted(&self) -> &'a str {
+        let value = self.value.unwrap_or_default();
+        value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
+    }
+}
+
 struct Cursor<'a> {
     text: &'a str,
     at: usize,
@@ -99,15 +124,24 @@ struct Cursor<'a> {
 
 impl<'a> Cursor<'a> {
     fn next_param(&mut self) -> Result<Option<Param<'a>>, ParseError> {
-        self.skip_white_space();
+        match self.grammar {
+            Grammar::Header => self.next_of::<HEADER>(),
+            Grammar::Uri => self.next_of::<URI>(),
+            Grammar::Credentials => self.next_of::<CREDENTIALS>(),
+        }
+    }
+
+    /// One function per grammar: the grammar is known when it is compiled.
+    fn next_of<const GRAMMAR: u8>(&mut self) -> Result<Option<Param<'a>>, ParseError> {
+        self.skip_white_space::<GRAMMAR>();
         if self.at >= self.text.len() {
             return Ok(None);
         }
         let start = self.at;
-        if self.grammar == Grammar::Credentials {
+        if GRAMMAR == CREDENTIALS {
             while self.peek() == Some(b',') {
                 self.at += 1;
-                self.skip_white_space();
+                self.skip_white_space::<GRAMMAR>();
             }
             if self.at >= self.text.len() {
                 return Ok(None);
@@ -120,49 +154,43 @@ impl<'a> Cursor<'a> {
                 return Err(ParseError::bad("Malformed parameter", self.at));
             }
             self.at += 1;
-            self.skip_white_space();
+            self.skip_white_space::<GRAMMAR>();
         }
-        let class = if self.grammar == Grammar::Uri { lexer::PARAM } else { lexer::TOKEN };
-        let name = self.take(class)?;
+        let name = self.take::<GRAMMAR>(if GRAMMAR == URI { lexer::PARAM } else { lexer::TOKEN })?;
         if name.is_empty() {
             return Err(ParseError::bad("Empty parameter", self.at));
         }
         let mut end = self.at;
-        self.skip_white_space();
+        self.skip_white_space::<GRAMMAR>();
         let mut value = None;
         if self.peek() == Some(b'=') {
             self.at += 1;
-            self.skip_white_space();
-            value = Some(self.value()?);
+            self.skip_white_space::<GRAMMAR>();
+            value = Some(self.value::<GRAMMAR>()?);
             end = self.at;
         }
         let whole = self.text.get(start..end).unwrap_or_default();
         Ok(Some(Param { name, value, whole }))
     }
 
-    fn value(&mut self) -> Result<&'a str, ParseError> {
+    fn value<const GRAMMAR: u8>(&mut self) -> Result<&'a str, ParseError> {
         let start = self.at;
-        if self.grammar == Grammar::Uri {
-            let value = self.take(lexer::PARAM)?;
-            return if value.is_empty() { Err(ParseError::bad("Empty parameter", start)) } else { Ok(value) };
-        }
-        if self.peek() == Some(b'"') {
+        if GRAMMAR != URI && self.peek() == Some(b'"') {
             self.at = lexer::quoted_end(self.text.as_bytes(), start)
                 .ok_or_else(|| ParseError::bad("Unbalanced quotes", start))?;
             return Ok(self.text.get(start..self.at).unwrap_or_default());
         }
-        let value = self.take(lexer::VALUE)?;
+        let value = self.take::<GRAMMAR>(if GRAMMAR == URI { lexer::PARAM } else { lexer::VALUE })?;
         if value.is_empty() { Err(ParseError::bad("Empty parameter", start)) } else { Ok(value) }
     }
 
     /// The run of octets of this class (and of escapes in URIs).
-    fn take(&mut self, class: u8) -> Result<&'a str, ParseError> {
+    fn take<const GRAMMAR: u8>(&mut self, class: u8) -> Result<&'a str, ParseError> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         loop {
-            let rest = bytes.get(self.at..).unwrap_or_default();
-            self.at += rest.iter().position(|&b| !lexer::is(b, class)).unwrap_or(rest.len());
-            if self.grammar != Grammar::Uri || self.peek() != Some(b'%') {
+            self.at += lexer::run(bytes.get(self.at..).unwrap_or_default(), class);
+            if GRAMMAR != URI || self.peek() != Some(b'%') {
                 break;
             }
             let escape = bytes.get(self.at..self.at + 3).unwrap_or_default();
@@ -179,14 +207,19 @@ impl<'a> Cursor<'a> {
         self.text.as_bytes().get(self.at).copied()
     }
 
-    fn skip_white_space(&mut self) {
-        if self.grammar != Grammar::Uri {
+    fn skip_white_space<const GRAMMAR: u8>(&mut self) {
+        if GRAMMAR != URI {
             while self.peek().is_some_and(lexer::is_blank) {
                 self.at += 1;
             }
         }
     }
 }
+
+/// The grammars as parameters of functions.
+const HEADER: u8 = Grammar::Header as u8;
+const URI: u8 = Grammar::Uri as u8;
+const CREDENTIALS: u8 = Grammar::Credentials as u8;
 
 /// Names compare in any case; in URIs an escape is the character it stands for (RFC 3261 19.1.4).
 fn same_name(left: &str, right: &str, grammar: Grammar) -> bool {

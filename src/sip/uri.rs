@@ -90,7 +90,8 @@ impl<'a> Uri<'a> {
         if let Some(rest) = text.strip_prefix("sip:") {
             return read_sip(text, Scheme::Sip, rest);
         }
-        let (scheme, rest) = text.split_once(':').ok_or_else(|| ParseError::bad("URI without scheme", 0))?;
+        let (scheme, rest) =
+            lexer::split_once(text, b':').ok_or_else(|| ParseError::bad("URI without scheme", 0))?;
         let scheme = Scheme::parse(scheme).ok_or_else(|| ParseError::bad("Malformed URI scheme", 0))?;
         match scheme {
             Scheme::Sip | Scheme::Sips | Scheme::Im | Scheme::Pres => read_sip(text, scheme, rest),
@@ -121,7 +122,7 @@ impl<'a> Uri<'a> {
     /// The user part with escapes decoded; `None` if there is none or it does not decode to UTF-8 without control characters.
     pub fn user_decoded(&self) -> Option<Cow<'a, str>> {
         let user = self.user?;
-        if !user.contains('%') {
+        if lexer::find(user.as_bytes(), b'%').is_none() {
             return Some(Cow::Borrowed(user));
         }
         let decoded = String::from_utf8(Unescape::new(user).map(|(byte, _)| byte).collect()).ok()?;
@@ -142,10 +143,18 @@ impl fmt::Display for Uri<'_> {
 
 fn read_sip<'a>(text: &'a str, scheme: Scheme<'a>, rest: &'a str) -> Result<Uri<'a>, ParseError> {
     let offset = |part: &str| (part.as_ptr() as usize).saturating_sub(text.as_ptr() as usize);
-    let (user, password, rest) = match rest.split_once('@') {
+    // Nearly every user part is one run up to the `@`.
+    let plain = lexer::run(rest.as_bytes(), lexer::USER);
+    let found = match rest.as_bytes().get(plain) {
+        Some(b'@') => rest.get(..plain).zip(rest.get(plain + 1..)),
+        Some(_) => lexer::split_once(rest, b'@'),
+        None => None,
+    };
+    let (user, password, rest) = match found {
         None => (None, None, rest),
+        Some((user, rest)) if user.len() == plain && plain > 0 => (Some(user), None, rest),
         Some((userinfo, rest)) => {
-            let (user, password) = match userinfo.split_once(':') {
+            let (user, password) = match lexer::split_once(userinfo, b':') {
                 Some((user, password)) => (user, Some(password)),
                 None => (userinfo, None),
             };
@@ -162,7 +171,7 @@ fn read_sip<'a>(text: &'a str, scheme: Scheme<'a>, rest: &'a str) -> Result<Uri<
     let (host, rest) = rest.split_at_checked(host_end).unwrap_or((rest, ""));
     let host_port =
         HostPort::parse(host).ok_or_else(|| ParseError::bad("Malformed host in URI", offset(host)))?;
-    let (params, headers) = match rest.split_once('?') {
+    let (params, headers) = match lexer::split_once(rest, b'?') {
         Some((params, headers)) => (params, Some(headers)),
         None => (rest, None),
     };

@@ -1,11 +1,11 @@
 //! `Via` (RFC 3261 20.42, RFC 3581).
 
-use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::sip::host::{Host, port_number};
 use crate::sip::lexer;
-use crate::sip::params::Grammar;
+use crate::sip::params::{Grammar, Param};
+use crate::sip::writer::{push_address, push_number};
 use crate::sip::{HostPort, Params, ParseError};
 
 /// One Via element.
@@ -18,6 +18,9 @@ pub struct Via<'a> {
     /// Parameters.
     pub params: Params<'a>,
     pub(super) text: &'a str,
+    branch: Option<&'a str>,
+    received: Option<Param<'a>>,
+    rport: Option<Param<'a>>,
 }
 
 impl<'a> Via<'a> {
@@ -29,18 +32,28 @@ impl<'a> Via<'a> {
         let offset = |rest: &str| text.len() - rest.len();
         let bad = |rest: &str| ParseError::bad("Malformed Via", offset(rest));
         let rest = match text.strip_prefix("SIP/2.0/") {
-            Some(rest) => rest.trim_start_matches(BLANK),
+            Some(rest) => lexer::trim_blank_start(rest),
             None => after_version(text).ok_or_else(|| bad(text))?,
         };
         let (transport, rest) = token(rest).ok_or_else(|| bad(rest))?;
-        if !rest.starts_with(BLANK) {
+        if !rest.as_bytes().first().is_some_and(|&b| lexer::is_blank(b)) {
             return Err(bad(rest));
         }
-        let rest = rest.trim_start_matches(BLANK);
-        let end = rest.find(';').unwrap_or(rest.len());
+        let rest = lexer::trim_blank_start(rest);
+        let end = lexer::find(rest.as_bytes(), b';').unwrap_or(rest.len());
         let (sent_by, params) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let sent_by = host_port(sent_by).ok_or_else(|| bad(rest))?;
-        Ok(Via { transport, sent_by, params: Params::parse(params, Grammar::Header)?, text })
+        let (mut branch, mut received, mut rport) = (None, None, None);
+        let params = Params::parse_noting(params, Grammar::Header, |param| {
+            let is = |known: &str| param.name.eq_ignore_ascii_case(known);
+            match param.name.len() {
+                6 if is("branch") => branch = Some(param.unquoted()),
+                8 if is("received") => received = Some(param),
+                5 if is("rport") => rport = Some(param),
+                _ => {}
+            }
+        })?;
+        Ok(Via { transport, sent_by, params, text, branch, received, rport })
     }
 
     /// As written.
@@ -50,7 +63,7 @@ impl<'a> Via<'a> {
 
     /// The branch parameter.
     pub fn branch(&self) -> Option<&'a str> {
-        self.params.get("branch")
+        self.branch
     }
 
     /// The branch if it has the magic cookie `z9hG4bK` and something after it (17.2.3, RFC 4475 3.2.1).
@@ -63,13 +76,13 @@ impl<'a> Via<'a> {
 
     /// `received`, with or without brackets.
     pub fn received(&self) -> Option<IpAddr> {
-        let text = self.params.get("received")?;
+        let text = self.received?.unquoted();
         text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
     }
 
     /// `rport`: `None` absent, `Some(None)` without value, `Some(Some(port))`.
     pub fn rport(&self) -> Option<Option<u16>> {
-        self.params.get("rport").map(port_number)
+        self.rport.map(|param| port_number(param.unquoted()))
     }
 }
 
@@ -81,42 +94,63 @@ pub(super) struct Stamp {
     rport: bool,
     /// See [`response_port`].
     pub(super) response_port: Option<u16>,
+    /// Where in the element its parameters begin, and where those two stand that are written anew, in order: it is not read again for that.
+    params: u32,
+    anew: [(u32, u32); 2],
 }
 
 impl Stamp {
     /// `received` is due if `sent-by` is not numerically the source, if `rport` asks for it, and if the sender wrote one
     /// itself: a response must not go where he says.
     pub(super) fn new(via: Option<&Via<'_>>, source: SocketAddr) -> Stamp {
-        let rport = via.is_some_and(|via| via.params.has("rport"));
+        let rport = via.is_some_and(|via| via.rport.is_some());
         let received = via.is_some_and(|via| {
             let sent_by = via.sent_by.host.ip().map(|ip| ip.to_canonical());
-            rport || via.params.has("received") || sent_by != Some(source.ip().to_canonical())
+            rport || via.received.is_some() || sent_by != Some(source.ip().to_canonical())
         });
-        Stamp { source, received, rport, response_port: via.and_then(response_port) }
+        let response_port = via.and_then(response_port);
+        let mut stamp = Stamp { source, received, rport, response_port, params: 0, anew: [(0, 0); 2] };
+        if let Some(via) = via {
+            let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+            let head = via.text.len() - via.params.as_str().len();
+            let place = |param: Option<Param<'_>>| {
+                let whole = param.map_or("", |param| param.whole);
+                let from = (whole.as_ptr() as usize).saturating_sub(via.text.as_ptr() as usize);
+                if whole.is_empty() {
+                    (narrow(head), narrow(head))
+                } else {
+                    (narrow(from), narrow(from + whole.len()))
+                }
+            };
+            stamp.params = narrow(head);
+            stamp.anew = [place(via.received), place(via.rport)];
+            stamp.anew.sort_unstable();
+        }
+        stamp
     }
 
-    /// Does it change the element at all? Not one that cannot be read.
+    /// Does it change the element at all? Not one that could not be read.
     pub(super) fn changes(&self) -> bool {
         self.received || self.rport
     }
 
-    /// Writes the element with the stamp in it; an element that cannot be read is written as it came.
+    /// Writes the element that it was made of with the stamp in it; one that could not be read is written as it came.
     pub(super) fn write(&self, element: &[u8], out: &mut Vec<u8>) {
-        let via = match Via::parse(element) {
-            Ok(via) if self.changes() => via,
-            Ok(_) | Err(_) => return out.extend_from_slice(element),
-        };
-        let head = via.text.len() - via.params.as_str().len();
-        out.extend_from_slice(via.text.get(..head).unwrap_or_default().trim_end_matches(BLANK).as_bytes());
-        for param in via.params.raw() {
-            if !param.name.eq_ignore_ascii_case("received") && !param.name.eq_ignore_ascii_case("rport") {
-                out.extend_from_slice(param.whole.as_bytes());
-            }
+        if !self.changes() {
+            return out.extend_from_slice(element);
         }
-        // Writing to a vector cannot fail.
-        let _ = write!(out, ";received={}", self.source.ip().to_canonical());
+        let [first, second] = self.anew;
+        for (from, to) in
+            [(0, self.params), (self.params, first.0), (first.1, second.0), (second.1, u32::MAX)]
+        {
+            let to = element.len().min(to as usize);
+            out.extend_from_slice(lexer::trim_end(element.get(from as usize..to).unwrap_or_default()));
+        }
+        out.extend_from_slice(b";received=");
+        push_address(out, self.source.ip().to_canonical());
         if self.rport {
-            let _ = write!(out, ";rport={}", self.source.port());
+            out.extend_from_slice(b";rport=");
+            push_number(out, self.source.port().into());
         }
     }
 }
@@ -124,7 +158,7 @@ impl Stamp {
 /// The port that the sender listens on for responses to datagrams (RFC 3261 18.2.2); `None` if `rport` says that it is the one he
 /// sent from (RFC 3581 4).
 pub(super) fn response_port(via: &Via<'_>) -> Option<u16> {
-    if via.params.has("rport") { None } else { Some(via.sent_by.port.unwrap_or(5060)) }
+    if via.rport.is_some() { None } else { Some(via.sent_by.port.unwrap_or(5060)) }
 }
 
 const BLANK: [char; 2] = [' ', '\t'];
@@ -137,7 +171,7 @@ fn after_version(text: &str) -> Option<&str> {
 }
 
 fn token(text: &str) -> Option<(&str, &str)> {
-    let end = text.bytes().take_while(|&b| lexer::is(b, lexer::TOKEN)).count();
+    let end = lexer::run(text.as_bytes(), lexer::TOKEN);
     if end == 0 { None } else { text.split_at_checked(end) }
 }
 

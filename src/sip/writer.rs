@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Write;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,8 +35,9 @@ impl Writer {
     /// `SIP/2.0 code phrase`.
     pub fn response_with_reason(status: StatusCode, reason: &str) -> Writer {
         let mut buffer = Vec::with_capacity(ORDINARY);
-        // Writing to a vector cannot fail.
-        let _ = write!(buffer, "SIP/2.0 {} ", status.code());
+        buffer.extend_from_slice(b"SIP/2.0 ");
+        push_number(&mut buffer, status.code().into());
+        buffer.push(b' ');
         push_value(&mut buffer, reason.as_bytes());
         buffer.extend_from_slice(b"\r\n");
         Writer { buffer }
@@ -105,6 +107,20 @@ impl Writer {
         self
     }
 
+    /// Adds a Contact row: `<uri>`, then `params` as they stand, then `expires` in seconds.
+    pub fn contact(&mut self, uri: &str, params: &[&str], expires: u32) -> &mut Writer {
+        self.buffer.extend_from_slice(b"Contact: <");
+        push_value(&mut self.buffer, uri.as_bytes());
+        self.buffer.push(b'>');
+        for part in params {
+            push_value(&mut self.buffer, part.as_bytes());
+        }
+        self.buffer.extend_from_slice(b";expires=");
+        push_number(&mut self.buffer, expires.into());
+        self.buffer.extend_from_slice(b"\r\n");
+        self
+    }
+
     /// Adds a row of a name that has no [`HeaderName`].
     pub fn other_header(&mut self, name: &str, value: impl AsRef<[u8]>) -> &mut Writer {
         self.buffer.extend(name.bytes().filter(|&b| lexer::is(b, lexer::TOKEN)));
@@ -147,6 +163,9 @@ const ORDINARY: usize = 1_024;
 
 /// Does the To of the request have a tag? One that cannot be read is looked through for the word.
 fn has_tag(request: &Request, value: &[u8]) -> bool {
+    if lexer::find(value, b';').is_none() {
+        return false;
+    }
     match request.to() {
         Ok(to) => to.tag().is_some(),
         Err(_) => value.windows(4).any(|window| window.eq_ignore_ascii_case(b"tag=")),
@@ -163,9 +182,45 @@ fn is_decimal(text: &str) -> bool {
 pub(super) fn push_value(buffer: &mut Vec<u8>, value: &[u8]) {
     let start = buffer.len();
     buffer.extend_from_slice(value);
+    if lexer::find_control(value, 0) == value.len() {
+        return;
+    }
     for byte in buffer.iter_mut().skip(start) {
         if matches!(byte, b'\r' | b'\n' | 0) {
             *byte = b' ';
+        }
+    }
+}
+
+/// A number in decimal digits, without the machinery of formatting.
+pub(super) fn push_number(buffer: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut first = digits.len();
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        // What is left of a division by ten fits.
+        *digit = b'0' + (number % 10) as u8;
+        (first, number) = (at, number / 10);
+        if number == 0 {
+            break;
+        }
+    }
+    buffer.extend_from_slice(digits.get(first..).unwrap_or_default());
+}
+
+/// An address as it is written in `received`.
+pub(super) fn push_address(buffer: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            for (at, octet) in address.octets().into_iter().enumerate() {
+                if at > 0 {
+                    buffer.push(b'.');
+                }
+                push_number(buffer, octet.into());
+            }
+        }
+        IpAddr::V6(address) => {
+            // Writing to a vector cannot fail.
+            let _ = write!(buffer, "{address}");
         }
     }
 }
@@ -225,8 +280,9 @@ pub(super) fn push_vias(buffer: &mut Vec<u8>, request: &Request) {
 
 /// Content-Length, the empty line and the body.
 pub(super) fn push_body(buffer: &mut Vec<u8>, body: &[u8]) {
-    // Writing to a vector cannot fail.
-    let _ = write!(buffer, "Content-Length: {}\r\n\r\n", body.len());
+    buffer.extend_from_slice(b"Content-Length: ");
+    push_number(buffer, body.len() as u64);
+    buffer.extend_from_slice(b"\r\n\r\n");
     buffer.extend_from_slice(body);
 }
 
@@ -307,6 +363,20 @@ mod tests {
         );
         let response = text(Writer::response_with_reason(StatusCode::BAD_REQUEST, evil).finish());
         assert!(response.starts_with("SIP/2.0 400 a  X: y \r\n"));
+    }
+
+    #[test]
+    fn numbers_and_addresses_are_written_as_formatting_writes_them() {
+        for number in [0, 7, 10, 99, 100, 65_535, u64::from(u32::MAX), u64::MAX] {
+            let mut buffer = Vec::new();
+            push_number(&mut buffer, number);
+            assert_eq!(buffer, number.to_string().into_bytes());
+        }
+        for address in ["0.0.0.0", "192.0.2.10", "255.255.255.255", "2001:db8::1"] {
+            let mut buffer = Vec::new();
+            push_address(&mut buffer, address.parse().unwrap());
+            assert_eq!(buffer, address.as_bytes());
+        }
     }
 
     #[test]

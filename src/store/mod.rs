@@ -164,7 +164,7 @@ impl Store {
         rows.iter().chain(&kept).for_each(|row| home.apply(row));
         let bindings = home.bindings.into_iter().map(Row::PutBinding);
         let publications = home.publications.into_iter().map(Row::PutPublication);
-        let subscriptions = home.subscriptions.into_iter().map(Row::PutSubscription);
+        let subscriptions = home.subscriptions.iter().cloned().map(Row::PutSubscription);
         Ok(bindings.chain(publications).chain(subscriptions).collect())
     }
     /// All accounts.

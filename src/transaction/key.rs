@@ -2,18 +2,17 @@
 //!
 //! A key is the compared values, each closed by its length or its position, so that two different sets of values never give the same
 //! bytes. Branches and tags are compared as they were sent: a retransmission, an ACK and a response repeat them byte for byte.
-//! A key that would be long is its SHA-256 instead, so what a table holds per transaction has a bound that no peer can move.
+//! A table keeps a keyed hash of them (`endpoint/table.rs`), so what it holds per transaction has a bound that no peer can move.
 //! No key holds a network address. The source is not part of the match in 17.2.3; the endpoint compares it on its own where a forged
 //! message would do harm (a CANCEL must come from where its INVITE came from, a response on the flow its request was sent on).
 
-use aws_lc_rs::digest::{SHA256, digest};
+use smallvec::SmallVec;
 
 use crate::sip::{Host, HostPort, Method, ParseError, Request, Response, StatusCode, Via};
 
-/// Server side: branch + sent-by + method (ACK matches INVITE), or the RFC 2543 rules when the branch has no cookie. A 128-bit
-/// keyed hash would do as well as the text; equality is what matters.
+/// Server side: branch + sent-by + method (ACK matches INVITE), or the RFC 2543 rules when the branch has no cookie.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ServerKey(pub(super) Box<[u8]>);
+pub struct ServerKey(Values);
 
 impl ServerKey {
     /// The key of the transaction that this request makes or belongs to. For ACK: the key of its INVITE.
@@ -48,14 +47,7 @@ impl ServerKey {
         server_key(cancel, method)
     }
 
-    /// A number to choose a shard by.
-    ///
-    /// The same in every process and not keyed: who chooses its branches can crowd one shard, and so only make its own requests wait. The
-    /// table in each shard is a `std` map, whose hash is keyed at random, so no chain grows long.
-    pub fn shard_hash(&self) -> u64 {
-        shard_hash(&self.0)
-    }
-    /// The key's bytes.
+    /// The compared values.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -63,7 +55,7 @@ impl ServerKey {
 
 /// Client side: branch and sent-by of our Via + CSeq method.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct ClientKey(pub(super) Box<[u8]>);
+pub struct ClientKey(Values);
 
 impl ClientKey {
     /// Of a request as sent.
@@ -93,23 +85,22 @@ impl ClientKey {
         client_key(&response.top_via()?, &response.cseq()?.method)
     }
 
-    /// A number to choose a shard by; see [`ServerKey::shard_hash`].
-    pub fn shard_hash(&self) -> u64 {
-        shard_hash(&self.0)
+    /// The compared values.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
-/// The first byte of a server key: which rules of 17.2.3 made it, or that the rest is a digest of such a key.
+/// The compared values one after the other; on the stack for known clients, whose branches have up to 60 bytes.
+type Values = SmallVec<[u8; 128]>;
+
+/// The first byte of a server key: which rules of 17.2.3 made it.
 const BY_BRANCH: u8 = 1;
 const BY_RFC2543: u8 = 2;
-const DIGEST: u8 = 3;
-
-/// In bytes. Longer than the keys of known clients; a Via may have 8 KiB.
-const LONGEST_KEY: usize = 192;
 
 fn server_key(request: &Request, method: &Method) -> Result<ServerKey, ParseError> {
     let via = request.top_via()?;
-    let mut key = Vec::with_capacity(128);
+    let mut key = Values::new();
     // RFC 4475 3.2.1: a branch that is the cookie and nothing else identifies nothing; it is as good as none.
     if let Some(branch) = via.rfc3261_branch() {
         key.push(BY_BRANCH);
@@ -131,10 +122,7 @@ fn server_key(request: &Request, method: &Method) -> Result<ServerKey, ParseErro
         }
         push_via(&mut key, &via);
     }
-    if key.len() > LONGEST_KEY {
-        key = [&[DIGEST], digest(&SHA256, &key).as_ref()].concat();
-    }
-    Ok(ServerKey(key.into_boxed_slice()))
+    Ok(ServerKey(key))
 }
 
 fn client_key(via: &Via<'_>, method: &Method) -> Result<ClientKey, ParseError> {
@@ -143,15 +131,15 @@ fn client_key(via: &Via<'_>, method: &Method) -> Result<ClientKey, ParseError> {
         offset: 0,
         status: StatusCode::BAD_REQUEST,
     })?;
-    let mut key = Vec::with_capacity(96);
+    let mut key = Values::new();
     push(&mut key, method.as_str().as_bytes());
     push_sent_by(&mut key, &via.sent_by);
     key.extend_from_slice(branch.as_bytes());
-    Ok(ClientKey(key.into_boxed_slice()))
+    Ok(ClientKey(key))
 }
 
 /// The top Via as 17.2.3 compares it for RFC 2543: all of it but `received` and `rport`, which the receiver writes (18.2.1, RFC 3581 4).
-fn push_via(key: &mut Vec<u8>, via: &Via<'_>) {
+fn push_via(key: &mut Values, via: &Via<'_>) {
     push_lower(key, via.transport.as_bytes());
     push_sent_by(key, &via.sent_by);
     for (name, value) in via.params.iter() {
@@ -164,7 +152,7 @@ fn push_via(key: &mut Vec<u8>, via: &Via<'_>) {
 
 /// Host and port. 18.1.1 says what an absent port means; for the match, `host` and `host:5060` are two values: a client that retransmits
 /// does not change its mind about how it writes itself.
-fn push_sent_by(key: &mut Vec<u8>, sent_by: &HostPort<'_>) {
+fn push_sent_by(key: &mut Values, sent_by: &HostPort<'_>) {
     match sent_by.host {
         Host::Name(name) => {
             key.push(b'n');
@@ -189,7 +177,7 @@ fn push_sent_by(key: &mut Vec<u8>, sent_by: &HostPort<'_>) {
 }
 
 /// A value that may be absent, which is not the same as empty.
-fn push_tag(key: &mut Vec<u8>, tag: Option<&str>) {
+fn push_tag(key: &mut Values, tag: Option<&str>) {
     match tag {
         Some(tag) => {
             key.push(b'+');
@@ -199,31 +187,23 @@ fn push_tag(key: &mut Vec<u8>, tag: Option<&str>) {
     }
 }
 
-fn push(key: &mut Vec<u8>, value: &[u8]) {
+fn push(key: &mut Values, value: &[u8]) {
     push_length(key, value.len());
     key.extend_from_slice(value);
 }
 
-fn push_lower(key: &mut Vec<u8>, value: &[u8]) {
+fn push_lower(key: &mut Values, value: &[u8]) {
     push_length(key, value.len());
     key.extend(value.iter().map(u8::to_ascii_lowercase));
 }
 
 /// Seven bits a byte, lowest first, the high bit for "more follows": one byte for nearly every value.
-fn push_length(key: &mut Vec<u8>, mut length: usize) {
+fn push_length(key: &mut Values, mut length: usize) {
     while length >= 0x80 {
         key.push((length & 0x7f) as u8 | 0x80);
         length >>= 7;
     }
     key.push(length as u8);
-}
-
-/// FNV-1a, its high half folded into the low one, because a shard is chosen by the low bits.
-fn shard_hash(key: &[u8]) -> u64 {
-    let hash = key.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    hash ^ (hash >> 32)
 }
 
 #[cfg(test)]
@@ -389,13 +369,12 @@ mod tests {
     }
 
     #[test]
-    fn long_keys_are_held_as_digests_and_still_differ() {
+    fn long_keys_differ_by_their_last_byte() {
         let (long, other) = ("x".repeat(1_000), format!("{}y", "x".repeat(999)));
         let of = |branch: &str| {
             let via = format!("SIP/2.0/UDP pc33.atlanta.com;branch=z9hG4bK{branch}");
             key(Parts { via: &via, ..INVITE })
         };
-        assert_eq!(of(&long).0.len(), 33);
         assert_eq!(of(&long), of(&long));
         assert_ne!(of(&long), of(&other));
     }
@@ -429,26 +408,15 @@ mod tests {
     fn values_cannot_run_into_each_other() {
         let mut keys = HashSet::new();
         for values in [["ab", "c"], ["a", "bc"], ["", "abc"], ["abc", ""]] {
-            let mut key = Vec::new();
+            let mut key = Values::new();
             values.iter().for_each(|value| push(&mut key, value.as_bytes()));
             assert!(keys.insert(key));
         }
         for length in [0, 1, 127, 128, 129, 16_383, 16_384, 65_535] {
-            let mut key = Vec::new();
+            let mut key = Values::new();
             push_length(&mut key, length);
             key.push(b'x');
             assert!(keys.insert(key));
         }
-    }
-
-    #[test]
-    fn shards_are_filled_evenly() {
-        let mut shards = [0_u32; 64];
-        for number in 0..6_400_u32 {
-            let hash = shard_hash(format!("\x01\x08REGISTERz9hG4bK{number:08x}").as_bytes());
-            shards[(hash % 64) as usize] += 1;
-        }
-        assert!(shards.iter().all(|&filled| (50..200).contains(&filled)), "{shards:?}");
-        assert_eq!(shard_hash(b""), 0xcbf2_9ce4_8422_2325 ^ 0xcbf2_9ce4, "the same in every process");
     }
 }

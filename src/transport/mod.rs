@@ -291,6 +291,25 @@ impl Sockets {
         }
     }
 
+    /// Runs something that sends to many at once: its datagrams leave with few calls of the system, when it has ended or earlier. It must not
+    /// wait. A request that the system refuses then is counted ([`Dropped::Refused`]); its transaction ends as if nobody had answered.
+    pub fn together(&self, send: impl FnOnce()) {
+        struct Release<'a>(&'a Sockets, bool);
+        impl Drop for Release<'_> {
+            fn drop(&mut self) {
+                if self.1 {
+                    self.0.udp.iter().for_each(|udp| udp.release(&self.0.shared.counters));
+                }
+            }
+        }
+        if !self.shared.datagrams.together {
+            return send();
+        }
+        // What was put before a panic leaves all the same.
+        let mut release = Release(self, true);
+        release.1 = outbox::together(send);
+    }
+
     /// Somebody proved who they are on this connection: the longer idle time applies.
     pub fn authenticated(&self, flow: &Flow) {
         if flow.transport == Transport::Tcp

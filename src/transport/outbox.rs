@@ -61,14 +61,16 @@ impl Outbox {
         self.wake.notified().await;
     }
 
-    /// Sends or queues; never waits. Only responses wait for the end of a burst: who sends a request wants to know that it was refused.
+    /// Sends or queues; never waits. What waits for the end of a burst: responses, and what is sent [`together`]. Who sends any other request
+    /// wants to know that it was refused.
     pub(super) fn send(
         &self,
         remote: SocketAddr,
         bytes: &Bytes,
         counters: &Counters,
     ) -> Result<(), SendError> {
-        if self.is_in_burst() && bytes.starts_with(b"SIP/2.0 ") && remote.is_ipv4() == self.local.is_ipv4() {
+        let may_wait = TOGETHER.get() || (self.is_in_burst() && bytes.starts_with(b"SIP/2.0 "));
+        if may_wait && remote.is_ipv4() == self.local.is_ipv4() {
             let mut waiting = lock(&self.waiting);
             self.put(&mut waiting, remote, bytes, counters)?;
             if waiting.queue.len() >= BATCH && !waiting.blocked {
@@ -101,6 +103,16 @@ impl Outbox {
     pub(super) fn burst<'a>(&'a self, counters: &'a Counters) -> Burst<'a> {
         IN_BURST.set(self.id());
         Burst { outbox: self, counters }
+    }
+
+    /// Sends what waits, unless that is for the burst that this thread is handling.
+    pub(super) fn release(&self, counters: &Counters) {
+        if self.is_waiting() && !self.is_in_burst() {
+            let mut waiting = lock(&self.waiting);
+            if !waiting.blocked {
+                self.flush(&mut waiting, counters);
+            }
+        }
     }
 
     /// The system takes more again.
@@ -166,6 +178,8 @@ impl Outbox {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     waiting.blocked = true;
+                    // Whoever is here may not be who goes on.
+                    self.wake.notify_one();
                     break;
                 }
                 // An error is about the first one.
@@ -224,16 +238,27 @@ pub(super) struct Burst<'a> {
 impl Drop for Burst<'_> {
     fn drop(&mut self) {
         IN_BURST.set(0);
-        if self.outbox.is_waiting() {
-            let mut waiting = lock(&self.outbox.waiting);
-            if !waiting.blocked {
-                self.outbox.flush(&mut waiting, self.counters);
-            }
-        }
+        self.outbox.release(self.counters);
     }
 }
 
+/// Runs something that sends a lot: until it has ended, requests of this thread wait too, in all outboxes. `true`: they are to be
+/// [released](Outbox::release) now; else this was a part of something that sends even more.
+pub(super) fn together(send: impl FnOnce()) -> bool {
+    struct End(bool);
+    impl Drop for End {
+        fn drop(&mut self) {
+            TOGETHER.set(self.0);
+        }
+    }
+    let end = End(TOGETHER.replace(true));
+    send();
+    !end.0
+}
+
 thread_local! {
+    /// This thread sends many requests to many.
+    static TOGETHER: Cell<bool> = const { Cell::new(false) };
     /// The outbox whose burst this thread is handling, as a number; 0: none. A burst is handled without a pause, so it stays on its thread.
     static IN_BURST: Cell<usize> = const { Cell::new(0) };
 }
@@ -336,6 +361,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn requests_that_are_sent_together_leave_together_and_in_order() {
+        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
+        let counters = Counters::default();
+        let is_to_be_released = together(|| {
+            assert!(
+                !together(|| outbox.send(remote, &request(1), &counters).expect("put")),
+                "by the outer one"
+            );
+            outbox.send(remote, &request(2), &counters).expect("put");
+            assert!(outbox.is_waiting() && is_silent(&peer));
+        });
+        assert!(is_to_be_released);
+        outbox.release(&counters);
+        assert_eq!((read(&peer).await, read(&peer).await), (request(1), request(2)));
+        outbox.send(remote, &request(3), &counters).expect("sent");
+        assert_eq!((read(&peer).await, outbox.is_waiting()), (request(3), false));
+        assert_eq!(counters.snapshot(0).datagrams_out, 3);
+    }
+
+    #[tokio::test]
+    async fn what_is_sent_together_within_a_burst_leaves_at_its_end() {
+        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
+        let counters = Counters::default();
+        let burst = outbox.burst(&counters);
+        outbox.send(remote, &answer(1), &counters).expect("put");
+        assert!(together(|| outbox.send(remote, &request(2), &counters).expect("put")));
+        outbox.release(&counters);
+        outbox.send(remote, &answer(3), &counters).expect("put");
+        assert!(is_silent(&peer));
+        drop(burst);
+        for expected in [answer(1), request(2), answer(3)] {
+            assert_eq!(read(&peer).await, expected);
+        }
+    }
+
+    #[tokio::test]
     async fn another_thread_goes_at_once_but_never_before_what_waits_for_the_same_destination() {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
         let counters = Counters::default();
@@ -363,8 +424,9 @@ mod tests {
             // One in a thousand ports looks like the other.
             return;
         }
-        let _leaving = lock(&outbox.waiting);
+        let leaving = lock(&outbox.waiting);
         outbox.send(elsewhere, &request(2), &counters).expect("sent");
+        drop(leaving);
         assert_eq!(read(&other).await, request(2));
     }
 

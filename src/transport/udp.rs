@@ -50,6 +50,11 @@ impl UdpListener {
         outbox.ok_or(SendError::NoListener)?.send(remote, bytes, counters)
     }
 
+    /// Sends what waits for the end of what is sent together.
+    pub(super) fn release(&self, counters: &Counters) {
+        self.outboxes.iter().for_each(|outbox| outbox.release(counters));
+    }
+
     /// The work of each socket: it reads until `stop`; the receiver is called in that task.
     pub(super) fn readers(
         self: &Arc<Self>,

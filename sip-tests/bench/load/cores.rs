@@ -21,6 +21,11 @@ impl Cores {
         Cores { number, server, tool }
     }
 
+    /// How many the server has, in words.
+    pub fn name(&self) -> String {
+        if self.number == 1 { "1 core".into() } else { format!("{} cores", self.number) }
+    }
+
     /// Binds this process to the tool's cores, and what it starts from now on.
     pub fn pin_self(&self) {
         if has_taskset() {

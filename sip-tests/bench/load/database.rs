@@ -101,8 +101,14 @@ pub struct Postgres {
 }
 
 impl Postgres {
+    /// Are its programs here?
+    pub fn is_installed() -> bool {
+        programs().is_some()
+    }
+
     fn start() -> Postgres {
-        let programs = programs().expect("initdb and pg_ctl are installed");
+        assert!(Postgres::is_installed(), "initdb and pg_ctl are needed");
+        let programs = programs().expect("just found");
         let made = unprivileged("mktemp").args(["-d", "/tmp/hither-load.XXXXXX"]).output().expect("mktemp");
         let dir = String::from_utf8(made.stdout).expect("a path").trim().to_owned();
         let watchdog = unprivileged("sh")

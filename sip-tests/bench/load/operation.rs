@@ -21,6 +21,19 @@ pub enum Operation {
     MessageNobody,
     /// MESSAGE to a registered user: relayed, answered 200 by the phone, relayed back.
     Message,
+    /// A call: INVITE, 180, 200, ACK, BYE and its 200, all relayed.
+    Invite,
+    /// SUBSCRIBE to a user's presence, its 200 and its first NOTIFY.
+    Subscribe,
+    /// PUBLISH that changes a document, until the one watcher has it.
+    #[value(name = "publish-1")]
+    Publish1,
+    /// The same, until the last of ten watchers has it.
+    #[value(name = "publish-10")]
+    Publish10,
+    /// The same, until the last of a hundred watchers has it.
+    #[value(name = "publish-100")]
+    Publish100,
     /// Everybody's first REGISTER.
     #[value(skip)]
     Enrol,
@@ -31,7 +44,7 @@ pub enum Operation {
 
 impl Operation {
     /// What is measured if nothing is said.
-    pub const USUAL: [Operation; 7] = [
+    pub const USUAL: [Operation; 12] = [
         Operation::Options,
         Operation::Register,
         Operation::RegisterChallenged,
@@ -39,16 +52,42 @@ impl Operation {
         Operation::RegisterNew,
         Operation::MessageNobody,
         Operation::Message,
+        Operation::Invite,
+        Operation::Subscribe,
+        Operation::Publish1,
+        Operation::Publish10,
+        Operation::Publish100,
     ];
+
+    /// Is it the business of [`crate::presence::Presence`]?
+    pub fn is_presence(self) -> bool {
+        self == Operation::Subscribe || self.watchers().is_some()
+    }
+
+    /// How many watchers each publisher has; `None`: nothing is published.
+    pub fn watchers(self) -> Option<u32> {
+        match self {
+            Operation::Publish1 => Some(1),
+            Operation::Publish10 => Some(10),
+            Operation::Publish100 => Some(100),
+            _ => None,
+        }
+    }
 
     /// Its name on the command line and in the table.
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Does the server hold a transaction afterwards? Over connections nothing comes twice, so nothing is held for it (RFC 3261 17.2.2).
-    pub fn is_held(self, transport: Transport) -> bool {
-        transport == Transport::Udp && !matches!(self, Operation::Options | Operation::Ask)
+    /// Server transactions that hither holds for half a minute afterwards. Over connections nothing comes twice, so nothing is held for it
+    /// (RFC 3261 17.2.2), but an answered INVITE is (RFC 6026 7.1, Timer L).
+    pub fn held(self, transport: Transport) -> u64 {
+        match (self, transport) {
+            (Operation::Options | Operation::Ask, _) => 0,
+            (Operation::Invite, Transport::Udp) => 2,
+            (Operation::Invite, Transport::Tcp) | (_, Transport::Udp) => 1,
+            (_, Transport::Tcp) => 0,
+        }
     }
 
     /// The status that ends it.

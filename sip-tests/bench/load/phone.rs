@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use hither::sip::digest::Algorithm;
 
+use crate::call::{Call, SDP};
 use crate::database::{DOMAIN, PASSWORD};
 use crate::operation::Operation;
 use crate::wire::Wire;
@@ -24,6 +25,8 @@ pub struct Phones {
     number: u32,
     /// Messages that came to a user, whole.
     pub reached: u64,
+    /// The calls that the users were asked to, by place in the window.
+    pub calls: Vec<Call>,
 }
 
 struct User {
@@ -69,6 +72,7 @@ impl Phones {
             used: 0,
             number: 0,
             reached: 0,
+            calls: Vec::new(),
         }
     }
 
@@ -124,6 +128,7 @@ impl Phones {
             Operation::Options => ("OPTIONS", None),
             Operation::Message => ("MESSAGE", Some(callee)),
             Operation::MessageNobody => ("MESSAGE", Some("nobody".to_owned())),
+            Operation::Invite => ("INVITE", Some(callee)),
             _ => ("REGISTER", None),
         };
         let uri = match &to {
@@ -136,12 +141,20 @@ impl Phones {
         let _ = write!(
             out,
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{token} {own};branch={branch};rport\r\nMax-Forwards: 70\r\n\
-             From: <sip:{name}@{DOMAIN}>;tag=t{name}b{boots}\r\nTo: <sip:{to}@{DOMAIN}>\r\nCall-ID: {name}-{boots}-{contact}@127.0.0.1\r\n\
+             From: <sip:{name}@{DOMAIN}>;tag=t{name}b{boots}\r\nTo: <sip:{to}@{DOMAIN}>\r\n\
              CSeq: {cseq} {method}\r\nUser-Agent: Load 1.0\r\n"
         );
-        if method == "REGISTER" {
+        let _ = match method {
+            // A call has an id of its own, and its place in the window in it.
+            "INVITE" => write!(out, "Call-ID: {}\r\n", branch.trim_start_matches(COOKIE)),
+            _ => write!(out, "Call-ID: {name}-{boots}-{contact}@127.0.0.1\r\n"),
+        };
+        if matches!(method, "REGISTER" | "INVITE") {
             let parameter = transport.parameter();
-            let _ = write!(out, "Contact: <sip:{name}c{contact}@{own}{parameter}>\r\nExpires: 3600\r\n");
+            let _ = write!(out, "Contact: <sip:{name}c{contact}@{own}{parameter}>\r\n");
+        }
+        if method == "REGISTER" {
+            out.extend_from_slice(b"Expires: 3600\r\n");
         }
         if method != "OPTIONS" && !user.nonce.is_empty() {
             let header = if method == "REGISTER" { "Authorization" } else { "Proxy-Authorization" };
@@ -158,11 +171,12 @@ impl Phones {
                 algorithm.as_str(),
             );
         }
-        let body = if method == "MESSAGE" { BODY } else { "" };
-        if !body.is_empty() {
-            out.extend_from_slice(b"Content-Type: text/plain\r\n");
-        }
-        let _ = write!(out, "Content-Length: {}\r\n\r\n{body}", body.len());
+        let (kind, body) = match method {
+            "MESSAGE" => ("Content-Type: text/plain\r\n", BODY),
+            "INVITE" => ("Content-Type: application/sdp\r\n", SDP),
+            _ => ("", ""),
+        };
+        let _ = write!(out, "{kind}Content-Length: {}\r\n\r\n{body}", body.len());
         wire.end(line);
     }
 
@@ -179,8 +193,11 @@ impl Phones {
         user.nonce_count = 0;
     }
 
-    /// The user who is called answers 200, if the message came whole.
+    /// The user whom a request reaches answers it; a message 200, if it came whole.
     pub fn answer(&mut self, line: u32, request: &[u8]) {
+        if !request.starts_with(b"MESSAGE ") {
+            return self.in_call(line, request);
+        }
         if !request.starts_with(b"MESSAGE sip:u") || !request.ends_with(BODY.as_bytes()) {
             return;
         }
@@ -203,12 +220,22 @@ impl Phones {
     }
 }
 
+/// What a branch begins with.
+pub const COOKIE: &str = "z9hG4bK";
+
 /// The position after a pattern.
 pub fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
-    text.windows(pattern.len()).position(|window| window == pattern).map(|at| at + pattern.len())
+    let (first, rest) = pattern.split_first()?;
+    let mut at = 0;
+    loop {
+        at += text.get(at..)?.iter().position(|byte| byte == first)? + 1;
+        if text[at..].starts_with(rest) {
+            return Some(at + rest.len());
+        }
+    }
 }
 
 const CNONCE: &str = "0a4f113b";
 const BODY: &str = "Shall we meet at nine in the small room? I bring the drawings.";
 /// The server's bound of bindings per user.
-const MAX_CONTACTS: u32 = 10;
+pub const MAX_CONTACTS: u32 = 10;

@@ -51,6 +51,8 @@ impl Transport {
 pub struct Wire {
     /// What they speak.
     pub transport: Transport,
+    /// The server, as it calls itself in its Record-Route.
+    pub server: String,
     lines: Vec<Line>,
     epoll: OwnedFd,
     /// Lines on which something may wait.
@@ -105,17 +107,12 @@ impl Wire {
             let data = epoll::EventData::new_u64(number);
             epoll::add(&epoll, line.socket.fd(), data, epoll::EventFlags::IN).expect("watched");
         }
-        Wire { transport, lines, epoll, ready: VecDeque::new(), full: Vec::new() }
+        Wire { transport, server: server.to_string(), lines, epoll, ready: VecDeque::new(), full: Vec::new() }
     }
 
     /// How many sockets there are.
     pub fn lines(&self) -> u32 {
         u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
-    }
-
-    /// The address of a socket, as phones write it.
-    pub fn own(&self, line: u32) -> &str {
-        &self.lines[line as usize].own
     }
 
     /// Where a message on this line is to be written, up to [`Wire::end`]; and the address of the line.

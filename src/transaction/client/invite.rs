@@ -15,6 +15,7 @@ pub(super) struct InviteClient {
     reliable: bool,
     has_provisional: bool,
     owed: Owed,
+    /// Empty once a response has come.
     request: Bytes,
     /// Empty until it is built.
     ack: Bytes,
@@ -58,6 +59,11 @@ impl InviteClient {
     }
 
     pub(super) fn handle_response(&mut self, now: Instant, status: StatusCode) {
+        if let State::Calling { .. } = self.state {
+            // It is sent again in Calling alone.
+            self.request = Bytes::new();
+            self.owed.request = false;
+        }
         match self.state {
             State::Calling { .. } | State::Proceeding { .. } if status.is_provisional() => {
                 // 17.1.1.2: to Proceeding, no more retransmissions; every provisional MUST be passed up.
@@ -174,12 +180,12 @@ impl InviteClient {
         mem::take(&mut self.owed.terminated).then_some(ClientOutput::Terminated)
     }
 
-    pub(super) fn request(&self) -> &Bytes {
-        &self.request
-    }
-
     pub(super) fn has_provisional(&self) -> bool {
         self.has_provisional
+    }
+
+    pub(super) fn passes_up(&self) -> bool {
+        !matches!(self.state, State::Completed { .. } | State::Terminated)
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -471,7 +477,7 @@ mod tests {
         outputs(&mut client);
         client.handle_response(start, response.status());
         assert_eq!(client.poll_output(), Some(ClientOutput::BuildAck));
-        client.handle_ack_built(forward::ack(&request(client.request().clone()), &response));
+        client.handle_ack_built(forward::ack(&request(Bytes::from_static(INVITE.as_bytes())), &response));
         let Some(ClientOutput::Send(sent)) = client.poll_output() else { panic!("no ACK") };
 
         let ack = request(sent);

@@ -118,19 +118,29 @@ impl Client {
         }
     }
 
-    /// The request as sent.
-    pub fn request(&self) -> &Bytes {
-        match &self.machine {
-            Machine::Invite(invite) => invite.request(),
-            Machine::NonInvite(non_invite) => non_invite.request(),
-        }
-    }
-
     /// Has any provisional response arrived (CANCEL may be sent, 9.1)?
     pub fn has_provisional(&self) -> bool {
         match &self.machine {
             Machine::Invite(invite) => invite.has_provisional(),
             Machine::NonInvite(non_invite) => non_invite.has_provisional(),
+        }
+    }
+
+    /// May a response still be passed up? Before a final one, and for INVITE further 2xx after a 2xx (RFC 6026 7.2).
+    pub fn passes_up(&self) -> bool {
+        match &self.machine {
+            Machine::Invite(invite) => invite.passes_up(),
+            Machine::NonInvite(non_invite) => !non_invite.is_done(),
+        }
+    }
+
+    /// Is all that is left to do to absorb responses, without a word (17.1.2.2, Completed)? A response that matches no transaction is
+    /// dropped as well (RFC 6026 7.3), so the machine need not be kept for that.
+    pub fn only_absorbs(&self) -> bool {
+        match &self.machine {
+            // In Completed it answers with ACK, in Accepted it passes 2xx up.
+            Machine::Invite(_) => false,
+            Machine::NonInvite(non_invite) => non_invite.only_absorbs(),
         }
     }
 
@@ -154,11 +164,33 @@ mod tests {
     }
 
     #[test]
-    fn request_stays_readable_to_the_end() {
-        let request = Bytes::from_static(b"OPTIONS");
-        let mut client = Client::non_invite(epoch(), true, request.clone());
-        client.handle_transport_error(epoch());
-        assert!(client.is_done());
-        assert_eq!(client.request(), &request);
+    fn a_request_that_was_answered_is_not_kept() {
+        for (new, status) in [
+            (Client::non_invite as fn(_, _, _) -> _, StatusCode::OK),
+            (Client::invite, StatusCode::OK),
+            (Client::invite, StatusCode::BUSY_HERE),
+        ] {
+            let request = Bytes::from(b"request".to_vec());
+            let mut client = new(epoch(), false, request.clone());
+            assert!(matches!(client.poll_output(), Some(ClientOutput::Send(_))));
+            client.handle_response(epoch(), status);
+            assert!(request.is_unique(), "{client:?}");
+        }
+    }
+
+    #[test]
+    fn after_its_final_a_non_invite_only_absorbs_and_an_invite_does_not_rfc3261_17_1_2_2_rfc6026_7_2() {
+        let mut client = Client::non_invite(epoch(), false, Bytes::new());
+        assert!(client.passes_up() && !client.only_absorbs());
+        client.handle_response(epoch(), StatusCode::OK);
+        assert!(!client.only_absorbs(), "the response is yet to be passed up");
+        while client.poll_output().is_some() {}
+        assert!(!client.passes_up() && client.only_absorbs());
+        for (status, passes_up) in [(StatusCode::OK, true), (StatusCode::BUSY_HERE, false)] {
+            let mut client = Client::invite(epoch(), false, Bytes::new());
+            client.handle_response(epoch(), status);
+            while client.poll_output().is_some() {}
+            assert_eq!((client.passes_up(), client.only_absorbs()), (passes_up, false));
+        }
     }
 }

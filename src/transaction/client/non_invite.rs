@@ -15,6 +15,7 @@ pub(super) struct NonInviteClient {
     reliable: bool,
     has_provisional: bool,
     owed: Owed,
+    /// Empty once it is answered.
     request: Bytes,
 }
 
@@ -58,6 +59,7 @@ impl NonInviteClient {
                 // 17.1.2.2: passed up, to Completed, Timer K is T4, or zero on reliable transports.
                 self.owed.response = true;
                 self.owed.request = false;
+                self.request = Bytes::new();
                 if self.reliable {
                     self.state = State::Terminated;
                     self.owed.terminated = true;
@@ -123,12 +125,12 @@ impl NonInviteClient {
         mem::take(&mut self.owed.terminated).then_some(ClientOutput::Terminated)
     }
 
-    pub(super) fn request(&self) -> &Bytes {
-        &self.request
-    }
-
     pub(super) fn has_provisional(&self) -> bool {
         self.has_provisional
+    }
+
+    pub(super) fn only_absorbs(&self) -> bool {
+        matches!(self.state, State::Completed { .. }) && !self.owed.response
     }
 
     pub(super) fn is_done(&self) -> bool {

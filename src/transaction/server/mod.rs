@@ -121,6 +121,20 @@ impl Server {
         }
     }
 
+    /// Is it that of an INVITE?
+    pub fn is_invite(&self) -> bool {
+        matches!(self.machine, Machine::Invite(_))
+    }
+
+    /// If all that is left to do is to give this answer to every retransmission until an instant (17.2.2, Completed): whoever does that
+    /// needs the machine no more. `None` for INVITE, which waits for ACK or for more 2xx, and while an output is owed.
+    pub fn only_repeats(&self) -> Option<(&Bytes, Instant)> {
+        match &self.machine {
+            Machine::Invite(_) => None,
+            Machine::NonInvite(non_invite) => non_invite.only_repeats(),
+        }
+    }
+
     /// Has the transaction user given a final response?
     pub fn is_answered(&self) -> bool {
         match &self.machine {

@@ -152,6 +152,15 @@ impl NonInviteServer {
         mem::take(&mut self.owed.terminated).then_some(ServerOutput::Terminated)
     }
 
+    pub(super) fn only_repeats(&self) -> Option<(&Bytes, Instant)> {
+        match self.state {
+            State::Completed { timer_j } if !self.owed.send => Some((&self.answer, timer_j)),
+            State::Trying { .. } | State::Proceeding { .. } | State::Completed { .. } | State::Terminated => {
+                None
+            }
+        }
+    }
+
     pub(super) fn is_answered(&self) -> bool {
         self.gave_up || matches!(self.state, State::Completed { .. } | State::Terminated)
     }
@@ -232,6 +241,23 @@ mod tests {
         assert_eq!(at(&mut server, start + ms(32_009)), []);
         assert_eq!(at(&mut server, start + ms(32_010)), [ServerOutput::Terminated]);
         assert_eq!(server.next_timeout(), None);
+    }
+
+    // 3261-17.2.2a
+    #[test]
+    fn in_completed_only_the_answer_and_timer_j_are_left_rfc3261_17_2_2() {
+        let start = epoch();
+        let mut server = Server::non_invite(start, false);
+        assert_eq!(server.only_repeats(), None);
+        server.handle_response(start + ms(10), StatusCode::OK, bytes("200"));
+        assert_eq!(server.only_repeats(), None, "it is yet to be sent");
+        outputs(&mut server);
+        assert_eq!(server.only_repeats(), Some((&bytes("200"), start + ms(32_010))));
+        assert_eq!(at(&mut server, start + ms(32_010)), [ServerOutput::Terminated]);
+        assert_eq!(server.only_repeats(), None);
+        let mut silent = Server::non_invite(start, false);
+        silent.handle_response(start, StatusCode::REQUEST_TIMEOUT, bytes("408"));
+        assert_eq!(silent.only_repeats(), None, "there is no answer");
     }
 
     // 3261-17.2.2a
