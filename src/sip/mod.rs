@@ -15,6 +15,7 @@ pub mod message;
 pub mod method;
 pub mod name_addr;
 mod params;
+mod places;
 pub mod salvage;
 pub mod status;
 pub mod uri;
