@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::endpoint::{Endpoint, ServerTransaction};
-use crate::home::{Homes, Refusal};
+use crate::home::{Changed, Homes, Refusal};
 use crate::model::{
     Aor, EntityTag, Flow, HomeState, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
 };
@@ -198,18 +198,21 @@ impl Presence {
             let turn = tokio::select! {
                 _ = stop.changed() => return,
                 // Takes an AoR only when it returns one, so losing it half-way loses nothing.
-                aor = self.homes.next_changed() => {
+                Changed { aor, only } = self.homes.next_changed() => {
                     if backlog.has(&aor) {
                         backlog.push(aor);
                         None
                     } else {
-                        Some((aor, None))
+                        Some((aor, only, None))
                     }
                 }
-                _ = pace.tick(), if !backlog.is_empty() => backlog.pop(),
+                _ = pace.tick(), if !backlog.is_empty() => backlog.pop().map(|(aor, after)| (aor, None, after)),
             };
-            let Some((aor, after)) = turn else { continue };
-            let round = catch_unwind(AssertUnwindSafe(|| self.notifier.react(&aor, after)));
+            let Some((aor, only, after)) = turn else { continue };
+            let round = catch_unwind(AssertUnwindSafe(|| match &only {
+                Some(watcher) => self.notifier.react_for(&aor, watcher),
+                None => self.notifier.react(&aor, after),
+            }));
             match round {
                 Ok(next) => backlog.done(aor, next),
                 Err(_) => {

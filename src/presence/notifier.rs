@@ -151,6 +151,20 @@ impl Notifier {
         last.filter(|_| rest.next().is_some())
     }
 
+    /// The same for the subscriptions of one watcher, who alone is concerned.
+    pub(super) fn react_for(self: &Arc<Self>, presentity: &Aor, watcher: &Aor) -> Option<SubscriptionId> {
+        let home = self.homes.read(presentity);
+        let mut theirs = home.subscriptions.of(watcher);
+        let now = clock::now();
+        self.endpoint.sockets().together(|| {
+            for subscription in theirs.by_ref().take(FIRST_TURN).filter(|s| s.expires_at > now) {
+                self.changed(subscription, now);
+            }
+        });
+        // Somebody with so many is told of the rest in the turns of all.
+        theirs.next().and_then(|_| self.react(presentity, None))
+    }
+
     fn changed(self: &Arc<Self>, subscription: &Arc<Subscription>, now: Timestamp) {
         let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
         let granted = self.granted(&watch, now);
