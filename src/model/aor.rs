@@ -53,11 +53,15 @@ impl Aor {
     }
     /// The decoded user part.
     pub fn user(&self) -> &str {
-        self.0.rsplit_once('@').map_or("", |(user, _)| user)
+        self.0.get(..self.at()).unwrap_or_default()
     }
     /// The domain in lower case.
     pub fn domain(&self) -> &str {
-        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+        self.0.get(self.at() + 1..).unwrap_or_default()
+    }
+    /// Where the last `@` stands: that before the domain.
+    fn at(&self) -> usize {
+        self.0.bytes().rposition(|byte| byte == b'@').unwrap_or(self.0.len())
     }
     /// `user@domain`, as stored.
     pub fn as_str(&self) -> &str {
