@@ -361,7 +361,7 @@ async fn watchers_are_owed_their_state_at_a_pace() {
     assert!(begun.elapsed() >= Duration::from_millis(280), "{:?}", begun.elapsed());
     let mut marked = std::collections::HashSet::new();
     for _ in 0..30 {
-        marked.insert(homes.next_changed().await);
+        marked.insert(homes.next_changed().await.aor);
     }
     assert_eq!(marked.len(), 30);
 }

@@ -71,6 +71,18 @@ impl Aor {
     pub fn uri(&self) -> String {
         let mut uri = String::with_capacity(self.0.len() + 8);
         uri.push_str("sip:");
+        self.push_escaped_user(&mut uri);
+        uri.push('@');
+        uri.push_str(self.domain());
+        uri
+    }
+    /// The user part as it stands in a URI.
+    pub fn escaped_user(&self) -> String {
+        let mut user = String::with_capacity(self.0.len());
+        self.push_escaped_user(&mut user);
+        user
+    }
+    fn push_escaped_user(&self, uri: &mut String) {
         for byte in self.user().bytes() {
             if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
                 uri.push(char::from(byte));
@@ -78,9 +90,6 @@ impl Aor {
                 uri.push_str(&format!("%{byte:02X}"));
             }
         }
-        uri.push('@');
-        uri.push_str(self.domain());
-        uri
     }
 }
 

@@ -139,11 +139,11 @@ impl Presence {
             move |result| match result {
                 Ok((accepted, _)) => {
                     let s = &accepted.subscription;
-                    let user = notify::escaped_user(&s.presentity);
-                    let contact = notify::contact(&endpoint.own_uri(&flow, Some(&user)), s);
+                    let user = s.presentity.escaped_user();
+                    let contact = notify::contact(endpoint.own_uri(&flow, Some(&user)), s);
                     let mut ok = transaction.response(&request, StatusCode::OK);
                     ok.copy(&request, HeaderName::RecordRoute)
-                        .header_fmt(HeaderName::Contact, format_args!("<{contact}>"))
+                        .header_of(HeaderName::Contact, &["<", &contact, ">"])
                         .header(HeaderName::Expires, accepted.expires.to_string())
                         .header(HeaderName::AllowEvents, package::allow_events());
                     let ok = ok.finish();

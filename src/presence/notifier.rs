@@ -244,8 +244,8 @@ impl Notifier {
         let answer = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
             None => self.undelivered(),
             Some((row, flow)) => {
-                let user = notify::escaped_user(&row.presentity);
-                let contact = notify::contact(&self.endpoint.own_uri(&flow, Some(&user)), &row);
+                let user = row.presentity.escaped_user();
+                let contact = notify::contact(self.endpoint.own_uri(&flow, Some(&user)), &row);
                 let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
                 let notify = Notify { cseq, state, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());
