@@ -60,7 +60,7 @@ impl Writer {
         match request.text(HeaderName::Timestamp).filter(|sent| is_decimal(sent)) {
             Some(sent) if delay >= Duration::from_millis(1) => {
                 let (secs, ms) = (delay.as_secs(), delay.subsec_millis());
-                writer.header_fmt(HeaderName::Timestamp, format_args!("{sent} {secs}.{ms:03}"));
+                writer.header(HeaderName::Timestamp, format!("{sent} {secs}.{ms:03}"));
             }
             Some(_) | None => {
                 writer.copy(request, HeaderName::Timestamp);
