@@ -61,9 +61,17 @@ impl Socket {
         }
     }
 
-    /// A UDP socket at an address of the test's choice.
+    /// A UDP socket at an address of the test's choice. Somebody who has the port on all addresses is waited for.
     pub fn at(local: SocketAddr, server: SocketAddr) -> Socket {
-        Socket::Udp(UdpSocket::bind(local).expect("this very port"), server)
+        let deadline = Instant::now() + super::DEADLINE * 2;
+        loop {
+            match UdpSocket::bind(local) {
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    std::thread::sleep(super::DEADLINE / 100);
+                }
+                bound => return Socket::Udp(bound.expect("this very port"), server),
+            }
+        }
     }
 
     pub fn local(&self) -> SocketAddr {
