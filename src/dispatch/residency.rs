@@ -16,8 +16,8 @@ use crate::auth::Accounts;
 use crate::dispatch::Dispatch;
 use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
-use crate::model::{Aor, Flow, Row, Text};
-use crate::sip::{HeaderName, Request, Uri};
+use crate::model::{Aor, Flow, Reject, Row, Text};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
 use crate::store::{self, Store};
 
 /// What is in memory of what the store holds.
@@ -108,27 +108,32 @@ impl Residency {
         row
     }
 
-    /// Brings one user, if there is one. If the store does not answer, this waits until everything is there.
-    async fn bring(&self, user: &Aor) {
-        let bringing = self.bringing.read().await;
+    /// Brings one user, if there is one. `false`: the store does not say whether there is.
+    async fn bring(&self, user: &Aor) -> bool {
+        let _bringing = self.bringing.read().await;
         if self.homes.is_brought(user) {
-            return;
+            return true;
         }
         // Both are asked for in any case, so that an answer takes as long for a user who does not exist (`A11`).
-        match tokio::try_join!(self.store.account(user), self.store.load_home(user)) {
-            Ok((Some(account), rows)) => {
+        let asked = async { tokio::try_join!(self.store.account(user), self.store.load_home(user)) };
+        match tokio::time::timeout(DEADLINE, asked).await {
+            Ok(Ok((Some(account), rows))) => {
                 let now = clock::now();
                 self.accounts.put(account);
                 let mut common = HashSet::new();
                 let rows = rows.into_iter().map(|row| self.shared(row, &mut common).with_grace(now));
                 let rows: Vec<_> = rows.collect();
                 self.homes.bring(user, &rows);
+                true
             }
-            Ok((None, _)) => {}
-            Err(fault) => {
-                warn!(%fault, "a user could not be loaded; the request waits for all others");
-                drop(bringing);
-                self.completed().await;
+            Ok(Ok((None, _))) => true,
+            Ok(Err(fault)) => {
+                warn!(%fault, "a user could not be loaded");
+                false
+            }
+            Err(_) => {
+                warn!("a user could not be loaded in time");
+                false
             }
         }
     }
@@ -168,7 +173,10 @@ impl Handler for Gate {
         // With too many under way it is dropped and counted; over datagrams it comes again.
         self.endpoint.spawn(async move {
             for user in &users {
-                residency.bring(user).await;
+                if !residency.bring(user).await && !residency.is_complete() {
+                    let away = Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, "2");
+                    return incoming.reject(&away);
+                }
             }
             dispatch.request(incoming);
         });
@@ -223,6 +231,8 @@ fn named(request: &Request, domain: &str) -> SmallVec<[Aor; 3]> {
     users
 }
 
+/// How long the store may take to tell of one user.
+const DEADLINE: Duration = Duration::from_secs(2);
 /// Between two attempts to load everything.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Different texts that are remembered while everything is loaded: there are not that many kinds of phone.
@@ -284,8 +294,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, residency) = stored(&dir).await;
         let nobody = Aor::new("nobody", "example.org").unwrap();
-        residency.bring(&bob()).await;
-        residency.bring(&nobody).await;
+        assert!(residency.bring(&bob()).await && residency.bring(&nobody).await);
         assert!(!residency.is_complete());
         assert!(residency.accounts.exists(&bob()) && !residency.accounts.exists(&nobody));
         let names = [
@@ -301,7 +310,7 @@ mod tests {
     async fn what_changed_while_everything_was_loaded_stays_changed() {
         let dir = tempfile::tempdir().unwrap();
         let (store, residency) = stored(&dir).await;
-        residency.bring(&bob()).await;
+        assert!(residency.bring(&bob()).await);
         let gone = Row::DropBinding(bob(), BindingKey("sip:bob@192.0.2.1".into()));
         let plan = Plan { rows: smallvec![gone], durability: Durability::Lazy, moved: Moved::default() };
         residency.homes.change(&bob(), move |_, _| Ok((plan.clone(), ())), |_| {});
