@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::harness::call::connect;
 use crate::harness::message::{Message, uri_of};
 use crate::harness::phone::{aor, unique};
-use crate::harness::{DOMAIN, Database, Dialog, Phone, Server, Transport};
+use crate::harness::{DOMAIN, Database, Dialog, Phone, Request, Server, Transport};
 
 /// What lives inside dialogs, and what could be sent as if it did. (REGISTER and PUBLISH know no dialogs, whatever their To says.)
 const IN_DIALOG: [&str; 12] = [
@@ -50,6 +50,26 @@ fn an_invented_to_tag_opens_nothing_a32(database: Database, via: Transport) {
         }
     }
     bob.expect_nothing_more();
+}
+
+fn a_to_tag_spares_nobody_the_challenge_a32(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    // These know no dialogs, so a To tag says nothing; least of all that somebody has proved who they are.
+    for (method, uri) in [("REGISTER", format!("sip:{DOMAIN}")), ("PUBLISH", aor("bob"))] {
+        let contact = alice.contact();
+        let invented = |request: Request| {
+            request
+                .set("To", &format!("<{}>;tag=invented", aor("bob")))
+                .header("Contact", &contact)
+                .header("Event", "presence")
+        };
+        let request = invented(alice.request(method, &uri));
+        assert_eq!(alice.transact(&request).status(), Some(401), "{method}");
+        let request = invented(alice.request(method, &uri));
+        assert_eq!(alice.ask(request).status(), Some(403), "{method} as alice, for bob");
+    }
+    assert!(Phone::new(&server, "bob", via).fetch_contacts().is_empty());
 }
 
 fn an_ack_out_of_nowhere_is_not_forwarded_a32(database: Database) {
@@ -294,6 +314,7 @@ fn a_stray_2xx_is_dropped_rfc6026_7_3(database: Database) {
 
 over_each_transport!(
     an_invented_to_tag_opens_nothing_a32,
+    a_to_tag_spares_nobody_the_challenge_a32,
     a_forged_mark_in_route_is_refused_a32,
     guessed_tags_open_nothing_a32,
     the_mark_of_another_dialog_opens_nothing_a32,
