@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use crate::harness::documents::basics;
+use crate::harness::phone::unique;
 use crate::harness::presence::befriend;
 use crate::harness::server::password_of;
 use crate::harness::{DOMAIN, Database, Phone, Server, Transport};
@@ -129,6 +130,58 @@ fn sipp_calls_sipp(database: Database, via: Transport) {
     assert_success("caller.xml", dirs[2].path(), &caller);
     let callee = callee.wait_with_output().expect("sipp");
     assert_success("callee.xml", dirs[1].path(), &callee);
+}
+
+/// The transports of a call: the caller's, and those of the devices that it rings at.
+struct Ways {
+    caller: Transport,
+    first: Transport,
+    second: Transport,
+}
+
+/// SIPp calls SIPp: `bob` has a device per entry of `devices` (scenario, name), each registered by the scenario that then takes the call.
+fn sipp_plays(database: Database, caller: &str, devices: &[(&str, &str)], ways: &Ways) {
+    if !installed("sipp", true) {
+        return;
+    }
+    let server = Server::start(database);
+    let (alices, bobs) = (password_of("alice"), password_of("bob"));
+    // SIPp gives a message to the scenario that has its Call-ID: one for all is how a scenario that registered gets the call.
+    let one_call = ["-cid_str", &unique("evening")];
+    let mut started = Vec::new();
+    for ((scenario, device), via) in devices.iter().zip([ways.first, ways.second]) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let who = ["-s", "bob", "-au", "bob", "-ap", &bobs, "-key", "device", device];
+        let mut command = sipp(&server, scenario, dir.path(), free_port(), via == Transport::Tcp, &who);
+        started.push((scenario, command.args(one_call).spawn().expect("sipp"), dir));
+    }
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while bob.fetch_contacts().len() < devices.len() {
+        assert!(Instant::now() < deadline, "not all of {devices:?} registered:\n{}", server.log());
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let uri = format!("bob@{DOMAIN}");
+    let who = ["-s", "bob", "-au", "alice", "-ap", &alices, "-auth_uri", &uri, "-key", "caller", "alice"];
+    let mut command = sipp(&server, caller, dir.path(), free_port(), ways.caller == Transport::Tcp, &who);
+    let output = command.args(one_call).output().expect("sipp");
+    assert_success(caller, dir.path(), &output);
+    for (scenario, device, dir) in started {
+        assert_success(scenario, dir.path(), &device.wait_with_output().expect("sipp"));
+    }
+}
+
+fn sipp_makes_a_whole_call(database: Database, ways: &Ways) {
+    sipp_plays(database, "whole_caller.xml", &[("whole_callee.xml", "desk")], ways);
+}
+
+fn sipp_gives_up(database: Database, ways: &Ways) {
+    sipp_plays(database, "cancel_caller.xml", &[("cancel_callee.xml", "desk")], ways);
+}
+
+fn sipp_rings_at_two_devices(database: Database, ways: &Ways) {
+    let devices = [("fork_taker.xml", "desk"), ("fork_loser.xml", "mobile")];
+    sipp_plays(database, "fork_caller.xml", &devices, ways);
 }
 
 /// A program that is talked to on its standard input and listened to on its standard output.
@@ -288,6 +341,36 @@ mod over {
         )* };
     }
     both_transports!(sipp_registers, sipp_calls_sipp, baresip_registers_and_takes_a_text);
+
+    /// Caller and first device over one transport each; the second device over UDP.
+    macro_rules! mixed_transports {
+        ($($name:ident),* $(,)?) => { $(
+            mod $name {
+                use super::super::Ways;
+                use crate::harness::{Database, Transport};
+                fn play(caller: Transport, first: Transport) {
+                    super::super::$name(Database::Sqlite, &Ways { caller, first, second: Transport::Udp });
+                }
+                #[test]
+                fn udp() {
+                    play(Transport::Udp, Transport::Udp);
+                }
+                #[test]
+                fn tcp() {
+                    super::super::$name(Database::Sqlite, &Ways { caller: Transport::Tcp, first: Transport::Tcp, second: Transport::Tcp });
+                }
+                #[test]
+                fn udp_to_tcp() {
+                    play(Transport::Udp, Transport::Tcp);
+                }
+                #[test]
+                fn tcp_to_udp() {
+                    play(Transport::Tcp, Transport::Udp);
+                }
+            }
+        )* };
+    }
+    mixed_transports!(sipp_makes_a_whole_call, sipp_gives_up, sipp_rings_at_two_devices);
 }
 
 on_each_database!(linphone_registers_and_watches);

@@ -172,7 +172,7 @@ fn dispatch(
         endpoint.clone(),
         Arc::new(Auth::new(auth_policy, accounts.clone(), run_key)),
         marks.clone(),
-        Registrar::new(homes.clone(), registrar_policy),
+        Registrar::new(homes.clone(), registrar_policy, &config.registration.service_route),
         presence.clone(),
         Arc::new(Proxy::new(endpoint.clone(), homes.clone(), marks.clone(), resolver, proxy_policy)),
         policy,

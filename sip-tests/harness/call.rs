@@ -47,8 +47,15 @@ impl Phone {
         self.send(&ack);
     }
 
-    /// CANCEL of an INVITE: same branch, same CSeq number (RFC 3261 section 9.1).
+    /// Cancels.
     pub fn cancel(&mut self, invite: &Request) -> Request {
+        let cancel = self.cancel_request(invite);
+        self.send(&cancel);
+        cancel
+    }
+
+    /// CANCEL of an INVITE: same branch, same CSeq number (RFC 3261 section 9.1).
+    pub fn cancel_request(&self, invite: &Request) -> Request {
         let mut cancel = Request {
             method: "CANCEL".into(),
             uri: invite.uri.clone(),
@@ -59,9 +66,7 @@ impl Phone {
         for name in ["Via", "Max-Forwards", "From", "To", "Call-ID"] {
             cancel = cancel.header(name, invite.get(name));
         }
-        let cancel = cancel.header("CSeq", &format!("{} CANCEL", invite.cseq()));
-        self.send(&cancel);
-        cancel
+        cancel.header("CSeq", &format!("{} CANCEL", invite.cseq()))
     }
 }
 

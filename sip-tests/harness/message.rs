@@ -173,6 +173,14 @@ impl Reply {
         self
     }
 
+    /// Replaces the value of a header that is there.
+    pub fn set(mut self, name: &str, value: &str) -> Reply {
+        for (_, old) in self.headers.iter_mut().filter(|(n, _)| n.eq_ignore_ascii_case(name)) {
+            *old = value.into();
+        }
+        self
+    }
+
     pub fn body(mut self, content_type: &str, body: &[u8]) -> Reply {
         self.headers.push(("Content-Type".into(), content_type.into()));
         self.body = body.to_vec();

@@ -206,7 +206,76 @@ fn record_route_in_register_is_not_echoed_rfc3261_10_3(database: Database) {
     assert!(response.rows("Record-Route").is_empty(), "{response}");
 }
 
+fn a_path_is_kept_without_supported_and_told_to_who_supports_it_rfc3327_5_3(
+    database: Database,
+    via: Transport,
+) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut edge = Phone::new(&server, "edge", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let contact = alice.contact();
+    let path = format!("<sip:edge@{};lr>", edge.local);
+    let request = alice.register_request().header("Contact", &contact).header("Path", &path);
+    let response = alice.ask(request.header("Expires", "600"));
+    assert_eq!(response.status(), Some(200), "{response}");
+    assert!(response.rows("Path").is_empty() && response.rows("Require").is_empty(), "{response}");
+    let message = bob.message("alice", "by the edge");
+    let arrived = edge.expect_request("MESSAGE");
+    assert_eq!(arrived.list("Route"), [path], "{arrived}");
+    edge.answer(&arrived, 200, "OK");
+    bob.expect_status(&message, 200);
+}
+
+fn each_binding_is_reached_by_its_own_path_rfc3327_5_4(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let mut edges: Vec<Phone> = (0..2).map(|_| Phone::new(&server, "edge", Transport::Udp)).collect();
+    let path = |edge: &Phone, number: usize| {
+        [format!("<sip:edge{number}@{};lr>", edge.local), format!("<sip:inner{number}.example;lr>")]
+    };
+    for (number, edge) in edges.iter().enumerate() {
+        let contact = format!("<sip:alice@192.0.2.{number}:5060>");
+        let request = alice.register_request().header("Contact", &contact).header("Expires", "600");
+        let request = request.header("Supported", "path").header("Path", &path(edge, number).join(", "));
+        let response = alice.ask(request);
+        assert_eq!(response.status(), Some(200), "{response}");
+        assert_eq!(response.list("Path"), path(edge, number), "{response}");
+    }
+    let invite = bob.invite("alice");
+    for (number, edge) in edges.iter_mut().enumerate() {
+        let arrived = edge.expect_request("INVITE");
+        assert_eq!(arrived.uri(), format!("sip:alice@192.0.2.{number}:5060"), "{arrived}");
+        assert_eq!(arrived.list("Route"), path(edge, number), "{arrived}");
+        edge.answer(&arrived, 486, "Busy Here");
+        let ack = edge.expect_request("ACK");
+        assert_eq!(ack.list("Route"), path(edge, number), "{ack}");
+    }
+    bob.expect_status(&invite, 486);
+}
+
+fn service_route_is_told_as_configured_rfc3608_6_3(database: Database, via: Transport) {
+    let routes = ["<sip:edge.hither.example;lr>", "<sip:127.0.0.1:5070;transport=tcp;lr>"];
+    let mut server = Server::with(database, |config| {
+        let uris: Vec<&str> = routes.iter().map(|route| route.trim_matches(['<', '>'])).collect();
+        config.set("registration.service_route", uris);
+    });
+    let mut alice = Phone::new(&server, "alice", via);
+    assert_eq!(alice.register().list("Service-Route"), routes);
+    let fetch = alice.register_request();
+    assert_eq!(alice.ask(fetch).list("Service-Route"), routes, "a query tells it too");
+    let refused = alice.register_request().header("Contact", "*").header("Expires", "600");
+    assert!(alice.ask(refused).rows("Service-Route").is_empty(), "a refusal does not");
+    server.restart();
+    let mut again = Phone::new(&server, "alice", via);
+    assert_eq!(again.register().list("Service-Route"), routes, "the same until it is changed");
+}
+
 over_each_transport!(
+    a_path_is_kept_without_supported_and_told_to_who_supports_it_rfc3327_5_3,
+    each_binding_is_reached_by_its_own_path_rfc3327_5_4,
+    service_route_is_told_as_configured_rfc3608_6_3,
     registration_is_answered_with_the_binding_rfc3261_10_3_8,
     fetch_lists_bindings_and_changes_nothing_rfc3261_10_2_3,
     refresh_extends_the_binding_rfc3261_10_2_4,

@@ -1,5 +1,6 @@
 //! REGISTER: order, retransmission and all-or-nothing (RFC 3261 sections 10.3, 17.2.2).
 
+use crate::harness::documents::pidf;
 use crate::harness::message::uri_of;
 use crate::harness::presence::expires_of;
 use crate::harness::{Database, Phone, Server, Transport};
@@ -94,7 +95,34 @@ fn two_devices_register_side_by_side_rfc3261_10_3(database: Database) {
     assert_eq!(phones[0].fetch_contacts().len(), 5);
 }
 
-over_each_transport!(lower_cseq_of_the_same_call_id_is_refused_rfc3261_10_3_7);
+/// The second branch of a fork upstream: the same From tag, Call-ID, CSeq and credentials, another branch. The credentials are spent, so
+/// nothing is done twice.
+fn a_merged_request_is_not_done_again_rfc3261_8_2_2_2(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let contact = alice.contact();
+    alice.fetch_contacts();
+    let register = alice.register_request().header("Contact", &contact).header("Expires", "600");
+    let publish = alice.publish_request(Some(&pidf("alice", "t1", "open", "once")), None, 600);
+    let subscribe = alice.subscribe_request("bob", "presence", 600);
+    for mut request in [register, publish, subscribe] {
+        alice.authorize(&mut request, "Authorization");
+        let response = alice.transact(&request);
+        assert_eq!(response.status(), Some(200), "{response}");
+        let merged = request.clone().set("Via", &alice.via());
+        let response = alice.transact(&merged);
+        assert_eq!(response.status(), Some(401), "{response}");
+        assert!(response.rows("WWW-Authenticate").iter().all(|row| row.contains("stale=true")), "{response}");
+    }
+    let notify = alice.expect_request("NOTIFY");
+    alice.answer(&notify, 200, "OK");
+    alice.expect_nothing_more();
+}
+
+over_each_transport!(
+    a_merged_request_is_not_done_again_rfc3261_8_2_2_2,
+    lower_cseq_of_the_same_call_id_is_refused_rfc3261_10_3_7
+);
 on_each_database!(
     another_call_id_starts_anew_rfc3261_10_3_7,
     star_with_an_older_cseq_removes_nothing_rfc3261_10_3_6,

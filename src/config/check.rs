@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::config::{Config, Listen, host, section};
+use crate::sip::{Scheme, Uri};
 
 /// One thing that does not hold: the keys it concerns (the first one set by somebody is blamed) and why.
 pub(super) struct Found {
@@ -92,6 +93,7 @@ fn places(config: &Config, found: &mut Vec<Found>) {
         );
     }
     listeners(&config.listen, &mut say);
+    service_route(&config.registration.service_route, &mut say);
     let algorithms = &config.auth.algorithms;
     let repeated =
         algorithms.iter().enumerate().any(|(at, one)| algorithms.iter().take(at).any(|a| a == one));
@@ -112,6 +114,22 @@ fn listeners(listen: &[Listen], say: &mut impl FnMut(&'static str, String)) {
         if one.bind.ip().is_multicast() {
             say("listen", format!("holds `{one}`, a multicast address"));
         }
+    }
+}
+
+fn service_route(routes: &[String], say: &mut impl FnMut(&'static str, String)) {
+    // RFC 3608 5: name-addrs of loose routers. `>` would end the angle brackets around it.
+    let is_route = |text: &String| {
+        let uri = Uri::parse(text.as_bytes());
+        uri.is_ok_and(|uri| uri.scheme == Scheme::Sip && uri.params.has("lr") && uri.headers.is_none())
+            && !text.contains(['<', '>', '"'])
+    };
+    if let Some(wrong) = routes.iter().find(|text| !is_route(text)) {
+        let reason = format!("holds `{wrong}`; a route is a SIP URI with lr, as in `sip:sip.example.org;lr`");
+        say("registration.service_route", reason);
+    }
+    if routes.len() > MAX_SERVICE_ROUTES {
+        say("registration.service_route", format!("must name at most {MAX_SERVICE_ROUTES} hops"));
     }
 }
 
@@ -199,6 +217,8 @@ const YEAR_S: u64 = 31_536_000;
 const MAX_SOCKET_PATH: usize = 100;
 const MAX_SERVER_HEADER: usize = 128;
 const TIMER_C_FLOOR_S: u32 = 180;
+/// Every request of every device carries them.
+const MAX_SERVICE_ROUTES: usize = 5;
 
 #[cfg(test)]
 mod tests {
@@ -273,6 +293,25 @@ mod tests {
         assert!(said(|c| c.listen.push(c.listen[0].clone())).contains("names `udp:0.0.0.0:5060` twice"));
         assert!(said(|c| c.listen = vec!["udp:224.0.0.1:5060".parse().unwrap()]).contains("multicast"));
         assert_eq!(said(|c| c.listen = vec!["udp:127.0.0.1:0".parse().unwrap(); 2]), "");
+    }
+
+    #[test]
+    fn a_service_route_is_made_of_loose_routers_rfc3608_5() {
+        let with = |routes: &[&str]| {
+            let routes = routes.iter().map(|route| (*route).to_owned()).collect();
+            said(|c| c.registration.service_route = routes)
+        };
+        assert_eq!(with(&["sip:sip.example.org;lr", "sip:hop@[2001:db8::1]:5070;transport=tcp;lr"]), "");
+        for wrong in [
+            "sip:sip.example.org",
+            "sips:sip.example.org;lr",
+            "sip.example.org;lr",
+            "<sip:a.example;lr>",
+            "sip:a.example;lr>",
+        ] {
+            assert!(with(&[wrong]).contains("registration.service_route holds"), "{wrong}");
+        }
+        assert!(with(&["sip:a.example;lr"; 6]).contains("at most 5"));
     }
 
     #[test]

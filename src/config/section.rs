@@ -82,6 +82,9 @@ pub struct Registration {
     pub max_interval_s: u32,
     /// Devices of one user at a time. Example: `max_bindings = 10`.
     pub max_bindings: usize,
+    /// What devices are told to put into Route of their requests (RFC 3608), first hop first; each with `lr`; empty: nothing.
+    /// Example: `service_route = ["sip:sip.example.org;lr"]`.
+    pub service_route: Vec<String>,
 }
 
 impl Default for Registration {
@@ -91,6 +94,7 @@ impl Default for Registration {
             default_interval_s: 3_600,
             max_interval_s: 86_400,
             max_bindings: 10,
+            service_route: Vec::new(),
         }
     }
 }

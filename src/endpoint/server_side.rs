@@ -284,7 +284,8 @@ impl Endpoint {
 
     /// CANCEL (9.2): answered at once; the INVITE's user is told if it has not answered finally. Other requests go on as if nothing had come.
     pub(super) fn cancel_server(self: &Arc<Self>, cancel: &Request, key: Key, flow: &Flow) {
-        let reason = cancel.text(HeaderName::Reason).map(str::to_owned);
+        let reason: Vec<_> = cancel.elements(HeaderName::Reason).map(String::from_utf8_lossy).collect();
+        let reason = (!reason.is_empty()).then(|| reason.join(", "));
         let (to_tag, user) = match self.cancel_invite(cancel, flow, &reason) {
             Some(found) => found,
             None => (self.cancelled_other(cancel, flow), None),

@@ -32,6 +32,8 @@ struct Inner {
     /// Until all is over. What may still come then, for 32 s, is another 2xx to an INVITE, and that needs no request.
     request: Option<Box<Request>>,
     branches: SmallVec<[Branch; 1]>,
+    /// Why the caller cancelled (RFC 3326).
+    reason: Option<String>,
     /// When Timer C is due, and what wakes us then.
     armed: Option<(Instant, WakeId)>,
 }
@@ -65,7 +67,7 @@ impl ResponseContext {
     ) -> Arc<ResponseContext> {
         let Forwarded { request, flow, transaction, hop, second_part, user } = forwarded;
         let branches = targets.into_iter().map(Branch::new).collect();
-        let inner = Inner { machine, request: Some(Box::new(request)), branches, armed: None };
+        let inner = Inner { machine, request: Some(Box::new(request)), branches, reason: None, armed: None };
         Arc::new(ResponseContext {
             proxy,
             flow,
@@ -149,9 +151,13 @@ impl ResponseContext {
                 }
             }
             Output::Cancel { branch, completed_elsewhere } => {
-                let reason = completed_elsewhere.then_some(COMPLETED_ELSEWHERE);
+                let reason = if completed_elsewhere {
+                    Some(COMPLETED_ELSEWHERE.to_owned())
+                } else {
+                    inner.reason.clone()
+                };
                 if let Some(id) = inner.branch(branch).and_then(|branch| branch.sent.as_ref()) {
-                    self.proxy.endpoint.cancel(id, reason);
+                    self.proxy.endpoint.cancel(id, reason.as_deref());
                 }
             }
         }
@@ -343,7 +349,11 @@ impl TransactionUser for ResponseContext {
                 let failure = inner.branch(branch).map_or(Failure::Transport, |branch| branch.unreachable());
                 self.failed(inner, branch, failure);
             }
-            UserEvent::Cancelled { .. } => inner.machine.handle_cancel(clock::instant()),
+            UserEvent::Cancelled { reason } => {
+                // RFC 3326 2: copied into the CANCELs that follow from it.
+                inner.reason = reason;
+                inner.machine.handle_cancel(clock::instant());
+            }
             UserEvent::Timer { .. } => {
                 inner.armed = None;
                 inner.machine.handle_timeout(clock::instant());

@@ -17,13 +17,17 @@ use crate::sip::{HeaderName, Request, StatusCode};
 pub struct Registrar {
     homes: Arc<Homes>,
     policy: Policy,
+    /// The value of Service-Route (RFC 3608), if devices are told one.
+    service_route: Option<Arc<str>>,
     flows: Arc<Flows>,
 }
 
 impl Registrar {
-    /// A registrar over the homes.
-    pub fn new(homes: Arc<Homes>, policy: Policy) -> Registrar {
-        Registrar { homes, policy, flows: Arc::default() }
+    /// A registrar over the homes. `service_route`: URIs that devices are told to route their requests by, the same ones for everybody.
+    pub fn new(homes: Arc<Homes>, policy: Policy, service_route: &[String]) -> Registrar {
+        let values: Vec<_> = service_route.iter().map(|uri| format!("<{uri}>")).collect();
+        let service_route = (!values.is_empty()).then(|| values.join(", ").into());
+        Registrar { homes, policy, service_route, flows: Arc::default() }
     }
 
     /// Answers a REGISTER that is authenticated as `identity` and names `target` in To.
@@ -52,6 +56,7 @@ impl Registrar {
         };
         let policy = self.policy;
         let flows = self.flows.clone();
+        let service_route = self.service_route.clone();
         self.homes.change(
             &target,
             move |home, mode| {
@@ -64,7 +69,8 @@ impl Registrar {
                     if home.bindings.iter().any(|binding| binding.hangs_on(flow.connection)) {
                         flows.note(flow.connection, &home.aor);
                     }
-                    transaction.respond(StatusCode::OK, accepted(&request, &transaction, home, now));
+                    let response = accepted(&request, &transaction, home, now, service_route.as_deref());
+                    transaction.respond(StatusCode::OK, response);
                     if has_moved {
                         moved(&home.aor);
                     }
@@ -97,6 +103,7 @@ fn accepted(
     transaction: &ServerTransaction,
     home: &HomeState,
     now: Timestamp,
+    service_route: Option<&str>,
 ) -> bytes::Bytes {
     let mut writer = transaction.response(request, StatusCode::OK);
     for binding in home.live_bindings(now) {
@@ -109,6 +116,10 @@ fn accepted(
     // RFC 3327 5.3: the Path as stored, for a client that understands it.
     if request.has_token(HeaderName::Supported, "path") {
         writer.copy(request, HeaderName::Path);
+    }
+    if let Some(value) = service_route {
+        // RFC 3608 6.3: also for a query, and whatever the client says it supports.
+        writer.header(HeaderName::ServiceRoute, value);
     }
     writer.header(HeaderName::Date, now.sip_date());
     writer.finish()

@@ -64,7 +64,9 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
         push_row(&mut out, HeaderName::Via, via.as_bytes());
     }
     if kept(HeaderName::Via) {
+        let start = out.len();
         push_vias(&mut out, request);
+        strip_overload_control(&mut out, start);
     }
     for route in edits.routes {
         push_row(&mut out, HeaderName::Route, route.as_bytes());
@@ -170,6 +172,43 @@ fn push_list_without(out: &mut Vec<u8>, headers: &Headers, name: HeaderName, mut
             push_parsed_row(out, name, rest);
         }
     }
+}
+
+/// RFC 7339 5.6: overload is spoken of from hop to hop, so what is said of it in the Via rows from `start` on goes no further.
+fn strip_overload_control(out: &mut Vec<u8>, start: usize) {
+    let vias = out.get(start..).unwrap_or_default();
+    // The name is either the whole parameter or ends at `=`, white space, `-`.
+    let begins = |at: usize| {
+        let name = lexer::trim(vias.get(at + 1..).unwrap_or_default());
+        name.get(..2).is_some_and(|name| name.eq_ignore_ascii_case(b"oc"))
+    };
+    if !vias.iter().enumerate().any(|(at, byte)| *byte == b';' && begins(at)) {
+        return;
+    }
+    let mut kept = Vec::with_capacity(vias.len());
+    let (mut quoted, mut escaped, mut dropped) = (false, false, false);
+    for (at, &byte) in vias.iter().enumerate() {
+        if quoted {
+            (quoted, escaped) = (escaped || byte != b'"', !escaped && byte == b'\\');
+        } else if matches!(byte, b';' | b',' | b'\r') {
+            dropped = byte == b';' && is_overload_control(vias.get(at + 1..).unwrap_or_default());
+        } else {
+            quoted = byte == b'"';
+        }
+        if !dropped {
+            kept.push(byte);
+        }
+    }
+    out.truncate(start);
+    out.extend_from_slice(&kept);
+}
+
+/// Does a Via parameter that begins here bear one of the names of RFC 7339 4?
+fn is_overload_control(param: &[u8]) -> bool {
+    let param = lexer::trim(param);
+    let end = param.iter().position(|byte| b"=;, \t\r".contains(byte)).unwrap_or(param.len());
+    let name = param.get(..end).unwrap_or_default();
+    ["oc", "oc-algo", "oc-validity", "oc-seq"].iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 /// The copy of a response without its topmost Via (16.7 step 3). `None` if no Via is left: it was for us.
@@ -305,6 +344,39 @@ mod tests {
 
     fn text(bytes: Bytes) -> String {
         String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn overload_control_goes_no_further_rfc7339_5_6() {
+        let vias = [
+            (
+                "SIP/2.0/UDP h;branch=z9hG4bK1;oc;oc-algo=\"loss,A\";rport",
+                "SIP/2.0/UDP h;branch=z9hG4bK1;rport",
+            ),
+            ("SIP/2.0/TCP h ; OC = 20 ;oc-validity=500;Oc-Seq=1282321615.782;keep", "SIP/2.0/TCP h ;keep"),
+            (
+                "SIP/2.0/TCP h;oc, SIP/2.0/TCP i;branch=z;oc-seq=1, SIP/2.0/TCP oc;x",
+                "SIP/2.0/TCP h, SIP/2.0/TCP i;branch=z, SIP/2.0/TCP oc;x",
+            ),
+            (
+                "SIP/2.0/TCP h;x=\"a;oc=1\\\";oc\";occurs;oc-other=1;oc",
+                "SIP/2.0/TCP h;x=\"a;oc=1\\\";oc\";occurs;oc-other=1",
+            ),
+        ];
+        for (sent, forwarded) in vias {
+            let request = format!(
+                "OPTIONS sip:a@b SIP/2.0\r\nVia: {sent}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:b@b>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n"
+            );
+            let Message::Request(request) = parse(&request) else { panic!("a request") };
+            let copy = text(super::request(
+                &request,
+                &RequestEdits { via: Some("SIP/2.0/UDP us;branch=z9hG4bKus;oc"), ..RequestEdits::default() },
+            ));
+            assert!(
+                copy.contains(&format!("Via: SIP/2.0/UDP us;branch=z9hG4bKus;oc\r\nVia: {forwarded}\r\n")),
+                "{copy}"
+            );
+        }
     }
 
     #[test]
