@@ -1,8 +1,10 @@
 //! The addresses of one target, in the order in which they are tried (RFC 3263 4.3).
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::model::Transport;
+use crate::proxy::failed::Failed;
 
 /// Where a branch may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,12 @@ impl Addresses {
     pub(super) fn new(found: impl DoubleEndedIterator<Item = (Transport, SocketAddr)>) -> Addresses {
         let address = |(transport, socket)| Address { transport, socket, may_switch: true };
         Addresses(found.rev().map(address).collect())
+    }
+
+    /// The same addresses, those that failed lately after the others.
+    pub(super) fn with_failed_last(mut self, failed: &Failed, now: Instant) -> Addresses {
+        self.0.sort_by_key(|address| !failed.lately(address.transport, address.socket, now));
+        self
     }
 
     pub(super) fn next(&mut self) -> Option<Address> {
