@@ -115,11 +115,12 @@ pub struct Counters {
     pub table_full: AtomicU64,
     pub evicted: AtomicU64,
     pub send_failed: AtomicU64,
+    pub reconnected: AtomicU64,
 }
 
 impl Counters {
     /// Names and values, for the operator.
-    pub fn snapshot(&self) -> [(&'static str, u64); 10] {
+    pub fn snapshot(&self) -> [(&'static str, u64); 11] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", value(&self.requests)),
@@ -132,6 +133,7 @@ impl Counters {
             ("table_full", value(&self.table_full)),
             ("evicted", value(&self.evicted)),
             ("send_failed", value(&self.send_failed)),
+            ("reconnected", value(&self.reconnected)),
         ]
     }
 }
