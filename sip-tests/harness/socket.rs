@@ -1,7 +1,7 @@
 //! A phone's socket: UDP or TCP, IPv4 or IPv6, with deadlines.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::message::find;
@@ -64,6 +64,16 @@ impl Socket {
     /// A UDP socket at an address of the test's choice.
     pub fn at(local: SocketAddr, server: SocketAddr) -> Socket {
         Socket::Udp(UdpSocket::bind(local).expect("this very port"), server)
+    }
+
+    /// The next connection that is made to us.
+    pub fn accepted(listener: &TcpListener) -> Option<Socket> {
+        let listener = listener.try_clone().expect("a listener");
+        let (sender, accepted) = std::sync::mpsc::sync_channel(1);
+        // Nothing but a connection ends the wait of that thread; the deadline is ours.
+        std::thread::spawn(move || sender.try_send(listener.accept()));
+        let (stream, _) = accepted.recv_timeout(super::DEADLINE).ok()?.expect("a connection");
+        Some(Socket::Tcp(stream, Vec::new()))
     }
 
     pub fn local(&self) -> SocketAddr {
