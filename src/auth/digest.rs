@@ -1,6 +1,6 @@
 //! Is a digest response right? Pure; says nothing about the nonce (that is `nonce`) or about policy.
 
-use crate::model::Account;
+use crate::model::{Account, Ha1Set, Redacted};
 use crate::sip::digest::{Algorithm, Credentials, expected_response};
 use crate::sip::{Host, Request, Uri};
 
@@ -28,14 +28,14 @@ pub fn check(
     };
     let with_realm = credentials.username.contains('@');
     let ha1 = match (account, hashed_with, with_realm) {
-        (Some(account), Algorithm::Md5, false) => account.ha1.md5.0.as_str(),
-        (Some(account), Algorithm::Md5, true) => account.ha1.md5_at.0.as_str(),
-        (Some(account), Algorithm::Sha256, false) => account.ha1.sha256.0.as_str(),
-        (Some(account), Algorithm::Sha256, true) => account.ha1.sha256_at.0.as_str(),
-        (None, Algorithm::Md5, _) => NOBODY_MD5,
-        (None, Algorithm::Sha256, _) => NOBODY_SHA256,
+        (Some(account), Algorithm::Md5, false) => account.ha1.md5.hex(),
+        (Some(account), Algorithm::Md5, true) => account.ha1.md5_at.hex(),
+        (Some(account), Algorithm::Sha256, false) => account.ha1.sha256.hex(),
+        (Some(account), Algorithm::Sha256, true) => account.ha1.sha256_at.hex(),
+        (None, Algorithm::Md5, _) => NOBODY.md5.hex(),
+        (None, Algorithm::Sha256, _) => NOBODY.sha256.hex(),
     };
-    let expected = expected_response(hashed_with, ha1, method, credentials);
+    let expected = expected_response(hashed_with, &ha1, method, credentials);
     let sent = credentials.response.to_ascii_lowercase();
     let equal =
         aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), sent.as_bytes()).is_ok();
@@ -76,5 +76,9 @@ pub fn may_use_from(request: &Request, is_own: impl Fn(&Uri<'_>) -> bool) -> boo
 }
 
 /// Hashes that no password has.
-const NOBODY_MD5: &str = "00000000000000000000000000000000";
-const NOBODY_SHA256: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const NOBODY: Ha1Set = Ha1Set {
+    md5: Redacted([0; 16]),
+    md5_at: Redacted([0; 16]),
+    sha256: Redacted([0; 32]),
+    sha256_at: Redacted([0; 32]),
+};

@@ -1,5 +1,6 @@
 //! Each request that begins something, in order: where does it go ([`route`]), who sent it, then the service that answers.
 
+pub mod residency;
 pub mod route;
 
 use std::sync::Arc;
@@ -147,6 +148,8 @@ impl Dispatch {
         });
         match target {
             Some(target) => {
+                // The account's name, which is held already.
+                let target = if target == *identity.aor() { identity.aor().clone() } else { target };
                 let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
                 let proxy = self.proxy.clone();
                 let moved = move |aor: &Aor| proxy.registered(aor, now);

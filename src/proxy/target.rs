@@ -52,7 +52,12 @@ fn target(binding: &Binding) -> Option<Target> {
         None if binding.direct => Way::Flow { flow: binding.flow, again: binding.address_beside_flow() },
         None => by_uri(&contact),
     };
-    Some(Target { uri: request_uri(&contact), routes: binding.path.clone(), way, q: binding.q })
+    Some(Target {
+        uri: request_uri(&contact),
+        routes: binding.path.iter().map(ToString::to_string).collect(),
+        way,
+        q: binding.q,
+    })
 }
 
 /// Is the target in the set already? The same URI is never tried twice for one request (16.5).
@@ -112,7 +117,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Aor, BindingKey};
+    use crate::model::{Aor, BindingKey, Text};
     use crate::sip::{Limits, Message};
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -132,16 +137,16 @@ mod tests {
             aor: Aor::new("bob", "example.org").unwrap(),
             key: BindingKey(contact.into()),
             contact: contact.into(),
-            params: String::new(),
+            params: Text::default(),
             q,
             instance: None,
             reg_id: None,
-            path: Vec::new(),
+            path: Box::default(),
             call_id: "c".into(),
             cseq: 1,
             flow: flow(),
             direct: true,
-            user_agent: String::new(),
+            user_agent: Text::default(),
             created_at: NOW,
             refreshed_at: NOW,
             expires_at: Timestamp(2_000),
@@ -186,8 +191,9 @@ mod tests {
 
     #[test]
     fn a_binding_with_a_path_is_reached_by_its_first_element_rfc3327_5_4() {
-        let path = vec!["<sip:edge@192.0.2.77;lr;transport=tcp>".to_owned()];
-        let home = home(vec![Binding { path: path.clone(), ..binding("sip:a@10.0.0.5", 1_000) }]);
+        let path = ["<sip:edge@192.0.2.77;lr;transport=tcp>"];
+        let home =
+            home(vec![Binding { path: path.map(Text::from).into(), ..binding("sip:a@10.0.0.5", 1_000) }]);
         let target = &targets(&home, NOW)[0];
         assert_eq!(target.way, Way::Address(Transport::Tcp, SocketAddr::from(([192, 0, 2, 77], 5060))));
         assert_eq!(target.routes, path);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::home::Mode;
-use crate::model::{Binding, BindingKey, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Timestamp};
+use crate::model::{
+    Binding, BindingKey, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Text, Timestamp,
+};
 use crate::sip::{Contacts, HeaderName, NameAddr, Request, Scheme, StatusCode, Uri};
 
 /// Intervals and limits.
@@ -290,20 +292,24 @@ fn bound(
     now: Timestamp,
     interval: u32,
 ) -> Binding {
+    let uri = Text::from(contact.uri.as_str());
     Binding {
         aor: home.aor.clone(),
-        key: known.map_or_else(|| BindingKey(contact.uri.as_str().into()), |b| b.key.clone()),
-        contact: contact.uri.clone(),
-        params: contact.params.clone(),
+        contact: uri.clone().or_shared(known.map_or(&uri, |b| &b.contact)),
+        key: known.map_or(BindingKey(uri), |b| b.key.clone()),
+        params: contact.params.as_str().into(),
         q: contact.q,
-        instance: contact.instance.clone(),
+        instance: contact.instance.as_deref().map(Text::from),
         reg_id: contact.reg_id,
-        path: register.path.clone(),
-        call_id: register.call_id.clone(),
+        path: register.path.iter().map(Text::from).collect(),
+        call_id: register.call_id.as_str().into(),
         cseq: register.cseq,
         flow: register.flow,
         direct: register.direct,
-        user_agent: register.user_agent.clone(),
+        user_agent: match known {
+            Some(known) => Text::from(&register.user_agent).or_shared(&known.user_agent),
+            None => Text::from(&register.user_agent),
+        },
         created_at: known.map_or(now, |b| b.created_at),
         refreshed_at: now,
         expires_at: now.after_secs(interval),

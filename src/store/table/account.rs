@@ -1,14 +1,19 @@
 //! Tables `account` and `installation`. Each text serves both databases.
 
-use crate::model::{Account, Ha1Set, Redacted};
+use crate::model::account::Ha1;
+use crate::model::{Account, Ha1Set};
 use crate::store::value::{Columns, Value};
 
 /// Name, for messages.
 pub(in crate::store) const NAME: &str = "account";
 
-/// All accounts.
-pub(in crate::store) const ALL: &str =
-    "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at FROM account ORDER BY aor";
+/// The next accounts after $1, at most $2.
+pub(in crate::store) const PAGE: &str = "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at \
+     FROM account WHERE aor > $1 ORDER BY aor LIMIT $2";
+
+/// One of them.
+pub(in crate::store) const ONE: &str = "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at \
+     FROM account WHERE aor = $1";
 
 /// Insert or replace one.
 pub(in crate::store) const PUT: &str = "INSERT INTO account (aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at) \
@@ -40,10 +45,10 @@ pub(in crate::store) fn values(account: &Account) -> Vec<Value<'_>> {
     vec![
         (&account.aor).into(),
         account.realm.as_str().into(),
-        account.ha1.md5.0.as_str().into(),
-        account.ha1.md5_at.0.as_str().into(),
-        account.ha1.sha256.0.as_str().into(),
-        account.ha1.sha256_at.0.as_str().into(),
+        account.ha1.md5.hex().into(),
+        account.ha1.md5_at.hex().into(),
+        account.ha1.sha256.hex().into(),
+        account.ha1.sha256_at.hex().into(),
         account.created_at.into(),
     ]
 }
@@ -54,10 +59,10 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<Account> {
         aor: row.aor(0)?,
         realm: row.text(1)?,
         ha1: Ha1Set {
-            md5: Redacted(row.text(2)?),
-            md5_at: Redacted(row.text(3)?),
-            sha256: Redacted(row.text(4)?),
-            sha256_at: Redacted(row.text(5)?),
+            md5: Ha1::from_hex(row.str(2)?)?,
+            md5_at: Ha1::from_hex(row.str(3)?)?,
+            sha256: Ha1::from_hex(row.str(4)?)?,
+            sha256_at: Ha1::from_hex(row.str(5)?)?,
         },
         created_at: row.time(6)?,
     })
