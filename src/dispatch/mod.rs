@@ -16,7 +16,7 @@ use crate::model::{Aor, Flow, Package, Reject, Timestamp};
 use crate::presence::Presence;
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
-use crate::sip::{HeaderName, Method, Request, StatusCode, Uri};
+use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
 
 /// What is switched on, and who we are.
 #[derive(Debug, Clone)]
@@ -138,6 +138,11 @@ impl Dispatch {
 
     /// REGISTER: RFC 3261 10.3.
     fn register(&self, incoming: Incoming, own: &Own<'_>, now: Timestamp) {
+        let is_sip = |uri: &Uri<'_>| matches!(uri.scheme, Scheme::Sip | Scheme::Sips);
+        if !incoming.request().to().is_ok_and(|to| is_sip(&to.uri)) {
+            // 10.2: an address of record is a SIP or SIPS URI (RFC 4475 3.3.4). Nobody's password makes one of another.
+            return incoming.reject(&Reject::because(StatusCode::BAD_REQUEST, "To is not a SIP URI"));
+        }
         let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
         else {
             return;

@@ -27,7 +27,7 @@ pub(super) struct Entry {
     /// On streams: the port of sent-by, where the sender listens for responses whose connection is gone (18.2.2).
     listens_on: Option<u16>,
     /// Kept until the final response, for a 100. It is seldom needed, so it is read again then.
-    request: Option<Bytes>,
+    request: Option<Taken>,
     user: Option<Arc<dyn TransactionUser>>,
     /// A CANCEL that came before there was a user to tell; its Reason.
     cancelled: Option<Option<String>>,
@@ -38,6 +38,12 @@ pub(super) struct Entry {
     /// What to do with it once it is finished.
     repetition: Repetition,
     scheduled: Option<Instant>,
+}
+
+/// A request that was taken on: its bytes, and when.
+struct Taken {
+    bytes: Bytes,
+    at: Instant,
 }
 
 pub(super) struct Servers(Table<Entry, Finished>, Unanswered);
@@ -202,7 +208,7 @@ impl Endpoint {
             flow: *flow,
             reply_to: reply_to(request, flow),
             listens_on: listens_on(request, flow),
-            request: Some(request.bytes().clone()),
+            request: Some(Taken { bytes: request.bytes().clone(), at: now }),
             user: None,
             cancelled: None,
             to_tag: to_tag.clone(),
@@ -394,11 +400,11 @@ impl Endpoint {
         while let Some(output) = entry.machine.poll_output() {
             match output {
                 ServerOutput::Trying => {
-                    let request = entry.request.as_ref();
-                    if let Some(request) = request.and_then(|bytes| read_again(bytes, &entry.flow)) {
-                        let trying = self
-                            .with_server_header(Writer::respond(&request, StatusCode::TRYING, ""))
-                            .finish();
+                    if let Some(taken) = &entry.request
+                        && let Some(request) = read_again(&taken.bytes, &entry.flow)
+                    {
+                        let delay = now.saturating_duration_since(taken.at);
+                        let trying = self.with_server_header(Writer::trying(&request, delay)).finish();
                         entry.machine.handle_response(now, StatusCode::TRYING, trying);
                     }
                 }

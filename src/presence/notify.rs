@@ -104,10 +104,10 @@ fn route(subscription: &Subscription) -> (&str, Vec<String>) {
         .and_then(|(first, rest)| Some((NameAddr::parse(first.as_bytes()).ok()?.uri, rest)))
         .filter(|(uri, _)| !uri.params.has("lr"));
     match strict {
-        Some((uri, rest)) => {
-            let uri = uri.as_str().split_once('?').map_or(uri.as_str(), |(uri, _)| uri);
-            (uri, rest.iter().map(ToString::to_string).chain([format!("<{target}>")]).collect())
-        }
+        Some((uri, rest)) => (
+            uri.without_headers(),
+            rest.iter().map(ToString::to_string).chain([format!("<{target}>")]).collect(),
+        ),
         None => (target, subscription.route_set.iter().map(ToString::to_string).collect()),
     }
 }

@@ -98,7 +98,7 @@ pub fn request_uri(uri: &Uri<'_>) -> String {
     if uri.headers.is_none() && !uri.params.has("method") {
         return uri.as_str().to_owned();
     }
-    let text = uri.as_str().split('?').next().unwrap_or_default();
+    let text = uri.without_headers();
     let (base, _) = text.split_at(text.len().saturating_sub(uri.params.as_str().len()));
     let mut out = base.to_owned();
     for (name, value) in uri.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("method")) {
@@ -203,5 +203,7 @@ mod tests {
     fn a_request_uri_carries_no_method_and_no_headers_rfc3261_19_1_1() {
         let uri = Uri::parse(b"sip:a@192.0.2.9;method=INVITE;ob?Subject=x&Route=%3Csip:evil%3E").unwrap();
         assert_eq!(request_uri(&uri), "sip:a@192.0.2.9;ob");
+        // A question mark is lawful in a user part (25.1).
+        assert_eq!(request_uri(&Uri::parse(b"sip:a?b@192.0.2.9?Subject=x").unwrap()), "sip:a?b@192.0.2.9");
     }
 }

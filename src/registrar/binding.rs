@@ -202,7 +202,11 @@ pub fn register(
             only_refreshes = rows.is_empty();
         }
         Wish::Update(contacts) => {
-            for contact in contacts {
+            for (at, contact) in contacts.iter().enumerate() {
+                // 10.3 step 7 takes them in turn: of those that are equal the last one is left (19.1.4).
+                if contacts.iter().skip(at + 1).any(|later| are_equal(&later.uri, &contact.uri)) {
+                    continue;
+                }
                 let known = find(home, &contact.uri);
                 if let Some(binding) = known {
                     in_order(binding)?;
@@ -265,6 +269,12 @@ fn find<'a>(home: &'a HomeState, uri: &str) -> Option<&'a Binding> {
         Uri::parse(binding.contact.as_bytes()).is_ok_and(|known| known.equals(&uri))
     };
     home.bindings.iter().find(same).map(AsRef::as_ref)
+}
+
+/// Are they equal as URIs? What is written alike is, without reading it.
+fn are_equal(one: &str, other: &str) -> bool {
+    one == other
+        || matches!((Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())), (Ok(one), Ok(other)) if one.equals(&other))
 }
 
 /// The interval to grant; `None` for a removal. May shorten, never lengthen (10.3 step 7).
@@ -521,6 +531,17 @@ mod tests {
             .unwrap();
             assert_eq!(home.bindings[0].expires_at, NOW.after_secs(7_200));
         }
+    }
+
+    #[test]
+    fn equal_contacts_of_one_request_are_one_binding_rfc3261_19_1_4() {
+        let mut home = home();
+        let both = "CSeq: 1 REGISTER\r\nContact: <sip:bob@H.example;transport=tcp;x>;q=0.1, <sip:%62ob@h.example;Transport=TCP>;q=0.7\r\n";
+        apply(&mut home, both).unwrap();
+        // They count in turn: the last one is left.
+        assert_eq!(home.bindings.iter().map(|b| b.q).collect::<Vec<_>>(), [700]);
+        apply(&mut home, "CSeq: 2 REGISTER\r\nContact: <sip:bob@h.example:5060;transport=tcp>\r\n").unwrap();
+        assert_eq!(home.bindings.len(), 2);
     }
 
     #[test]
