@@ -271,8 +271,11 @@ impl Receiver for Endpoint {
         incoming::malformed(self, error, &head.unwrap_or_default(), &flow);
     }
 
-    fn closed(&self, flow: Flow) {
-        self.fail_flow(&flow);
+    fn closed(&self, flow: Flow, had_requests: bool) {
+        // Strangers who come and go cost no look at every transaction (`A22`).
+        if had_requests {
+            self.fail_flow(&flow);
+        }
         if let Some(handler) = self.handler.get() {
             handler.closed(&flow);
         }
