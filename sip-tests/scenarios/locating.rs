@@ -50,11 +50,18 @@ fn edge_later() -> (NameServer, Arc<OnceLock<(u16, u16)>>) {
 
 /// Alice, Bob behind `edge.example`, and the two servers that it is.
 fn two_edges(database: Database) -> (Server, NameServer, [Phone; 4]) {
+    two_edges_with(database, |server| Phone::new(server, "carol", Transport::Udp))
+}
+
+fn two_edges_with(
+    database: Database,
+    first: impl FnOnce(&Server) -> Phone,
+) -> (Server, NameServer, [Phone; 4]) {
     let (names, ports) = edge_later();
     let server = asking(&names, database);
     let alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
-    let first = Phone::new(&server, "carol", Transport::Udp);
+    let first = first(&server);
     let second = Phone::new(&server, "dave", Transport::Udp);
     ports.set((first.local.port(), second.local.port())).expect("once");
     behind(&mut bob, "edge.example");
@@ -64,6 +71,18 @@ fn two_edges(database: Database) -> (Server, NameServer, [Phone; 4]) {
 /// A request to Bob that no datagram should carry.
 fn large_invite(alice: &mut Phone) -> Request {
     alice.invite_request("bob").header("Subject", &"x".repeat(1_400))
+}
+
+/// A listener for connections at a port that is free for datagrams too.
+fn free_for_both() -> (TcpListener, SocketAddr) {
+    (0..100)
+        .find_map(|_| {
+            let listener = TcpListener::bind("127.0.0.1:0").ok()?;
+            let address = listener.local_addr().ok()?;
+            UdpSocket::bind(address).ok()?;
+            Some((listener, address))
+        })
+        .expect("a port for both")
 }
 
 /// A port of this machine where nobody listens, while the test holds the socket.
@@ -185,8 +204,9 @@ fn retransmissions_go_to_the_server_that_was_chosen_rfc3263_4_4(database: Databa
 }
 
 fn a_large_request_goes_over_tcp_and_a_small_one_does_not_rfc3261_18_1_1(database: Database) {
-    let (server, _names, [mut alice, _, mut first, _]) = two_edges(database);
-    let listener = TcpListener::bind(first.local).expect("the same port");
+    let (listener, address) = free_for_both();
+    let (server, _names, [mut alice, _, mut first, _]) =
+        two_edges_with(database, |server| Phone::at(server, "carol", address));
     let large = large_invite(&mut alice);
     let large = alice.start(large);
     let mut stream = Phone::accepted(&server, "carol", &listener);
