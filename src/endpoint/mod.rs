@@ -10,6 +10,7 @@ pub mod incoming;
 pub mod random;
 mod server_side;
 mod table;
+mod throttle;
 mod timer;
 mod wakes;
 
@@ -86,6 +87,7 @@ pub struct Endpoint {
     servers: server_side::Servers,
     clients: client_side::Clients,
     timers: timer::Timers,
+    throttle: throttle::Throttle,
     handler: OnceLock<Arc<dyn Handler>>,
     tasks: Arc<Semaphore>,
     limits: Limits,
@@ -116,11 +118,12 @@ pub struct Counters {
     pub evicted: AtomicU64,
     pub send_failed: AtomicU64,
     pub reconnected: AtomicU64,
+    pub throttled: AtomicU64,
 }
 
 impl Counters {
     /// Names and values, for the operator.
-    pub fn snapshot(&self) -> [(&'static str, u64); 11] {
+    pub fn snapshot(&self) -> [(&'static str, u64); 12] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", value(&self.requests)),
@@ -134,6 +137,7 @@ impl Counters {
             ("evicted", value(&self.evicted)),
             ("send_failed", value(&self.send_failed)),
             ("reconnected", value(&self.reconnected)),
+            ("throttled", value(&self.throttled)),
         ]
     }
 }
@@ -161,6 +165,7 @@ impl Endpoint {
             servers: server_side::Servers::new(transactions),
             clients: client_side::Clients::new(transactions),
             timers: timer::Timers::default(),
+            throttle: throttle::Throttle::default(),
             handler: OnceLock::new(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             limits,

@@ -300,7 +300,7 @@ impl Endpoint {
             // Nothing is kept of it: a CANCEL from elsewhere must not stand in the way of the true one (`A33`).
             let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
             let response = Writer::respond(cancel, status, &self.random.keyed_tag(&key.bytes())).finish();
-            return self.reply(&response, &reply_to(cancel, flow));
+            return self.reply_to_stranger(&response, &reply_to(cancel, flow));
         };
         // Done again it cancels nothing more.
         let accepted = self.accept(key, cancel, flow, to_tag, Repetition::Challenged);
@@ -436,6 +436,15 @@ impl Endpoint {
             self.sockets.may_contact(flow.remote, &[]) && self.sockets.send(&flow, bytes).is_ok()
         });
         count(if sent { &self.counters.reconnected } else { &self.counters.send_failed });
+    }
+
+    /// Answers who has proved nothing. What would be too much for one address is counted and lost (`A15`).
+    pub(super) fn reply_to_stranger(&self, bytes: &Bytes, reply_to: &Flow) {
+        if reply_to.transport.is_reliable() || self.throttle.allows(reply_to.remote.ip()) {
+            self.reply(bytes, reply_to);
+        } else {
+            count(&self.counters.throttled);
+        }
     }
 
     /// Sends a response to where it belongs. If its connection is gone, it is counted and lost.
