@@ -61,9 +61,18 @@ impl Socket {
         }
     }
 
-    /// A UDP socket at an address of the test's choice.
+    /// A UDP socket at an address of the test's choice. Somebody else may have the port on all addresses for a moment: a resolver with a question.
     pub fn at(local: SocketAddr, server: SocketAddr) -> Socket {
-        Socket::Udp(UdpSocket::bind(local).expect("this very port"), server)
+        let deadline = Instant::now() + super::DEADLINE;
+        loop {
+            match UdpSocket::bind(local) {
+                Ok(socket) => return Socket::Udp(socket, server),
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
+                    std::thread::yield_now();
+                }
+                Err(error) => panic!("{local}: {error}"),
+            }
+        }
     }
 
     /// The next connection that is made to us.
