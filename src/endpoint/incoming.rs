@@ -143,10 +143,12 @@ pub(super) fn reply_to(request: &Request, flow: &Flow) -> Flow {
     Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..*flow }
 }
 
-/// Where the sender of a request over a stream listens (RFC 3261 18.2.2): the port of sent-by. Datagrams have [`reply_to`].
+/// Where the sender of a request over a stream listens (RFC 3261 18.2.2): the port of sent-by. Who names the port of the connection itself
+/// listens nowhere. Datagrams have [`reply_to`].
 pub(super) fn listens_on(request: &Request, flow: &Flow) -> Option<u16> {
     if !flow.transport.is_reliable() {
         return None;
     }
-    request.top_via().ok().map(|via| via.sent_by.port.unwrap_or(5060))
+    let port = request.top_via().ok()?.sent_by.port.unwrap_or(5060);
+    (port != flow.remote.port()).then_some(port)
 }

@@ -93,7 +93,11 @@ impl Homes {
                 drop(guard);
                 return act(Err(Refusal::Fault));
             }
-            slot.queue.get_or_insert_default().push_back(Box::new(Waiting { decide, decided: None, act: Some(act) }));
+            slot.queue.get_or_insert_default().push_back(Box::new(Waiting {
+                decide,
+                decided: None,
+                act: Some(act),
+            }));
             if !slot.busy {
                 slot.busy = true;
                 drop(guard);

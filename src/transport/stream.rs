@@ -42,6 +42,10 @@ pub(super) async fn make(lease: Lease, mut stop: watch::Receiver<bool>) {
         biased;
         () = stopped(&mut stop) => return lease.connection.close(Closed::Stopped),
         made = connecting => match made {
+            // From the very port it was to reach: where nobody listens the system may connect a socket to itself.
+            Ok(Ok(stream)) if stream.local_addr().ok() == Some(lease.connection.flow().remote) => {
+                return lease.connection.close(Closed::NotMade);
+            }
             Ok(Ok(stream)) => stream,
             Ok(Err(_)) | Err(_) => return lease.connection.close(Closed::NotMade),
         },
