@@ -156,7 +156,11 @@ fn dispatch(
         realm: config.domain.clone(),
         denied: denied(config),
     };
-    let resolver = Resolver::system()
+    let resolver = match config.dns.addresses().as_slice() {
+        [] => Resolver::system(),
+        servers => Resolver::with_servers(servers),
+    };
+    let resolver = resolver
         .inspect_err(|error| warn!(%error, "no name servers: only numeric addresses are reached"))
         .ok();
     let listeners = endpoint.sockets().listeners();
@@ -263,6 +267,7 @@ fn status(
     put("subscriptions", subscriptions.into());
     put("server_transactions", servers.into());
     put("client_transactions", clients.into());
+    put("connections", endpoint.sockets().counters().connections.into());
     put("database", if store.is_out() { "away" } else { "answers" }.into());
     for (name, value) in endpoint.counters.snapshot() {
         put(name, value.into());

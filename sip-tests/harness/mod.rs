@@ -5,6 +5,7 @@ pub mod digest;
 pub mod documents;
 pub mod ladder;
 pub mod message;
+pub mod names;
 pub mod phone;
 pub mod postgres;
 pub mod presence;

@@ -3,7 +3,7 @@
 //! answers to INVITE, and it retries once with credentials in `ask`.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -50,6 +50,12 @@ impl Phone {
     pub fn at(server: &Server, user: &str, local: SocketAddr) -> Phone {
         let socket = Socket::at(local, server.address(Transport::Udp));
         Phone::with_socket(server, user, Transport::Udp, socket)
+    }
+
+    /// A phone at the other end of the next connection that the server makes to `listener`.
+    pub fn accepted(server: &Server, user: &str, listener: &TcpListener) -> Phone {
+        let socket = Socket::accepted(listener).expect("the server connects");
+        Phone::with_socket(server, user, Transport::Tcp, socket)
     }
 
     fn with_socket(server: &Server, user: &str, transport: Transport, socket: Socket) -> Phone {

@@ -1,7 +1,7 @@
 //! A phone's socket: UDP or TCP, IPv4 or IPv6, with deadlines.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use super::message::find;
@@ -61,17 +61,28 @@ impl Socket {
         }
     }
 
-    /// A UDP socket at an address of the test's choice. Somebody who has the port on all addresses is waited for.
+    /// A UDP socket at an address of the test's choice. Somebody else may have the port on all addresses for a moment: a resolver with a question.
     pub fn at(local: SocketAddr, server: SocketAddr) -> Socket {
-        let deadline = Instant::now() + super::DEADLINE * 2;
+        let deadline = Instant::now() + super::DEADLINE;
         loop {
             match UdpSocket::bind(local) {
+                Ok(socket) => return Socket::Udp(socket, server),
                 Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < deadline => {
-                    std::thread::sleep(super::DEADLINE / 100);
+                    std::thread::yield_now();
                 }
-                bound => return Socket::Udp(bound.expect("this very port"), server),
+                Err(error) => panic!("{local}: {error}"),
             }
         }
+    }
+
+    /// The next connection that is made to us.
+    pub fn accepted(listener: &TcpListener) -> Option<Socket> {
+        let listener = listener.try_clone().expect("a listener");
+        let (sender, accepted) = std::sync::mpsc::sync_channel(1);
+        // Nothing but a connection ends the wait of that thread; the deadline is ours.
+        std::thread::spawn(move || sender.try_send(listener.accept()));
+        let (stream, _) = accepted.recv_timeout(super::DEADLINE).ok()?.expect("a connection");
+        Some(Socket::Tcp(stream, Vec::new()))
     }
 
     pub fn local(&self) -> SocketAddr {

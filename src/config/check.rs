@@ -94,6 +94,9 @@ fn places(config: &Config, found: &mut Vec<Found>) {
     }
     listeners(&config.listen, &mut say);
     service_route(&config.registration.service_route, &mut say);
+    if config.dns.servers.len() > section::MAX_NAME_SERVERS {
+        say("dns.servers", format!("must name at most {} name servers", section::MAX_NAME_SERVERS));
+    }
     let algorithms = &config.auth.algorithms;
     let repeated =
         algorithms.iter().enumerate().any(|(at, one)| algorithms.iter().take(at).any(|a| a == one));
@@ -284,6 +287,8 @@ mod tests {
             said(|c| c.control_socket = "x".repeat(101).into()).contains("control_socket must be a path")
         );
         assert!(said(|c| c.server_header = Some("a\r\nb".into())).contains("printable"));
+        let nine = vec!["192.0.2.53".parse().unwrap(); 9];
+        assert!(said(|c| c.dns.servers = nine).contains("dns.servers must name at most 8"));
         assert!(said(|c| c.log.filter = "hither=loud".into()).contains("log.filter is not a filter"));
     }
 

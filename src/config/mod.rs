@@ -22,10 +22,10 @@ mod value;
 
 pub use error::{ConfigError, Origin, Problem, Wrong};
 pub use section::{
-    Auth, Contact, Limits, Log, LogFormat, Messaging, Presence, Proxy, Publication, Registration, Server,
-    Subscription,
+    Auth, Contact, Dns, Limits, Log, LogFormat, Messaging, Presence, Proxy, Publication, Registration,
+    Server, Subscription,
 };
-pub use value::{Listen, Net};
+pub use value::{Listen, NameServer, Net};
 
 /// Everything that can be set.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -71,6 +71,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where registered devices may be.
     pub contact: Contact,
+    /// How names of hosts are looked up.
+    pub dns: Dns,
 }
 
 impl Default for Config {
@@ -93,6 +95,7 @@ impl Default for Config {
             proxy: Proxy::default(),
             limits: Limits::default(),
             contact: Contact::default(),
+            dns: Dns::default(),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! The sections. Units are in the names: `_s` seconds, `_ms` milliseconds, `_bytes` bytes; everything else is a number of things.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::availability::view::DomainDefault;
-use crate::config::value::{self, Net};
+use crate::config::value::{self, NameServer, Net};
 use crate::sip::digest::Algorithm;
 use crate::transport::{ConnectionLimits, Datagrams};
 
@@ -298,6 +299,24 @@ pub struct Contact {
     pub deny: Vec<Net>,
 }
 
+/// `[dns]` (RFC 3263)
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// Name servers to ask instead of those of the system, whose hosts file is not read then: an address, with a port if it is not 53.
+    /// At most 8. Default: none, the system's. Example: `servers = ["192.0.2.53", "127.0.0.1:5353"]`.
+    pub servers: Vec<NameServer>,
+}
+
+impl Dns {
+    /// Their addresses.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.servers.iter().map(|server| server.0).collect()
+    }
+}
+
+/// More name servers than these are of no use to anybody.
+pub(super) const MAX_NAME_SERVERS: usize = 8;
 /// Buffers of that many sockets are 512 MiB per listener, if ever all of them were filled.
 pub(super) const MAX_WORKERS: usize = 256;
 /// Bytes waiting for one slow reader: a few dozen NOTIFYs.

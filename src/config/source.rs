@@ -270,6 +270,9 @@ mod tests {
         let config = load("", &literal).unwrap();
         assert_eq!(config.listen[0].transport, Transport::Tcp);
         assert_eq!(config.listen[0].advertise, Some(("sip.a.example".into(), None)));
+        let servers = [("HITHER__DOMAIN", "a.example"), ("HITHER__DNS__SERVERS", "192.0.2.53,[::1]:5353")];
+        let servers = load("", &servers).unwrap().dns.addresses();
+        assert_eq!(servers, ["192.0.2.53:53".parse().unwrap(), "[::1]:5353".parse().unwrap()]);
         let empty = [("HITHER__DOMAIN", "a.example"), ("HITHER__CONTACT__DENY", "")];
         assert!(load("", &empty).unwrap().contact.deny.is_empty());
     }
@@ -315,6 +318,9 @@ mod tests {
         );
         assert!(refused("[log]\nformat = \"xml\"").contains("unknown variant `xml`"));
         assert!(refused("[contact]\ndeny = [\"10/8\"]").contains("as in `10.0.0.0/8`"));
+        assert!(
+            refused("[dns]\nservers = [\"ns1\"]").contains("`dns.servers` holds `ns1`; a name server is")
+        );
     }
 
     #[test]

@@ -162,6 +162,37 @@ impl<'de> Deserialize<'de> for Net {
     }
 }
 
+/// A name server: `192.0.2.53`, `2001:db8::53`, or with a port `127.0.0.1:5353`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NameServer(pub SocketAddr);
+
+impl FromStr for NameServer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let alone = || text.parse().map(|ip: IpAddr| SocketAddr::new(ip, DNS_PORT));
+        let address: SocketAddr = text.parse().or_else(|_| alone()).map_err(|_| {
+            format!("holds `{text}`; a name server is an address, as in `192.0.2.53` or `127.0.0.1:5353`")
+        })?;
+        if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+            return Err(format!("holds `{text}`, where no name server can be"));
+        }
+        Ok(NameServer(address))
+    }
+}
+
+impl Serialize for NameServer {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for NameServer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// `""` is "none": TOML has no null.
 pub(super) mod optional_text {
     use super::*;
@@ -243,6 +274,8 @@ pub(super) fn without_password(url: &str) -> String {
     }
 }
 
+const DNS_PORT: u16 = 53;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,5 +327,16 @@ mod tests {
         assert_eq!(without_password("postgres://h/d?password=p"), "postgres://h/d?redacted");
         assert_eq!(without_password("postgres://u@h/d?sslmode=require"), "postgres://u@h/d?redacted");
         assert_eq!(without_password("sqlite:hither.sqlite"), "sqlite:hither.sqlite");
+    }
+
+    #[test]
+    fn a_name_server_is_an_address_with_port_53_unless_it_says_another() {
+        let at = |text: &str| text.parse::<NameServer>().map(|server| server.0.to_string());
+        assert_eq!(at("192.0.2.53").unwrap(), "192.0.2.53:53");
+        assert_eq!(at("2001:db8::53").unwrap(), "[2001:db8::53]:53");
+        assert_eq!(at("127.0.0.1:5353").unwrap(), "127.0.0.1:5353");
+        for bad in ["", "ns.example.org", "192.0.2.53:0", "0.0.0.0", "224.0.0.1:53", "192.0.2.53:99999"] {
+            assert!(at(bad).is_err(), "{bad}");
+        }
     }
 }

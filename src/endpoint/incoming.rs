@@ -51,7 +51,7 @@ impl Incoming {
     /// Answers without keeping anything (8.2.7): challenges and refusals that cost nothing to make again. An ACK is never answered.
     pub fn reply(&self, response: &Bytes) {
         if *self.request.method() != Method::Ack {
-            self.endpoint.reply(response, &reply_to(&self.request, &self.flow));
+            self.endpoint.reply_to_stranger(response, &reply_to(&self.request, &self.flow));
         }
     }
     /// Refuses without keeping anything.
@@ -61,6 +61,9 @@ impl Incoming {
     /// Takes the request on, after its credentials were found right. `None`: it is a retransmission that another worker is already handling, or
     /// the table is full; both are counted and dropped.
     pub fn accept(self) -> Option<(Request, Flow, ServerTransaction)> {
+        if !self.flow.transport.is_reliable() {
+            self.endpoint.throttle.proved(self.flow.remote.ip());
+        }
         self.taken_on(Repetition::Challenged)
     }
     /// The same for a request that no credentials protect from being done twice: one inside a dialog that we forwarded.
@@ -127,7 +130,7 @@ fn refuse(endpoint: &Endpoint, request: &Request, error: ParseError, to_tag: &st
     if let Some(server) = &endpoint.server_header {
         writer.header(crate::sip::HeaderName::Server, server);
     }
-    endpoint.reply(&writer.finish(), &reply_to(request, flow));
+    endpoint.reply_to_stranger(&writer.finish(), &reply_to(request, flow));
 }
 
 /// Where responses to a request go (RFC 3261 18.2.2, RFC 3581 4): on streams its connection; for datagrams the source address, and the
@@ -138,4 +141,14 @@ pub(super) fn reply_to(request: &Request, flow: &Flow) -> Flow {
     }
     let port = request.response_port().unwrap_or(flow.remote.port());
     Flow { remote: SocketAddr::new(flow.remote.ip(), port), ..*flow }
+}
+
+/// Where the sender of a request over a stream listens (RFC 3261 18.2.2): the port of sent-by. Who names the port of the connection itself
+/// listens nowhere. Datagrams have [`reply_to`].
+pub(super) fn listens_on(request: &Request, flow: &Flow) -> Option<u16> {
+    if !flow.transport.is_reliable() {
+        return None;
+    }
+    let port = request.top_via().ok()?.sent_by.port.unwrap_or(5060);
+    (port != flow.remote.port()).then_some(port)
 }

@@ -10,6 +10,7 @@ pub mod incoming;
 pub mod random;
 mod server_side;
 mod table;
+mod throttle;
 mod timer;
 mod wakes;
 
@@ -86,6 +87,7 @@ pub struct Endpoint {
     servers: server_side::Servers,
     clients: client_side::Clients,
     timers: timer::Timers,
+    throttle: throttle::Throttle,
     handler: OnceLock<Arc<dyn Handler>>,
     tasks: Arc<Semaphore>,
     limits: Limits,
@@ -115,11 +117,13 @@ pub struct Counters {
     pub table_full: AtomicU64,
     pub evicted: AtomicU64,
     pub send_failed: AtomicU64,
+    pub reconnected: AtomicU64,
+    pub throttled: AtomicU64,
 }
 
 impl Counters {
     /// Names and values, for the operator.
-    pub fn snapshot(&self) -> [(&'static str, u64); 10] {
+    pub fn snapshot(&self) -> [(&'static str, u64); 12] {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("requests", value(&self.requests)),
@@ -132,6 +136,8 @@ impl Counters {
             ("table_full", value(&self.table_full)),
             ("evicted", value(&self.evicted)),
             ("send_failed", value(&self.send_failed)),
+            ("reconnected", value(&self.reconnected)),
+            ("throttled", value(&self.throttled)),
         ]
     }
 }
@@ -159,6 +165,7 @@ impl Endpoint {
             servers: server_side::Servers::new(transactions),
             clients: client_side::Clients::new(transactions),
             timers: timer::Timers::default(),
+            throttle: throttle::Throttle::default(),
             handler: OnceLock::new(),
             tasks: Arc::new(Semaphore::new(MAX_TASKS)),
             limits,
@@ -285,8 +292,11 @@ impl Receiver for Endpoint {
         incoming::malformed(self, error, &head.unwrap_or_default(), &flow);
     }
 
-    fn closed(&self, flow: Flow) {
-        self.fail_flow(&flow);
+    fn closed(&self, flow: Flow, had_requests: bool) {
+        // Strangers who come and go cost no look at every transaction (`A22`).
+        if had_requests {
+            self.fail_flow(&flow);
+        }
         if let Some(handler) = self.handler.get() {
             handler.closed(&flow);
         }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 
+use crate::endpoint::throttle::PER_SECOND;
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, TransactionUser, UserEvent, clock};
 use crate::model::{Flow, Transport};
 use crate::sip::{Limits, Method, StatusCode};
@@ -101,6 +102,21 @@ impl Room {
     fn counter(&self, name: &str) -> u64 {
         self.endpoint.counters.snapshot().into_iter().find(|(known, _)| *known == name).expect("a counter").1
     }
+}
+
+#[tokio::test]
+async fn strangers_at_one_address_hear_so_much_in_a_second_and_no_more_a15() {
+    let mut room = Room::of(3).await;
+    room.flow.remote = SocketAddr::from(([192, 0, 2, 9], 5060));
+    // No timer runs while nothing is awaited, so all of it is in one second.
+    for _ in 0..PER_SECOND + 10 {
+        room.request("CANCEL", "nothing-to-cancel");
+    }
+    assert_eq!(room.counter("throttled"), 10);
+    // Once somebody there has been let in, all of them are heard.
+    room.request("MESSAGE", "a");
+    room.request("CANCEL", "nothing-to-cancel");
+    assert_eq!((room.taken_on().len(), room.counter("throttled")), (1, 10));
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Server transactions in their table.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -8,13 +9,14 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::endpoint::finished::{Answered, Finished, Repetition};
-use crate::endpoint::incoming::reply_to;
+use crate::endpoint::incoming::{listens_on, reply_to};
 use crate::endpoint::table::{self, Key, Table};
 use crate::endpoint::wakes::Wakes;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::{Flow, Reject};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, StatusCode, Writer, forward};
 use crate::transaction::{AckDisposition, Server, ServerKey, ServerOutput};
+use crate::transport::SendError;
 
 pub(super) struct Entry {
     machine: Server,
@@ -22,6 +24,8 @@ pub(super) struct Entry {
     flow: Flow,
     /// Where responses go.
     reply_to: Flow,
+    /// On streams: the port of sent-by, where the sender listens for responses whose connection is gone (18.2.2).
+    listens_on: Option<u16>,
     /// Kept until the final response, for a 100. It is seldom needed, so it is read again then.
     request: Option<Taken>,
     user: Option<Arc<dyn TransactionUser>>,
@@ -203,6 +207,7 @@ impl Endpoint {
             machine,
             flow: *flow,
             reply_to: reply_to(request, flow),
+            listens_on: listens_on(request, flow),
             request: Some(Taken { bytes: request.bytes().clone(), at: now }),
             user: None,
             cancelled: None,
@@ -261,7 +266,7 @@ impl Endpoint {
         };
         let now = clock::instant();
         happens(entry, now);
-        let reply_to = entry.reply_to;
+        let (reply_to, listens_on) = (entry.reply_to, entry.listens_on);
         let (outputs, ended) = self.settle_server(&mut shard.wakes, key, entry, now);
         let answers = entry.owed && (ended || entry.machine.is_answered());
         entry.owed &= !answers;
@@ -274,7 +279,9 @@ impl Endpoint {
         let over = over.then(|| shard.entries.remove(&key));
         drop(guard);
         drop(over);
-        self.perform_server(outputs, &reply_to);
+        for bytes in outputs {
+            self.answer(&bytes, &reply_to, listens_on);
+        }
         if answers {
             // After the bytes are with the socket: whoever waits for this closes it next.
             self.servers.answered();
@@ -294,7 +301,7 @@ impl Endpoint {
             // Nothing is kept of it: a CANCEL from elsewhere must not stand in the way of the true one (`A33`).
             let status = StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST;
             let response = Writer::respond(cancel, status, &self.random.keyed_tag(&key.bytes())).finish();
-            return self.reply(&response, &reply_to(cancel, flow));
+            return self.reply_to_stranger(&response, &reply_to(cancel, flow));
         };
         // Done again it cancels nothing more.
         let accepted = self.accept(key, cancel, flow, to_tag, Repetition::Challenged);
@@ -376,7 +383,8 @@ impl Endpoint {
             }
             drop(guard);
             for (outputs, reply_to) in due {
-                self.perform_server(outputs, &reply_to);
+                // What a timer sends over a stream is a 100, and that is no reason to make a connection.
+                outputs.iter().for_each(|bytes| self.reply(bytes, &reply_to));
             }
         }
     }
@@ -415,13 +423,32 @@ impl Endpoint {
         (outputs, false)
     }
 
-    fn perform_server(&self, outputs: Outputs, reply_to: &Flow) {
-        for bytes in outputs {
-            self.reply(&bytes, reply_to);
+    /// Sends a response of a transaction: over the connection of its request, and if that is gone, over a new one to the address that it came from
+    /// and the port where the sender says he listens (18.2.2, 17.2.4). Only who has been let in has a transaction, so no stranger makes us
+    /// connect to anything; and nothing but a port is his to choose (`A14`, `A15`).
+    fn answer(&self, bytes: &Bytes, reply_to: &Flow, listens_on: Option<u16>) {
+        let Err(error) = self.sockets.send(reply_to, bytes) else { return };
+        let again = listens_on.filter(|_| error == SendError::FlowGone).map(|port| Flow {
+            remote: SocketAddr::new(reply_to.remote.ip(), port),
+            connection: 0,
+            ..*reply_to
+        });
+        let sent = again.is_some_and(|flow| {
+            self.sockets.may_contact(flow.remote, &[]) && self.sockets.send(&flow, bytes).is_ok()
+        });
+        count(if sent { &self.counters.reconnected } else { &self.counters.send_failed });
+    }
+
+    /// Answers who has proved nothing. What would be too much for one address is counted and lost (`A15`).
+    pub(super) fn reply_to_stranger(&self, bytes: &Bytes, reply_to: &Flow) {
+        if reply_to.transport.is_reliable() || self.throttle.allows(reply_to.remote.ip()) {
+            self.reply(bytes, reply_to);
+        } else {
+            count(&self.counters.throttled);
         }
     }
 
-    /// Sends a response to where it belongs. If its connection is gone, it is counted and lost: no new one is made (18.2.2 would).
+    /// Sends a response to where it belongs. If its connection is gone, it is counted and lost.
     pub(super) fn reply(&self, bytes: &Bytes, reply_to: &Flow) {
         if self.sockets.send(reply_to, bytes).is_err() {
             count(&self.counters.send_failed);

@@ -66,12 +66,14 @@ impl Endpoint {
             let mut tick = tokio::time::interval(TICK);
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             let mut stopping = false;
+            let start = clock::instant();
             loop {
                 tokio::select! {
                     _ = tick.tick() => {}
                     _ = stop.changed(), if !stopping => stopping = true,
                 }
                 let now = clock::instant();
+                self.throttle.handle_time(now.saturating_duration_since(start));
                 let endpoint = self.clone();
                 let round =
                     std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || endpoint.fire(now)));

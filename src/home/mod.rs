@@ -69,6 +69,10 @@ struct Slot {
     /// A commit ended `Unknown`: what the store holds is read again before the next decision.
     stale: bool,
     /// Waiting changes in order of arrival, at most [`MAX_WAITING`]. Seldom any, so it takes one word.
+    #[expect(
+        clippy::box_collection,
+        reason = "one word in every home instead of four, for the few that have a queue"
+    )]
     queue: Option<Box<VecDeque<Box<dyn Job>>>>,
     /// Stands in `changed`.
     marked: Marked,

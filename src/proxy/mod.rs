@@ -3,6 +3,7 @@
 
 mod address;
 pub mod context;
+mod failed;
 pub mod loops;
 pub mod preferences;
 mod ringing;
@@ -21,6 +22,7 @@ use crate::home::Homes;
 use crate::model::{Aor, Flow, Reject, Timestamp, Transport};
 use crate::proxy::address::Addresses;
 use crate::proxy::context::{Context, Failure, Forking, Order};
+use crate::proxy::failed::Failed;
 use crate::proxy::loops::Loops;
 use crate::proxy::preferences::Disposition;
 use crate::proxy::ringing::Ringing;
@@ -56,6 +58,7 @@ pub struct Proxy {
     policy: Policy,
     loops: Loops,
     ringing: Ringing,
+    failed: Failed,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -84,8 +87,8 @@ impl Proxy {
         resolver: Option<Resolver>,
         policy: Policy,
     ) -> Proxy {
-        let (loops, ringing) = (Loops::default(), Ringing::default());
-        Proxy { endpoint, homes, marks, resolver, policy, loops, ringing }
+        let (loops, ringing, failed) = (Loops::default(), Ringing::default(), Failed::default());
+        Proxy { endpoint, homes, marks, resolver, policy, loops, ringing, failed }
     }
 
     /// Forwards a request to the contacts of a local user.
@@ -234,7 +237,7 @@ impl Proxy {
         let sockets = self.endpoint.sockets();
         let found =
             found.into_iter().filter(|(_, address)| sockets.may_contact(*address, &self.policy.denied));
-        Addresses::new(found)
+        Addresses::new(found).with_failed_last(&self.failed, clock::instant())
     }
 
     /// Where the Contacts of a 3xx lead, and the 3xx with those that are left to the caller (16.7 step 4): users of our own domain are tried,

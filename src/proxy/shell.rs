@@ -1,7 +1,8 @@
 //! Performs what the context machine wants: the transaction user of a forwarded request.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -10,6 +11,7 @@ use crate::endpoint::{ClientId, ServerTransaction, TransactionUser, UserEvent, W
 use crate::model::{Aor, Flow, HomeState, Reject, Timestamp, Transport};
 use crate::proxy::address::{Address, Addresses};
 use crate::proxy::context::{Context, Failure, Output};
+use crate::proxy::failed::PAUSE;
 use crate::proxy::target::{self, Target, Way};
 use crate::proxy::{Hop, Proxy};
 use crate::sip::{HeaderName, Method, Request, Response, StatusCode, forward};
@@ -45,6 +47,8 @@ struct Branch {
     sent: Option<ClientId>,
     /// Where to go on if the present address fails.
     addresses: Addresses,
+    /// The present address.
+    at: Option<(Transport, SocketAddr)>,
 }
 
 /// What came in, and what was found out about it.
@@ -274,13 +278,22 @@ impl ResponseContext {
             // RFC 3428 8: a large MESSAGE needs congestion control; the device has only registered a datagram address.
             return Err(Failure::TooLarge);
         }
+        branch.at = Some((flow.transport, flow.remote));
         let sent = self.proxy.endpoint.send_written(bytes, method, &via, &flow, self.clone(), number);
         branch.sent = Some(sent.map_err(|_| branch.unreachable())?);
         Ok(())
     }
 
     /// The branch has failed at one address: is there another one to try (16.6 step 7, RFC 3263 4.3)?
-    fn retry(self: &Arc<Self>, inner: &mut Inner, number: u32, failure: Failure) -> bool {
+    ///
+    /// - `pause`: how long that address is tried after others.
+    fn retry(self: &Arc<Self>, inner: &mut Inner, number: u32, failure: Failure, pause: Duration) -> bool {
+        if let Some(branch) = inner.branch(number)
+            && matches!(branch.target.way, Way::Resolve(_))
+            && let Some((transport, address)) = branch.at
+        {
+            self.proxy.failed.note(transport, address, pause, clock::instant());
+        }
         let left = inner.branch(number).is_some_and(|branch| !branch.addresses.is_empty());
         let retried = left && inner.machine.handle_retry(number, clock::instant());
         if retried {
@@ -290,7 +303,7 @@ impl ResponseContext {
     }
 
     fn failed(self: &Arc<Self>, inner: &mut Inner, number: u32, failure: Failure) {
-        if !self.retry(inner, number, failure) {
+        if !self.retry(inner, number, failure, PAUSE) {
             inner.machine.handle_failure(number, failure, clock::instant());
         }
     }
@@ -298,7 +311,9 @@ impl ResponseContext {
     fn answered(self: &Arc<Self>, inner: &mut Inner, number: u32, response: Response) {
         let status = response.status();
         let now = clock::instant();
-        if status == StatusCode::SERVICE_UNAVAILABLE && self.retry(inner, number, Failure::Transport) {
+        if status == StatusCode::SERVICE_UNAVAILABLE
+            && self.retry(inner, number, Failure::Transport, pause(&response))
+        {
             return;
         }
         if status.code() / 100 == 3
@@ -331,7 +346,7 @@ impl Inner {
 
 impl Branch {
     fn new(target: Target) -> Branch {
-        Branch { target, breadth: 0, sent: None, addresses: Addresses::default() }
+        Branch { target, breadth: 0, sent: None, addresses: Addresses::default(), at: None }
     }
 
     /// A device that cannot be reached any more is a failed flow (RFC 5626 5.3.1), not a failed server.
@@ -368,6 +383,13 @@ impl Drop for ResponseContext {
             self.proxy.ringing.forget(user);
         }
     }
+}
+
+/// For how long a server asks to be left alone (21.5.4, 20.33).
+fn pause(response: &Response) -> Duration {
+    let text = response.text(HeaderName::RetryAfter).unwrap_or_default();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    text.get(..digits).and_then(|seconds| seconds.parse().ok()).map_or(PAUSE, Duration::from_secs)
 }
 
 /// Adds rows under the start line.

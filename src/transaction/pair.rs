@@ -1,7 +1,8 @@
 //! A client and a server transaction joined by a bad network, in virtual time.
 //!
 //! The link loses, delays, doubles and so reorders messages as a seed says. Whatever it does: the server's user sees the request once, the
-//! client's user gets one final response or, if none ever arrived, a timeout, and both transactions end.
+//! client's user gets one final response or, if none ever arrived, a timeout, and all transactions end. The client's user may cancel an
+//! INVITE at any moment (9.1): its CANCEL is a transaction of its own between the same two.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -54,6 +55,10 @@ enum Event {
     Repeat2xx(Duration),
     /// The client's user has waited long enough and cancels.
     GiveUp,
+    /// A CANCEL reaches the server.
+    Cancel,
+    /// The answer to it reaches the client.
+    CancelResponse(StatusCode),
 }
 
 /// The network and the habits of the two users in one run.
@@ -61,6 +66,8 @@ enum Event {
 struct Weather {
     invite: bool,
     reliable: bool,
+    /// The client's user cancels within so many milliseconds of the beginning, else after a minute.
+    cancel_within_ms: Option<u64>,
     loss_percent: u64,
     double_percent: u64,
     /// Delay of a message in milliseconds: 1 to this. Less than T1, so that a request sent just before Timer F or B is not later at the
@@ -76,6 +83,10 @@ struct Pair {
     scheduled: u64,
     client: Option<Client>,
     server: Option<Server>,
+    /// Cancelled before any provisional response came (9.1).
+    cancel_wanted: bool,
+    cancel_client: Option<Client>,
+    cancel_server: Option<Server>,
     /// What is asserted in the end.
     seen: Seen,
 }
@@ -91,6 +102,11 @@ struct Seen {
     final_was_delivered: bool,
     sent: u32,
     answer: Option<StatusCode>,
+    finals_sent: u32,
+    cancels: u32,
+    cancels_at_server: u32,
+    /// Answers to the CANCEL at its sender, and timeouts.
+    cancel_outcomes: Vec<Option<StatusCode>>,
 }
 
 impl Pair {
@@ -110,6 +126,9 @@ impl Pair {
             scheduled: 0,
             client: Some(client),
             server: None,
+            cancel_wanted: false,
+            cancel_client: None,
+            cancel_server: None,
             seen: Seen::default(),
         }
     }
@@ -119,7 +138,8 @@ impl Pair {
         let start = self.now;
         self.poll_client(None);
         if self.weather.invite {
-            self.at(start + secs(60), Event::GiveUp);
+            let patience = self.weather.cancel_within_ms.map(|within| ms(self.random.below(within)));
+            self.at(start + patience.unwrap_or(secs(60)), Event::GiveUp);
         }
         while let Some(next) = self.next() {
             assert!(next >= self.now, "time runs forwards");
@@ -137,8 +157,17 @@ impl Pair {
                 server.handle_timeout(next);
                 self.poll_server();
             }
+            if let Some(client) = &mut self.cancel_client {
+                client.handle_timeout(next);
+                self.poll_cancel_client(None);
+            }
+            if let Some(server) = &mut self.cancel_server {
+                server.handle_timeout(next);
+                self.poll_cancel_server();
+            }
         }
         assert!(self.client.is_none(), "the client's table is empty");
+        assert!(self.cancel_client.is_none() && self.cancel_server.is_none(), "the CANCEL has ended");
         assert!(self.server.is_none(), "the server's table is empty");
         self.seen
     }
@@ -147,6 +176,8 @@ impl Pair {
         let timers = [
             self.client.as_ref().and_then(Client::next_timeout),
             self.server.as_ref().and_then(Server::next_timeout),
+            self.cancel_client.as_ref().and_then(Client::next_timeout),
+            self.cancel_server.as_ref().and_then(Server::next_timeout),
         ];
         timers.into_iter().flatten().chain(self.agenda.keys().map(|key| key.0).take(1)).min()
     }
@@ -197,16 +228,20 @@ impl Pair {
                     client.handle_response(now, status);
                 }
                 self.poll_client(Some(status));
+                if std::mem::take(&mut self.cancel_wanted) {
+                    self.cancel();
+                }
             }
             Event::Answer(status) => {
-                if let Some(server) = &mut self.server {
-                    let taken = server.handle_response(now, status, Bytes::from(status.code().to_string()));
+                let mut taken = false;
+                if let Some(server) = self.server.as_mut().filter(|server| !server.is_answered()) {
+                    taken = server.handle_response(now, status, Bytes::from(status.code().to_string()));
                     if status.is_final() && taken {
                         self.seen.answer = Some(status);
                     }
                 }
                 self.poll_server();
-                if self.weather.invite && status.is_success() {
+                if taken && self.weather.invite && status.is_success() {
                     self.at(now + T1, Event::Repeat2xx(T1));
                 }
             }
@@ -221,10 +256,65 @@ impl Pair {
                 }
                 self.poll_server();
             }
-            Event::GiveUp => {
-                if let Some(client) = &mut self.client {
-                    client.handle_cancel_sent(now);
+            Event::GiveUp => self.cancel(),
+            Event::Cancel => {
+                if let Some(server) = &mut self.cancel_server {
+                    server.handle_retransmission(now);
+                    return self.poll_cancel_server();
                 }
+                self.seen.cancels_at_server += 1;
+                // 9.2: 200 if there is something to cancel, 481 if not; 487 to what is not answered yet.
+                let status = match &self.server {
+                    Some(_) => StatusCode::OK,
+                    None => StatusCode::CALL_OR_TRANSACTION_DOES_NOT_EXIST,
+                };
+                let mut server = Server::non_invite(now, self.weather.reliable);
+                assert!(server.handle_response(now, status, status.code().to_string().into()));
+                self.cancel_server = Some(server);
+                self.poll_cancel_server();
+                self.happens(Event::Answer(StatusCode::REQUEST_TERMINATED));
+            }
+            Event::CancelResponse(status) => {
+                if let Some(client) = &mut self.cancel_client {
+                    client.handle_response(now, status);
+                }
+                self.poll_cancel_client(Some(status));
+            }
+        }
+    }
+
+    /// 9.1: not before a provisional response, not after a final one.
+    fn cancel(&mut self) {
+        let now = self.now;
+        let Some(client) = self.client.as_mut().filter(|client| !client.is_done()) else { return };
+        if !client.has_provisional() {
+            self.cancel_wanted = true;
+            return;
+        }
+        client.handle_cancel_sent(now);
+        self.seen.cancels += 1;
+        self.cancel_client = Some(Client::non_invite(now, self.weather.reliable, "CANCEL".into()));
+        self.poll_cancel_client(None);
+    }
+
+    fn poll_cancel_client(&mut self, handled: Option<StatusCode>) {
+        while let Some(output) = self.cancel_client.as_mut().and_then(Client::poll_output) {
+            match output {
+                ClientOutput::Send(_) => self.send(Event::Cancel),
+                ClientOutput::BuildAck => unreachable!("CANCEL has no ACK"),
+                ClientOutput::Response => self.seen.cancel_outcomes.push(handled),
+                ClientOutput::Timeout => self.seen.cancel_outcomes.push(None),
+                ClientOutput::Terminated => self.cancel_client = None,
+            }
+        }
+    }
+
+    fn poll_cancel_server(&mut self) {
+        while let Some(output) = self.cancel_server.as_mut().and_then(Server::poll_output) {
+            match output {
+                ServerOutput::Send(bytes) => self.send(Event::CancelResponse(status_of(&bytes))),
+                ServerOutput::Trying | ServerOutput::AckTimeout => unreachable!("answered at once"),
+                ServerOutput::Terminated => self.cancel_server = None,
             }
         }
     }
@@ -284,8 +374,8 @@ impl Pair {
         while let Some(output) = self.server.as_mut().and_then(Server::poll_output) {
             match output {
                 ServerOutput::Send(bytes) => {
-                    let code = std::str::from_utf8(&bytes).ok().and_then(|code| code.parse().ok());
-                    let status = code.and_then(StatusCode::new).expect("bytes are a status code");
+                    let status = status_of(&bytes);
+                    self.seen.finals_sent += u32::from(status.is_final());
                     self.send(Event::Response(status));
                 }
                 ServerOutput::Trying => {
@@ -301,8 +391,25 @@ impl Pair {
     }
 }
 
+fn status_of(bytes: &[u8]) -> StatusCode {
+    let code = std::str::from_utf8(bytes).ok().and_then(|code| code.parse().ok());
+    code.and_then(StatusCode::new).expect("bytes are a status code")
+}
+
+/// Names the run that failed, whatever failed in it.
+struct Named(u64, Weather);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("failed with seed {} in {:?}", self.0, self.1);
+        }
+    }
+}
+
 /// What holds in any weather.
 fn check(seed: u64, weather: Weather) -> Seen {
+    let _named = Named(seed, weather);
     let seen = Pair::new(seed, weather).run();
     let context = || format!("seed {seed}, {weather:?}: {seen:?}");
     assert!(seen.requests_at_user <= 1, "seen once: {}", context());
@@ -318,6 +425,8 @@ fn check(seed: u64, weather: Weather) -> Seen {
         // Every 2xx to an INVITE is passed up, duplicates included (RFC 6026 7.2).
         assert!(seen.finals_at_user.len() <= 1, "one final: {}", context());
     }
+    assert!(seen.cancels <= 1 && seen.cancels_at_server <= seen.cancels, "cancelled once: {}", context());
+    assert_eq!(seen.cancel_outcomes.len(), seen.cancels as usize, "an answer or a timeout: {}", context());
     // Retransmissions by timers: at most 11 requests, 11 responses; the network and replies to copies only multiply that.
     assert!(seen.sent <= 150, "traffic is bounded: {}", context());
     seen
@@ -327,6 +436,7 @@ fn udp(invite: bool, loss_percent: u64, seed: u64) -> Weather {
     Weather {
         invite,
         reliable: false,
+        cancel_within_ms: None,
         loss_percent,
         double_percent: (seed % 4) * 20,
         max_delay_ms: [5, 80, 300, 450][(seed / 4 % 4) as usize],
@@ -391,7 +501,7 @@ fn nothing_is_sent_twice_over_a_reliable_transport_rfc3261_17() {
     for seed in 0..SEEDS {
         for invite in [false, true] {
             let weather =
-                Weather { invite, reliable: true, loss_percent: 0, double_percent: 0, max_delay_ms: 40 };
+                Weather { reliable: true, double_percent: 0, max_delay_ms: 40, ..udp(invite, 0, seed) };
             let seen = check(seed, weather);
             assert_eq!(seen.requests_at_user, 1);
             // Request, at most two provisionals, final, ACK; no final where the user is silent.
@@ -402,6 +512,46 @@ fn nothing_is_sent_twice_over_a_reliable_transport_rfc3261_17() {
                 "seed {seed}: {seen:?}"
             );
         }
+    }
+}
+
+#[test]
+fn a_cancelled_invite_gets_one_final_whoever_is_first_rfc3261_9() {
+    let (mut terminated, mut too_late, mut never_sent) = (0, 0, 0);
+    for loss_percent in [0, 10, 30, 60, 90] {
+        for seed in 0..SEEDS {
+            for reliable in [false, true] {
+                let cancel_within_ms = Some([30, 500, 6_000][(seed % 3) as usize]);
+                let weather = Weather { reliable, cancel_within_ms, ..udp(true, loss_percent, seed) };
+                let seen = check(seed, weather);
+                terminated += u32::from(seen.answer == Some(StatusCode::REQUEST_TERMINATED));
+                too_late +=
+                    u32::from(seen.cancels == 1 && seen.answer != Some(StatusCode::REQUEST_TERMINATED));
+                never_sent += u32::from(seen.cancels == 0);
+                if loss_percent == 0 {
+                    assert_eq!(seen.timeouts, 0, "seed {seed}: {seen:?}");
+                    assert_eq!(seen.finals_at_user.first().copied(), seen.answer, "seed {seed}: {seen:?}");
+                    assert!(seen.cancel_outcomes.iter().all(|&outcome| outcome == Some(StatusCode::OK)));
+                }
+            }
+        }
+    }
+    assert!(terminated > 100 && too_late > 10 && never_sent > 100, "{terminated} {too_late} {never_sent}");
+}
+
+#[test]
+fn a_copy_that_comes_while_the_answer_is_kept_gets_it_again_rfc3261_17_2_2() {
+    for seed in 0..SEEDS {
+        let mut pair = Pair::new(seed, udp(false, 0, seed));
+        // The user has answered within 5 s, if at all; Timer J is 32 s.
+        for s in [8, 20, 31] {
+            pair.at(pair.now + secs(s), Event::Request);
+        }
+        let seen = pair.run();
+        assert_eq!(seen.requests_at_user, 1, "seed {seed}: {seen:?}");
+        let copies = if seen.answer.is_some() { 4 } else { 0 };
+        assert!(seen.finals_sent >= copies, "seed {seed}: {seen:?}");
+        assert_eq!(seen.finals_at_user.len(), seen.answer.is_some() as usize, "seed {seed}: {seen:?}");
     }
 }
 

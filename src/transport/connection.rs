@@ -23,6 +23,8 @@ pub(super) struct Connection {
     flow: Flow,
     made: bool,
     authenticated: AtomicBool,
+    /// Something other than a response or a line end was sent.
+    requests: AtomicBool,
     out: Mutex<Out>,
     wake: Notify,
     write_buffer: usize,
@@ -46,6 +48,7 @@ impl Connection {
             made,
             // Whom we call ourselves needs no proof to be kept.
             authenticated: AtomicBool::new(made),
+            requests: AtomicBool::new(false),
             out: Mutex::default(),
             wake: Notify::new(),
             write_buffer,
@@ -60,6 +63,11 @@ impl Connection {
     /// Was it made by us?
     pub(super) fn made(&self) -> bool {
         self.made
+    }
+
+    /// May somebody wait for an answer to a request that was sent on it? Most connections end without.
+    pub(super) fn had_requests(&self) -> bool {
+        self.requests.load(Ordering::Acquire)
     }
 
     /// Did somebody authenticate on it?
@@ -87,6 +95,9 @@ impl Connection {
         let mut out = lock(&self.out);
         if out.closed.is_some() {
             return Err(SendError::FlowGone);
+        }
+        if !bytes.starts_with(b"SIP/2.0 ") && !bytes.starts_with(b"\r\n") {
+            self.requests.store(true, Ordering::Release);
         }
         let mut written = 0;
         if out.queue.is_empty()

@@ -129,7 +129,9 @@ pub trait Receiver: Send + Sync + 'static {
     fn malformed(&self, error: crate::sip::ParseError, head: Option<Bytes>, flow: Flow);
     /// A connection is gone (closed, reset, idle, or could not be made). Told once, by the connection's own task, when its flow is
     /// no longer alive; never from within [`Sockets::send`] or [`Sockets::flow_to`].
-    fn closed(&self, flow: Flow);
+    ///
+    /// - `had_requests`: requests were sent on it, so that somebody may wait for their answers.
+    fn closed(&self, flow: Flow, had_requests: bool);
 }
 
 /// Why bytes could not be sent.

@@ -1,6 +1,4 @@
-//! Where a request goes (RFC 3263 4.1, 4.2; RFC 2782).
-//!
-//! NAPTR is not asked: without transport and port, SRV of every transport we have is.
+//! Where a request goes (RFC 3263 4.1, 4.2; RFC 2782, RFC 3403).
 
 use std::cmp::Reverse;
 use std::net::{IpAddr, SocketAddr};
@@ -10,6 +8,7 @@ use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::proto::rr::rdata::NAPTR;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{ResolverBuilder, TokioResolver};
 
@@ -94,20 +93,42 @@ impl Resolver {
             }
             Step::Services(host) => host,
         };
-        let (udp, tcp) = match transport {
-            Some(Transport::Udp) => (self.services(&host, Transport::Udp).await, Services::None),
-            Some(Transport::Tcp) => (Services::None, self.services(&host, Transport::Tcp).await),
-            None => tokio::join!(self.services(&host, Transport::Udp), self.services(&host, Transport::Tcp)),
+        let (pointers, udp, tcp) = match transport {
+            Some(Transport::Udp) => (Vec::new(), self.services(&host, Transport::Udp).await, Services::None),
+            Some(Transport::Tcp) => (Vec::new(), Services::None, self.services(&host, Transport::Tcp).await),
+            // All at once: whose NAPTR points to the usual names has the answers by then.
+            None => tokio::join!(
+                self.pointers(&host),
+                self.services(&host, Transport::Udp),
+                self.services(&host, Transport::Tcp)
+            ),
         };
+        for (transport, name) in pointers {
+            let Services::Some(services) = self.srv(name).await else { continue };
+            self.all_addresses(services, transport, random, found).await;
+        }
+        if !found.is_empty() {
+            return;
+        }
         if matches!((&udp, &tcp), (Services::None, Services::None)) {
             return self.addresses(&host, transport.unwrap_or(Transport::Udp), DEFAULT_PORT, found).await;
         }
         for (transport, services) in [(Transport::Udp, udp), (Transport::Tcp, tcp)] {
             let Services::Some(services) = services else { continue };
-            for service in in_order(services, random) {
-                // All addresses of one record before the next one (4.2).
-                self.addresses(&service.target, transport, service.port, found).await;
-            }
+            self.all_addresses(services, transport, random, found).await;
+        }
+    }
+
+    async fn all_addresses(
+        &self,
+        services: Vec<Service>,
+        transport: Transport,
+        random: u64,
+        found: &mut Vec<(Transport, SocketAddr)>,
+    ) {
+        for service in in_order(services, random) {
+            // All addresses of one record before the next one (4.2).
+            self.addresses(&service.target, transport, service.port, found).await;
         }
     }
 
@@ -131,10 +152,24 @@ impl Resolver {
         }
     }
 
+    /// NAPTR: the transports the domain prefers, and the names of their SRV records (4.1).
+    async fn pointers(&self, host: &Name) -> Vec<(Transport, Name)> {
+        let Ok(answer) = self.dns.lookup(host.clone(), RecordType::NAPTR).await else { return Vec::new() };
+        let records = answer.answers().iter().filter_map(|record| match &record.data {
+            RData::NAPTR(naptr) => Some(naptr.clone()),
+            _ => None,
+        });
+        usable(records.collect())
+    }
+
     async fn services(&self, host: &Name, transport: Transport) -> Services {
-        let Ok(name) = Name::from_ascii(format!("_sip._{}.{host}", transport.param())) else {
-            return Services::None;
-        };
+        match Name::from_ascii(format!("_sip._{}.{host}", transport.param())) {
+            Ok(name) => self.srv(name).await,
+            Err(_) => Services::None,
+        }
+    }
+
+    async fn srv(&self, name: Name) -> Services {
         let Ok(answer) = self.dns.lookup(name, RecordType::SRV).await else { return Services::None };
         let mut any = false;
         let mut services = Vec::new();
@@ -220,6 +255,24 @@ fn dns_name(text: &str) -> Option<Name> {
     Name::from_ascii(format!("{text}.")).ok()
 }
 
+/// What of these NAPTR records we can follow, the most wanted first (RFC 3263 4.1): services of transports that we have, whose replacement is the
+/// name of SRV records (flag `s`). A regular expression is nobody's to run here.
+fn usable(mut records: Vec<NAPTR>) -> Vec<(Transport, Name)> {
+    records.sort_by_key(|record| (record.order, record.preference));
+    let usable = records.into_iter().filter_map(|record| {
+        let transport = match record.services.to_ascii_uppercase().as_slice() {
+            b"SIP+D2U" => Transport::Udp,
+            b"SIP+D2T" => Transport::Tcp,
+            _ => return None,
+        };
+        let is_srv = record.flags.eq_ignore_ascii_case(b"s") && record.regexp.is_empty();
+        let mut name = record.replacement;
+        name.set_fqdn(true);
+        (is_srv && !name.is_root()).then_some((transport, name))
+    });
+    usable.take(POINTERS).collect()
+}
+
 /// RFC 2782: lowest priority value first; within it by chance, weighted.
 fn in_order(mut services: Vec<Service>, random: u64) -> Vec<Service> {
     let mut random = random;
@@ -260,6 +313,8 @@ const DNS_TRY: Duration = Duration::from_millis(1_200);
 const CACHE: u64 = 4_096;
 /// Targets tried at most.
 const TARGETS: usize = 20;
+/// NAPTR records followed at most.
+const POINTERS: usize = 4;
 /// RFC 3261 19.1.2.
 const DEFAULT_PORT: u16 = 5060;
 
@@ -373,6 +428,49 @@ mod tests {
             address("example.org.", "192.0.2.1"),
         ];
         assert_eq!(resolved(records, "example.org", None, None).await, []);
+    }
+
+    fn naptr(order: u16, preference: u16, flags: &str, service: &str, regexp: &str, to: &str) -> Record {
+        let bytes = |text: &str| text.as_bytes().into();
+        let data = NAPTR::new(order, preference, bytes(flags), bytes(service), bytes(regexp), name(to));
+        Record::from_rdata(name("example.org."), 60, RData::NAPTR(data))
+    }
+
+    #[tokio::test]
+    async fn naptr_chooses_among_the_transports_we_have_by_order_then_preference_rfc3263_4_1() {
+        let records = vec![
+            naptr(10, 1, "s", "SIPS+D2T", "", "_sips._tcp.example.org."),
+            naptr(10, 2, "u", "SIP+D2U", "!.*!sip:info@example.org!", "."),
+            naptr(30, 1, "S", "sip+d2u", "", "_sip._udp.elsewhere.example."),
+            naptr(20, 9, "s", "SIP+D2U", "", "_sip._udp.example.org."),
+            naptr(20, 5, "s", "SIP+D2T", "", "_sip._tcp.example.org."),
+            srv("_sips._tcp.example.org.", 1, 5061, "a.example.org."),
+            srv("_sip._udp.example.org.", 1, 5062, "a.example.org."),
+            srv("_sip._tcp.example.org.", 1, 5063, "a.example.org."),
+            srv("_sip._udp.elsewhere.example.", 1, 5064, "a.example.org."),
+            address("a.example.org.", "192.0.2.1"),
+        ];
+        let expected = vec![
+            (Transport::Tcp, at("192.0.2.1:5063")),
+            (Transport::Udp, at("192.0.2.1:5062")),
+            (Transport::Udp, at("192.0.2.1:5064")),
+        ];
+        assert_eq!(resolved(records.clone(), "example.org", None, None).await, expected);
+        // A transport that is named needs no NAPTR.
+        let udp = resolved(records, "example.org", None, Some(Transport::Udp)).await;
+        assert_eq!(udp, [expected[1]]);
+    }
+
+    #[tokio::test]
+    async fn naptr_of_nothing_we_have_leaves_srv_rfc3263_4_1() {
+        let records = vec![
+            naptr(10, 1, "s", "SIPS+D2T", "", "_sips._tcp.example.org."),
+            naptr(10, 1, "u", "E2U+sip", "!.*!sip:info@example.org!", "."),
+            srv("_sip._udp.example.org.", 1, 5062, "a.example.org."),
+            address("a.example.org.", "192.0.2.1"),
+        ];
+        let found = resolved(records, "example.org", None, None).await;
+        assert_eq!(found, [(Transport::Udp, at("192.0.2.1:5062"))]);
     }
 
     #[tokio::test]

@@ -30,7 +30,8 @@ impl Drop for Lease {
         self.shared.counters.closed(reason);
         let flow = self.connection.flow();
         tracing::debug!(%flow, reason = reason.label(), "connection ended");
-        self.shared.tell(self.receiver.as_ref(), |receiver| receiver.closed(flow));
+        let had_requests = self.connection.had_requests();
+        self.shared.tell(self.receiver.as_ref(), |receiver| receiver.closed(flow, had_requests));
     }
 }
 
@@ -41,6 +42,10 @@ pub(super) async fn make(lease: Lease, mut stop: watch::Receiver<bool>) {
         biased;
         () = stopped(&mut stop) => return lease.connection.close(Closed::Stopped),
         made = connecting => match made {
+            // From the very port it was to reach: where nobody listens the system may connect a socket to itself.
+            Ok(Ok(stream)) if stream.local_addr().ok() == Some(lease.connection.flow().remote) => {
+                return lease.connection.close(Closed::NotMade);
+            }
             Ok(Ok(stream)) => stream,
             Ok(Err(_)) | Err(_) => return lease.connection.close(Closed::NotMade),
         },
@@ -364,6 +369,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_a_connection_tells_whether_requests_were_sent_on_it_a22() {
+        let mut running = Running::start().await;
+        for (sent, had_requests) in
+            [(&b"SIP/2.0 401 Unauthorized\r\n\r\n"[..], false), (b"NOTIFY sip:a", true)]
+        {
+            let mut stream = running.connect().await;
+            write(&mut stream, b"\r\n\r\n").await;
+            write(&mut stream, &request(0)).await;
+            let (_, flow) = running.received().await;
+            running.sockets.send(&flow, &Bytes::copy_from_slice(sent)).expect("sent");
+            drop(stream);
+            assert_eq!(running.closed_with_requests().await, had_requests);
+        }
+    }
+
+    #[tokio::test]
     async fn what_is_no_message_is_answered_and_the_connection_closed() {
         let mut running = Running::start().await;
         let mut stream = running.connect().await;
@@ -540,7 +561,7 @@ mod tests {
                     assert!(running.sockets.is_alive(&flow));
                     break;
                 }
-                Told::Closed(_) => {}
+                Told::Closed(..) => {}
                 Told::Malformed(..) => panic!("well formed"),
             }
         }
@@ -580,7 +601,7 @@ mod tests {
             loop {
                 match running.told().await {
                     Told::Received(_, flow) => break flows.push(flow),
-                    Told::Closed(flow) => assert_eq!(flow, flows[0]),
+                    Told::Closed(flow, _) => assert_eq!(flow, flows[0]),
                     Told::Malformed(..) => panic!("well formed"),
                 }
             }

@@ -18,7 +18,8 @@ use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Receiver, Sn
 pub(super) enum Told {
     Received(Bytes, Flow),
     Malformed(Option<Bytes>, Flow),
-    Closed(Flow),
+    /// With whether requests were sent on it.
+    Closed(Flow, bool),
 }
 
 /// Running sockets: one listener per transport on 127.0.0.1.
@@ -45,9 +46,9 @@ impl Receiver for Recorder {
         }
         self.told.try_send(Told::Malformed(head, flow)).expect("room");
     }
-    fn closed(&self, flow: Flow) {
+    fn closed(&self, flow: Flow, had_requests: bool) {
         // The test may be over.
-        let _ = self.told.try_send(Told::Closed(flow));
+        let _ = self.told.try_send(Told::Closed(flow, had_requests));
     }
 }
 
@@ -92,9 +93,17 @@ impl Running {
         }
     }
 
+    /// Whether the connection that ended had requests.
+    pub(super) async fn closed_with_requests(&mut self) -> bool {
+        match self.told().await {
+            Told::Closed(_, had_requests) => had_requests,
+            other => panic!("expected a close, got {other:?}"),
+        }
+    }
+
     pub(super) async fn closed(&mut self) -> Flow {
         match self.told().await {
-            Told::Closed(flow) => flow,
+            Told::Closed(flow, _) => flow,
             other => panic!("expected a close, got {other:?}"),
         }
     }

@@ -279,7 +279,7 @@ mod tests {
             }
         }
         fn malformed(&self, _: crate::sip::ParseError, _: Option<Bytes>, _: Flow) {}
-        fn closed(&self, _: Flow) {}
+        fn closed(&self, _: Flow, _: bool) {}
     }
 
     #[tokio::test]
