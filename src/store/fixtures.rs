@@ -150,6 +150,10 @@ pub(super) fn account(user: &str, password: &str) -> Account {
             md5_at: Redacted(format!("2{password}")),
             sha256: Redacted(format!("3{password}")),
             sha256_at: Redacted(format!("4{password}")),
+            sha512_256: Some(Ha1Pair {
+                plain: Redacted(format!("5{password}")),
+                at: Redacted(format!("6{password}")),
+            }),
         },
         created_at: Timestamp(5),
     }
