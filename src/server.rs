@@ -21,6 +21,7 @@ use crate::presence::{self, Presence};
 use crate::proxy::context::{Forking, Order};
 use crate::proxy::{self, Proxy};
 use crate::registrar::{self, Registrar};
+use crate::sip::digest::Algorithm;
 use crate::store::{self, Store};
 use crate::transport::{Resolver, Sockets};
 
@@ -60,6 +61,10 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     }
     let accounts = Arc::new(Accounts::default());
     store.accounts().await?.into_iter().for_each(|account| accounts.put(account));
+    if config.auth.algorithms.contains(&Algorithm::Sha512_256) && accounts.without_sha512_256() > 0 {
+        let passwords = accounts.without_sha512_256();
+        warn!(passwords, "SHA-512-256 is offered once these passwords are set again (hither user passwd)");
+    }
     let homes = match config.server.fast_path {
         true => Homes::new(store.clone(), clock::now),
         false => Homes::always_driven(store.clone(), clock::now),
@@ -123,6 +128,7 @@ fn dispatch(
         realm: config.domain.clone(),
         nonce_lifetime_s: config.auth.nonce_lifetime_s,
         algorithms: config.auth.algorithms.clone(),
+        integrity: config.auth.integrity,
     };
     let registrar_policy = registrar::binding::Policy {
         min_interval_s: config.registration.min_interval_s,

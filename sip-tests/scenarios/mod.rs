@@ -21,5 +21,6 @@ mod registrar_order;
 mod registrar_refusals;
 mod search;
 mod storm;
+mod strangers;
 mod torture;
 mod transparency;
