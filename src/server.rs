@@ -14,6 +14,7 @@ use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
 use crate::cli::dev::{self, Dev};
 use crate::config::Config;
+use crate::dispatch::residency::{Gate, Residency};
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
@@ -59,18 +60,13 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     if let Some(dev) = &dev {
         dev.ensure_accounts(&store, clock::now()).await.map_err(Fault::Dev)?;
     }
-    let accounts = Arc::new(Accounts::default());
-    store.accounts().await?.into_iter().for_each(|account| accounts.put(account));
-    if config.auth.algorithms.contains(&Algorithm::Sha512_256) && accounts.without_sha512_256() > 0 {
-        let passwords = accounts.without_sha512_256();
-        warn!(passwords, "SHA-512-256 is offered once these passwords are set again (hither user passwd)");
-    }
+    let with_sha512_256 = config.auth.algorithms.contains(&Algorithm::Sha512_256);
+    let accounts = Arc::new(Accounts::new(with_sha512_256));
     let homes = match config.server.fast_path {
         true => Homes::new(store.clone(), clock::now),
         false => Homes::always_driven(store.clone(), clock::now),
     };
-    let now = clock::now();
-    store.load_all(&mut |row| homes.install(&row.with_grace(now))).await?;
+    let residency = Arc::new(Residency::new(store.clone(), homes.clone(), accounts.clone()));
 
     let control = Control::bind(&config.control_socket).await?;
     let endpoint = Endpoint::new(sockets, config.limits.message(), config.server_header.clone());
@@ -81,17 +77,37 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let dispatch = Arc::new(dispatch(&config, &endpoint, &homes, &accounts, &marks, &presence));
 
     let (stopping, stopped) = watch::channel(false);
-    endpoint.run(dispatch.clone(), stopped.clone());
+    let gate = Gate::new(residency.clone(), endpoint.clone(), dispatch.clone(), config.domain.clone());
+    endpoint.run(Arc::new(gate), stopped.clone());
     let mut tasks = JoinSet::new();
-    let ended = presence.clone();
-    tasks.spawn(homes.clone().run_wheel(move |subscription| ended.ended(subscription), stopped.clone()));
-    tasks.spawn(presence.clone().run(stopped.clone()));
-    tasks.spawn(control.serve(operator(&config, &store, &accounts, &homes, &endpoint, &presence), stopped));
-    homes.mark_watched();
+    let operator = operator(&config, &store, &residency, &accounts, &homes, &endpoint, &presence);
+    tasks.spawn(control.serve(operator, stopped.clone()));
     announce(&endpoint, dev.as_ref());
-    info!(domain = %config.domain, version = env!("CARGO_PKG_VERSION"), accounts = accounts.len(), "started");
+    info!(domain = %config.domain, version = env!("CARGO_PKG_VERSION"), "started");
 
-    stop.await;
+    let mut stop = std::pin::pin!(stop);
+    let is_stopped = tokio::select! {
+        loaded = residency.load() => { loaded?; false }
+        () = &mut stop => true,
+    };
+    if !is_stopped {
+        info!(accounts = accounts.len(), "loaded");
+        accounts.all_are_here();
+        let passwords = accounts.without_sha512_256();
+        if with_sha512_256 && passwords > 0 {
+            warn!(
+                passwords,
+                "SHA-512-256 is offered once these passwords are set again (hither user passwd)"
+            );
+        }
+        // What looks at homes of its own accord begins when all of them are there.
+        let ended = presence.clone();
+        tasks.spawn(homes.clone().run_wheel(move |subscription| ended.ended(subscription), stopped.clone()));
+        tasks.spawn(presence.clone().run(stopped.clone()));
+        let owed = homes.clone();
+        tasks.spawn(async move { owed.mark_watched(presence::RESUME_GAP, stopped).await });
+        stop.await;
+    }
     info!("draining");
     dispatch.drain();
     let in_hand = async {
@@ -207,22 +223,25 @@ fn presence_policy(config: &Config) -> presence::Policy {
 fn operator(
     config: &Config,
     store: &Store,
+    residency: &Arc<Residency>,
     accounts: &Arc<Accounts>,
     homes: &Arc<Homes>,
     endpoint: &Arc<Endpoint>,
     presence: &Arc<Presence>,
 ) -> control::Handler {
-    let (store, domain) = (store.clone(), config.domain.clone());
+    let (store, residency, domain) = (store.clone(), residency.clone(), config.domain.clone());
     let (accounts, homes, endpoint, presence) =
         (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
     Arc::new(move |request: Request| {
-        let (store, domain) = (store.clone(), domain.clone());
+        let (store, residency, domain) = (store.clone(), residency.clone(), domain.clone());
         let (accounts, homes, endpoint, presence) =
             (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
         let answer = async move {
             if matches!(request, Request::Status {}) {
-                return status(&accounts, &homes, &endpoint, &store);
+                return status(&residency, &accounts, &homes, &endpoint, &store);
             }
+            // What is still being read must not overtake what changes now.
+            residency.completed().await;
             let observer = |change| match change {
                 AccountChange::Put(account) => accounts.put(account),
                 AccountChange::Removed(user) => {
@@ -236,11 +255,18 @@ fn operator(
     })
 }
 
-fn status(accounts: &Accounts, homes: &Homes, endpoint: &Endpoint, store: &Store) -> Response {
+fn status(
+    residency: &Residency,
+    accounts: &Accounts,
+    homes: &Homes,
+    endpoint: &Endpoint,
+    store: &Store,
+) -> Response {
     let [homes, bindings, publications, subscriptions] = homes.census();
     let (servers, clients) = endpoint.transactions();
     let mut values = serde_json::Map::new();
     let mut put = |name: &str, value: serde_json::Value| values.insert(name.into(), value);
+    put("loaded", residency.is_complete().into());
     put("accounts", accounts.len().into());
     put("homes", homes.into());
     put("bindings", bindings.into());

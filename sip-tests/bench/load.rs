@@ -9,14 +9,22 @@
 mod call;
 #[path = "load/cores.rs"]
 mod cores;
+#[path = "load/credentials.rs"]
+mod credentials;
 #[path = "load/database.rs"]
 mod database;
 #[path = "load/kamailio.rs"]
 mod kamailio;
+#[path = "load/memory.rs"]
+mod memory;
+#[path = "load/notify.rs"]
+mod notify;
 #[path = "load/operation.rs"]
 mod operation;
 #[path = "load/phone.rs"]
 mod phone;
+#[path = "load/presence.rs"]
+mod presence;
 #[path = "load/process.rs"]
 mod process;
 #[path = "load/report.rs"]
@@ -38,6 +46,7 @@ use crate::database::Database;
 use crate::kamailio::{Kamailio, Task};
 use crate::operation::Operation;
 use crate::phone::Phones;
+use crate::presence::Presence;
 use crate::process::{Cpu, Server};
 use crate::report::Report;
 use crate::run::Loop;
@@ -97,6 +106,9 @@ struct Arguments {
     /// `md5` or `sha-256`.
     #[arg(long, default_value = "md5", value_parser = algorithm)]
     algorithm: Algorithm,
+    /// Measures no time but bytes: per binding, per subscription, and per transaction that is held. Takes some minutes.
+    #[arg(long)]
+    memory: bool,
     /// Cargo says so; means nothing here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -104,7 +116,17 @@ struct Arguments {
 
 impl Arguments {
     fn fresh_users(&self) -> u32 {
-        if self.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 }
+        if self.memory || self.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 }
+    }
+
+    fn presence(&self, server: SocketAddr) -> Option<Presence> {
+        let sockets = self.sockets.unwrap_or(self.transport.usual_sockets()).min(self.users);
+        let wire = || Wire::open(self.transport, server, sockets);
+        self.has_presence().then(|| Presence::new(wire(), self.users, self.window, self.algorithm))
+    }
+
+    fn has_presence(&self) -> bool {
+        self.memory || self.operations.iter().any(|operation| operation.is_presence())
     }
 
     /// One set of phones for each thread.
@@ -146,6 +168,10 @@ impl Arguments {
         if name.is_none() {
             println!("kamailio is not installed and is left out");
         }
+        if self.has_presence() && !Kamailio::has_presence() {
+            println!("kamailio-presence-modules is not installed and Kamailio is left out");
+            return None;
+        }
         name
     }
 }
@@ -171,6 +197,13 @@ impl Running {
             Running::Kamailio(server) => server.cpu(),
         }
     }
+
+    fn pid(&self) -> u32 {
+        match self {
+            Running::Hither(server) => server.pid(),
+            Running::Kamailio(server) => server.pid(),
+        }
+    }
 }
 
 /// One server under load, with the phones that play its users.
@@ -181,7 +214,8 @@ struct Side {
     database: Database,
     cores: Cores,
     phones: Vec<Phones>,
-    /// When which number of transactions began to be held.
+    presence: Option<Presence>,
+    /// Until when which number of transactions is held.
     held: Vec<(Instant, u64)>,
 }
 
@@ -191,9 +225,9 @@ impl Side {
         let database = Database::start(&arguments.database);
         database.put_accounts(arguments.users, arguments.fresh_users());
         let server = Server::start(binary, &database, arguments.transport, &cores);
-        let phones = arguments.phones(server.address);
+        let (phones, presence) = (arguments.phones(server.address), arguments.presence(server.address));
         let name = arguments.name(&binary.display().to_string(), &cores);
-        Side { name, server: Running::Hither(server), database, cores, phones, held: Vec::new() }
+        Side { name, server: Running::Hither(server), database, cores, phones, presence, held: Vec::new() }
     }
 
     fn kamailio(arguments: &Arguments, name: &str, cores: Cores) -> Side {
@@ -202,33 +236,50 @@ impl Side {
         let children = arguments.kamailio_children;
         let (users, fresh) = (arguments.users, arguments.fresh_users());
         let (stateful, transport) = (arguments.kamailio_stateful, arguments.transport);
-        let task = Task { children, stateful, transport, users, fresh };
+        let presence = arguments.has_presence();
+        let task = Task { children, stateful, presence, transport, users, fresh };
         let server = Kamailio::start(task, &database, &cores);
-        let phones = arguments.phones(server.address);
+        let (phones, presence) = (arguments.phones(server.address), arguments.presence(server.address));
         let name = arguments.name(name, &cores);
-        Side { name, server: Running::Kamailio(server), database, cores, phones, held: Vec::new() }
+        Side { name, server: Running::Kamailio(server), database, cores, phones, presence, held: Vec::new() }
     }
 
     /// Everybody registers once, so that there is something to refresh and somebody to reach; at once, because no server waits long for the
     /// first request on a connection.
     fn enrolled(mut self) -> Side {
-        let once = Loop { rate: None, seconds: Duration::from_secs(60) };
+        let once = Loop { rate: None, seconds: Duration::from_secs(60), most: u64::MAX };
         run::run(&mut self.phones, Operation::Enrol, &once);
         run::run(&mut self.phones, Operation::Ask, &once);
+        if let Some(presence) = &mut self.presence {
+            presence.begin();
+        }
         self
     }
 
     fn measure(&mut self, operation: Operation, pace: &Loop) -> run::Measured {
         self.wait_for_room(operation);
         self.cores.pin_self();
+        let mut presence = self.presence.as_mut().filter(|_| operation.is_presence());
+        if let Some(presence) = &mut presence {
+            presence.prepare(operation);
+        }
         let before = (self.server.cpu(), self.database.cpu());
-        let mut measured = run::run(&mut self.phones, operation, pace);
+        let mut measured = match &mut presence {
+            Some(presence) => presence.run(operation, pace),
+            None => run::run(&mut self.phones, operation, pace),
+        };
         measured.server = self.server.cpu() - before.0;
+        measured.database = self.database.cpu().zip(before.1).map(|(after, before)| after - before);
+        let exchanged = presence.map(|presence| {
+            presence.tidy();
+            presence.exchanged()
+        });
         let held = self.held_by(operation);
         if held > 0 {
-            self.held.push((Instant::now(), measured.done() as u64 * held));
+            let now = Instant::now();
+            let (requests, notifies) = exchanged.unwrap_or((measured.done() as u64 * held, 0));
+            self.held.extend([(now + HELD, requests), (now + HELD_BY_CLIENT, notifies)]);
         }
-        measured.database = self.database.cpu().zip(before.1).map(|(after, before)| after - before);
         measured
     }
 
@@ -243,7 +294,7 @@ impl Side {
     /// Waits until the server has let go of so many transactions that one more measurement finds room.
     fn wait_for_room(&mut self, operation: Operation) {
         while self.held_by(operation) > 0 {
-            self.held.retain(|(since, _)| since.elapsed() < HELD);
+            self.held.retain(|(until, _)| *until > Instant::now());
             if self.held.iter().map(|(_, number)| number).sum::<u64>() <= run::MOST_HELD {
                 break;
             }
@@ -252,26 +303,37 @@ impl Side {
     }
 }
 
+/// Starts all servers.
+fn start(arguments: &Arguments, kamailio: Option<&str>) -> Vec<Side> {
+    let mut sides = Vec::new();
+    for cores in arguments.shares() {
+        for binary in &arguments.servers {
+            sides.push(Side::hither(arguments, binary, cores.clone()).enrolled());
+        }
+        sides.extend(kamailio.map(|name| Side::kamailio(arguments, name, cores.clone()).enrolled()));
+    }
+    sides
+}
+
 fn main() {
     let arguments = Arguments::parse();
     assert!(!arguments.database.contains("://") || arguments.servers.len() == 1, "one database, one server");
     assert!(arguments.window <= arguments.users, "a window is no larger than the number of users");
     assert!(arguments.threads <= arguments.window, "a thread has one operation under way at least");
     assert!(arguments.threads * 2 <= arguments.users, "a thread has two users at least");
+    assert!(!arguments.has_presence() || arguments.users >= 10, "presence needs ten users");
     let load = process::load_average();
     let kamailio = arguments.kamailio();
-    let mut sides = Vec::new();
-    for cores in arguments.shares() {
-        for binary in &arguments.servers {
-            sides.push(Side::hither(&arguments, binary, cores.clone()).enrolled());
-        }
-        sides.extend(kamailio.iter().map(|name| Side::kamailio(&arguments, name, cores.clone()).enrolled()));
+    if arguments.memory {
+        print!("{}", memory::measure(&arguments, || start(&arguments, kamailio.as_deref())));
+        return;
     }
+    let mut sides = start(&arguments, kamailio.as_deref());
     if sides.is_empty() {
         return;
     }
     let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
-    let pace = Loop { rate: arguments.rate, seconds };
+    let pace = Loop { rate: arguments.rate, seconds, most: u64::MAX };
     let mut report = Report::default();
     for repeat in 0..arguments.repeats {
         for operation in &arguments.operations {
@@ -322,5 +384,7 @@ fn main() {
 
 /// Timer J (RFC 3261 17.2.2), and a little.
 const HELD: Duration = Duration::from_secs(34);
+/// Timer K (RFC 3261 17.1.2.2), and a little.
+const HELD_BY_CLIENT: Duration = Duration::from_secs(6);
 /// Users who have never registered, for [`Operation::RegisterNew`].
 const FRESH_USERS: u32 = 10_000;

@@ -79,6 +79,35 @@ fn another_body_type_is_415_with_accept_rfc3903_6_5(database: Database) {
     assert!(response.list("Accept").iter().any(|accept| accept == "application/pidf+xml"), "{response}");
 }
 
+fn a_part_that_is_not_understood_is_415_rfc5621_8_4(database: Database) {
+    let server = Server::start(database);
+    let mut bob = Phone::new(&server, "bob", Transport::Tcp);
+    let document = crate::harness::documents::pidf("bob", "t1", "open", "in parts");
+    let icon =
+        "--b\r\nContent-Type: image/png\r\nContent-Disposition: icon;handling=HANDLING\r\n\r\n\u{89}PNG\r\n";
+    let pidf = format!("--b\r\nContent-Type: application/pidf+xml\r\n\r\n{document}\r\n");
+    for (handling, status) in [("required", 415), ("optional", 200)] {
+        let body = format!("{}{pidf}--b--\r\n", icon.replace("HANDLING", handling));
+        let request =
+            bob.publish_request(None, None, 600).body("multipart/related;boundary=b", body.as_bytes());
+        let response = bob.ask(request);
+        assert_eq!(response.status(), Some(status), "{handling}:\n{response}");
+        if status == 415 {
+            assert_eq!(response.list("Accept"), ["application/pidf+xml"], "{response}");
+        }
+    }
+    let watching = bob.subscribe("bob");
+    let shown = watching.notify.body_text();
+    assert!(shown.contains("in parts") && !shown.contains("PNG"), "{shown}");
+    for broken in ["--b", "--c\r\n\r\nx\r\n--c--", ""] {
+        let body = if broken.is_empty() { format!("{pidf}no end") } else { broken.to_string() };
+        let request =
+            bob.publish_request(None, None, 600).body("multipart/mixed;boundary=b", body.as_bytes());
+        let response = bob.ask(request);
+        assert_eq!(response.status(), Some(400), "{broken}:\n{response}");
+    }
+}
+
 fn too_short_is_423_but_zero_never_rfc3903_6_4(database: Database) {
     let server = Server::with(database, |config| config.set("publication.min_interval_s", 60));
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
@@ -213,6 +242,7 @@ over_each_transport!(
     only_the_owner_publishes_rfc3903_14_1,
 );
 on_each_database!(
+    a_part_that_is_not_understood_is_415_rfc5621_8_4,
     two_tags_are_400_rfc3903_6_3,
     neither_body_nor_tag_is_400_rfc3903_6_5,
     another_body_type_is_415_with_accept_rfc3903_6_5,

@@ -338,6 +338,7 @@ fn a_caller_chooses_among_the_phones_rfc3841_7_2(database: Database) {
     let at_desk = desk.expect_request("INVITE");
     desk.answer(&at_desk, 486, "Busy Here");
     alice.expect_status(&invite, 486);
+    desk.expect_request("ACK");
     // What the method says.
     let message = alice.request("MESSAGE", &aor("bob")).body("text/plain", b"hello");
     let message = alice.start(message);

@@ -190,7 +190,7 @@ async fn list(store: &Store) -> Result<Response, Refused> {
 }
 
 async fn find(store: &Store, aor: &Aor) -> Result<Option<Account>, Refused> {
-    Ok(store.accounts().await?.into_iter().find(|account| account.aor == *aor))
+    Ok(store.account(aor).await?)
 }
 
 fn nobody(aor: &Aor) -> Refused {

@@ -1,77 +1,116 @@
 //! All accounts in memory; the store is asked at start, and every change goes through this server.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::auth::proven::Proven;
 use crate::model::{Account, Aor};
 
 /// An account, and what this run knows of its user.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Known {
     /// What the store has.
-    pub account: Arc<Account>,
+    pub account: Account,
     /// From where the password was proved.
-    pub proven: Arc<Proven>,
+    pub proven: Proven,
 }
 
-/// AoR -> account.
-#[derive(Debug, Default)]
+/// AoR -> account, in shards: a table that grows copies itself, and nobody waits for the copy of a million.
+#[derive(Debug)]
 pub struct Accounts {
-    table: RwLock<HashMap<Aor, Known>>,
-    /// Changed under the write lock.
+    shards: Box<[RwLock<Shard>]>,
+    hasher: RandomState,
+    /// Else it takes no room.
+    keeps_sha512_256: bool,
+    /// Accounts here without it, changed under the lock of the account's shard.
     without_sha512_256: AtomicUsize,
+    are_all_here: AtomicBool,
+}
+
+type Shard = HashMap<Aor, Arc<Known>>;
+
+impl Default for Accounts {
+    fn default() -> Accounts {
+        Accounts::new(false)
+    }
 }
 
 impl Accounts {
+    /// `keeps_sha512_256`: are the hashes of SHA-512/256 needed?
+    pub fn new(keeps_sha512_256: bool) -> Accounts {
+        Accounts {
+            shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
+            hasher: RandomState::new(),
+            keeps_sha512_256,
+            without_sha512_256: AtomicUsize::new(0),
+            are_all_here: AtomicBool::new(false),
+        }
+    }
     /// Insert or replace.
-    pub fn put(&self, account: Account) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        let lacks = lacks_sha512_256(&account);
+    pub fn put(&self, mut account: Account) {
+        if !self.keeps_sha512_256 {
+            account.ha1.sha512_256 = None;
+        }
+        let lacks = account.ha1.sha512_256.is_none();
+        let mut table = self.shard(&account.aor).write().unwrap_or_else(PoisonError::into_inner);
         let aor = account.aor.clone();
-        let old = table.insert(aor, Known { account: Arc::new(account), proven: Arc::default() });
-        self.note(lacks, old.is_some_and(|old| lacks_sha512_256(&old.account)));
+        let old = table.insert(aor, Arc::new(Known { account, proven: Proven::default() }));
+        self.note(lacks, old);
     }
     /// Remove.
     pub fn remove(&self, aor: &Aor) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let mut table = self.shard(aor).write().unwrap_or_else(PoisonError::into_inner);
         let old = table.remove(aor);
-        self.note(false, old.is_some_and(|old| lacks_sha512_256(&old.account)));
+        self.note(false, old);
     }
     /// Look up.
-    pub fn find(&self, aor: &Aor) -> Option<Known> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).get(aor).cloned()
+    pub fn find(&self, aor: &Aor) -> Option<Arc<Known>> {
+        self.shard(aor).read().unwrap_or_else(PoisonError::into_inner).get(aor).cloned()
     }
     /// Is there such a user?
     pub fn exists(&self, aor: &Aor) -> bool {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).contains_key(aor)
+        self.shard(aor).read().unwrap_or_else(PoisonError::into_inner).contains_key(aor)
     }
     /// How many.
     pub fn len(&self) -> usize {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.shards.iter().map(|shard| shard.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }
     /// None at all?
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The store has been read to its end.
+    pub fn all_are_here(&self) {
+        self.are_all_here.store(true, Ordering::Release);
+    }
     /// How many cannot answer with SHA-512/256: their password was set before there was such a hash.
     pub fn without_sha512_256(&self) -> usize {
         self.without_sha512_256.load(Ordering::Relaxed)
     }
+    /// Can everybody answer with SHA-512/256? Not known before all are here.
+    pub fn have_all_sha512_256(&self) -> bool {
+        self.are_all_here.load(Ordering::Acquire) && self.without_sha512_256() == 0
+    }
 
-    fn note(&self, comes: bool, goes: bool) {
-        match (comes, goes) {
+    fn note(&self, comes_without: bool, old: Option<Arc<Known>>) {
+        let goes_without = old.is_some_and(|old| old.account.ha1.sha512_256.is_none());
+        match (comes_without, goes_without) {
             (true, false) => self.without_sha512_256.fetch_add(1, Ordering::Relaxed),
             (false, true) => self.without_sha512_256.fetch_sub(1, Ordering::Relaxed),
             (true, true) | (false, false) => return,
         };
     }
+
+    fn shard(&self, aor: &Aor) -> &RwLock<Shard> {
+        let at = usize::try_from(self.hasher.hash_one(aor) % SHARDS as u64).unwrap_or(0);
+        &self.shards[at]
+    }
 }
 
-fn lacks_sha512_256(account: &Account) -> bool {
-    account.ha1.sha512_256.is_none()
-}
+const SHARDS: usize = 256;
 
 #[cfg(test)]
 mod tests {
@@ -89,7 +128,7 @@ mod tests {
 
     #[test]
     fn accounts_without_the_newest_hash_are_counted_rfc8760_2_2() {
-        let accounts = Accounts::default();
+        let accounts = Accounts::new(true);
         for (user, is_old, without) in [
             ("alice", true, 1),
             ("bob", true, 2),
@@ -104,5 +143,8 @@ mod tests {
         assert_eq!(accounts.without_sha512_256(), 1);
         accounts.remove(&account("bob", true).aor);
         assert_eq!(accounts.without_sha512_256(), 0);
+        assert!(!accounts.have_all_sha512_256(), "more may come");
+        accounts.all_are_here();
+        assert!(accounts.have_all_sha512_256());
     }
 }

@@ -1,6 +1,7 @@
 //! Is a digest response right? Pure; says nothing about the nonce (that is `nonce`) or about policy.
 
-use crate::model::Account;
+use crate::model::account::Ha1;
+use crate::model::{Account, Redacted};
 use crate::sip::digest::{Algorithm, Credentials, expected_response};
 use crate::sip::{Host, Request, Uri};
 
@@ -40,18 +41,18 @@ pub fn check(
     let with_realm = credentials.username.contains('@');
     let newest = account.and_then(|account| account.ha1.sha512_256.as_ref());
     let ha1 = match (account, hashed_with, with_realm) {
-        (Some(account), Algorithm::Md5, false) => account.ha1.md5.0.as_str(),
-        (Some(account), Algorithm::Md5, true) => account.ha1.md5_at.0.as_str(),
-        (Some(account), Algorithm::Sha256, false) => account.ha1.sha256.0.as_str(),
-        (Some(account), Algorithm::Sha256, true) => account.ha1.sha256_at.0.as_str(),
-        (Some(_), Algorithm::Sha512_256, false) => newest.map_or(NOBODY_SHA, |pair| pair.plain.0.as_str()),
-        (Some(_), Algorithm::Sha512_256, true) => newest.map_or(NOBODY_SHA, |pair| pair.at.0.as_str()),
-        (None, Algorithm::Md5, _) => NOBODY_MD5,
-        (None, Algorithm::Sha256 | Algorithm::Sha512_256, _) => NOBODY_SHA,
+        (Some(account), Algorithm::Md5, false) => account.ha1.md5.hex(),
+        (Some(account), Algorithm::Md5, true) => account.ha1.md5_at.hex(),
+        (Some(account), Algorithm::Sha256, false) => account.ha1.sha256.hex(),
+        (Some(account), Algorithm::Sha256, true) => account.ha1.sha256_at.hex(),
+        (Some(_), Algorithm::Sha512_256, false) => newest.map_or(NOBODY_SHA, |pair| pair.plain.clone()).hex(),
+        (Some(_), Algorithm::Sha512_256, true) => newest.map_or(NOBODY_SHA, |pair| pair.at.clone()).hex(),
+        (None, Algorithm::Md5, _) => NOBODY_MD5.hex(),
+        (None, Algorithm::Sha256 | Algorithm::Sha512_256, _) => NOBODY_SHA.hex(),
     };
     let has_hash = account.is_some() && (hashed_with != Algorithm::Sha512_256 || newest.is_some());
     let body = integrity.then(|| request.body());
-    let expected = expected_response(hashed_with, ha1, request.method().as_str(), credentials, body);
+    let expected = expected_response(hashed_with, &ha1, request.method().as_str(), credentials, body);
     let sent = credentials.response.to_ascii_lowercase();
     let equal =
         aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), sent.as_bytes()).is_ok();
@@ -92,5 +93,5 @@ pub fn may_use_from(request: &Request, is_own: impl Fn(&Uri<'_>) -> bool) -> boo
 }
 
 /// Hashes that no password has.
-const NOBODY_MD5: &str = "00000000000000000000000000000000";
-const NOBODY_SHA: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const NOBODY_MD5: Ha1<16> = Redacted([0; 16]);
+const NOBODY_SHA: Ha1<32> = Redacted([0; 32]);

@@ -22,7 +22,7 @@ use crate::model::{Account, Aor, Timestamp};
 use crate::sip::digest::{Algorithm, Credentials};
 use crate::sip::{HeaderName, Request};
 
-pub use accounts::Accounts;
+pub use accounts::{Accounts, Known};
 pub use mark::{Marks, Side};
 
 /// How digest is done here.
@@ -76,15 +76,14 @@ pub enum Authenticated {
 /// A proven identity and the nonce that proved it.
 #[derive(Debug)]
 pub struct Identity {
-    /// Who.
-    pub account: Arc<Account>,
+    known: Arc<Known>,
     proof: nonce::Proof,
 }
 
 impl Identity {
     /// The user's address of record.
     pub fn aor(&self) -> &Aor {
-        &self.account.aor
+        &self.known.account.aor
     }
 }
 
@@ -134,8 +133,7 @@ impl Auth {
             .credentials(role.credentials())
             .filter_map(Result::ok)
             .find(|c| c.realm.eq_ignore_ascii_case(&self.policy.realm));
-        let algorithms = self.algorithms();
-        let offered = clients::algorithms(request.text(HeaderName::UserAgent), &algorithms);
+        let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.algorithms());
         let Some(credentials) = credentials else {
             return self.challenge(&offered, source, now, salt, false);
         };
@@ -146,9 +144,9 @@ impl Auth {
         if !self.failures.may_try(bucket, source, is_proven, now) {
             return self.challenge(&offered, source, now, salt, false);
         }
-        let account = known.as_ref().map(|known| known.account.as_ref());
+        let account = known.as_ref().map(|known| &known.account);
         let uri_is_right = digest::names_same_resource(credentials.uri, request, &is_ours);
-        let offer = Offer { algorithms: &algorithms, integrity: self.policy.integrity };
+        let offer = Offer { algorithms: &self.policy.algorithms, integrity: self.policy.integrity };
         match digest::check(&credentials, request, account, offer) {
             Verdict::Right if uri_is_right => {}
             Verdict::Right | Verdict::Wrong => {
@@ -162,7 +160,7 @@ impl Auth {
             Some(proof) => {
                 self.failures.succeeded(bucket, source, now);
                 known.proven.note(source);
-                Authenticated::As(Identity { account: known.account, proof })
+                Authenticated::As(Identity { known, proof })
             }
             // A right answer to a nonce that is old, of an earlier run, or of another address (RFC 7616 3.3).
             None => self.challenge(&offered, source, now, salt, true),
@@ -180,12 +178,13 @@ impl Auth {
         self.rows(&offered, source, now, salt, true)
     }
 
-    /// What is offered now. SHA-512/256 only if every account has a hash of it: which one has not is nobody's business (`A11`).
+    /// What is offered now. SHA-512/256 only if every account has a hash of it: which one has not is nobody's business (`A11`). Who answers
+    /// with it all the same, because it was offered before, and has the hash, is let in.
     fn algorithms(&self) -> SmallVec<[Algorithm; 3]> {
         let configured = self.policy.algorithms.as_slice();
         let is_missing = configured.len() > 1
             && configured.contains(&Algorithm::Sha512_256)
-            && self.accounts.without_sha512_256() > 0;
+            && !self.accounts.have_all_sha512_256();
         configured.iter().copied().filter(|a| !is_missing || *a != Algorithm::Sha512_256).collect()
     }
 
@@ -266,7 +265,9 @@ mod tests {
             algorithms: algorithms.to_vec(),
             integrity: false,
         };
-        Auth::new(policy, Arc::default(), [7; 32])
+        let accounts = Arc::new(Accounts::new(true));
+        accounts.all_are_here();
+        Auth::new(policy, accounts, [7; 32])
     }
 
     fn ask(auth: &Auth, request: &Request) -> Authenticated {
@@ -307,8 +308,8 @@ mod tests {
         old.ha1.sha512_256 = None;
         auth.accounts().put(old);
         assert_eq!(offered(&auth, &register("")), [Algorithm::Sha256, Algorithm::Md5]);
-        // `A09`: what is not offered is not taken; `A11`: of nobody, whoever has the hash.
-        for user in ["alice", "bob", "zelda"] {
+        // `A11`: no hash is like no user.
+        for user in ["alice", "zelda"] {
             let request = credentials(&auth, user, Algorithm::Sha512_256);
             assert_eq!(offered(&auth, &request), [Algorithm::Sha256, Algorithm::Md5], "{user}");
         }

@@ -1,13 +1,13 @@
 //! From where a user has proved the password: a neighbour behind the same address who guesses does not stop them (`A12`).
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The last few networks of one user. Of this run only: after a restart each phone proves itself anew.
 #[derive(Debug, Default)]
 pub struct Proven {
     /// 0: none yet. Two that write at once may lose one of them, which is noted again with its next success.
-    networks: [AtomicU64; NETWORKS],
+    networks: [AtomicU32; NETWORKS],
 }
 
 impl Proven {
@@ -29,12 +29,17 @@ impl Proven {
     }
 }
 
-/// A /32 of IPv4 or a /64 of IPv6 as a number, never 0.
-fn number(source: IpAddr) -> u64 {
-    match source.to_canonical() {
-        IpAddr::V4(ip) => 1 << 32 | u64::from(ip.to_bits()),
-        IpAddr::V6(ip) => u64::try_from(ip.to_bits() >> 64).unwrap_or(u64::MAX).max(1),
-    }
+/// A /32 of IPv4 or a /64 of IPv6 as a number, never 0. Two of IPv6 may have the same one: what is won by finding such a pair is ten guesses, as from
+/// any other address.
+fn number(source: IpAddr) -> u32 {
+    let number = match source.to_canonical() {
+        IpAddr::V4(ip) => ip.to_bits(),
+        IpAddr::V6(ip) => {
+            let [a, b, c, d, ..] = ip.segments();
+            (u32::from(a ^ c) << 16 | u32::from(b ^ d)) ^ 0x8000_0000
+        }
+    };
+    number.max(1)
 }
 
 /// Networks of one user at a time: office, home, mobile and one more.

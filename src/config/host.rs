@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// The canonical text of a host (RFC 3261 25.1 `host`): a name in lower case without a final dot, an IPv4 address, or an
-/// IPv6 address in brackets (they may be left out).
+/// IPv6 address in brackets (they may be left out). A name of other letters becomes its A-label (RFC 5891 4), which is what
+/// SIP writes: its hosts are ASCII.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -15,7 +16,14 @@ pub(super) fn canonical(text: &str) -> Result<String, &'static str> {
     if let Ok(ip) = text.parse::<Ipv4Addr>() {
         return Ok(ip.to_string());
     }
+    let labels;
     let name = text.strip_suffix('.').unwrap_or(text);
+    let name = if name.is_ascii() {
+        name
+    } else {
+        labels = idna::domain_to_ascii(name).map_err(|_| "is not an internationalized host name")?;
+        labels.as_str()
+    };
     if name.is_empty() {
         return Err("must not be empty");
     }
@@ -68,6 +76,15 @@ mod tests {
     }
 
     #[test]
+    fn names_of_other_letters_become_a_labels_rfc5891_4() {
+        for text in
+            ["bücher.example", "B\u{dc}CHER.example.", "bu\u{308}cher.example", "xn--bcher-kva.example"]
+        {
+            assert_eq!(canonical(text).unwrap(), "xn--bcher-kva.example", "{text}");
+        }
+    }
+
+    #[test]
     fn addresses_are_hosts_too() {
         assert_eq!(canonical("192.0.2.7").unwrap(), "192.0.2.7");
         assert_eq!(canonical("2001:DB8::1").unwrap(), "[2001:db8::1]");
@@ -77,7 +94,7 @@ mod tests {
     #[test]
     fn what_is_no_host_is_refused_rfc3261_25_1() {
         for bad in
-            ["", ".", "a..b", "-a.org", "a-.org", "a_b.org", "a b", "1.2.3", "300.1.1.1", "é.org", "[::1"]
+            ["", ".", "a..b", "-a.org", "a-.org", "a_b.org", "a b", "1.2.3", "300.1.1.1", "é b.org", "[::1"]
         {
             assert!(canonical(bad).is_err(), "{bad}");
         }

@@ -1,5 +1,6 @@
 //! Each request that begins something, in order: where does it go ([`route`]), who sent it, then the service that answers.
 
+pub mod residency;
 pub mod route;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::model::{Aor, Flow, Package, Reject, Timestamp};
 use crate::presence::Presence;
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
-use crate::sip::{HeaderName, Method, Request, StatusCode, Uri};
+use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
 
 /// What is switched on, and who we are.
 #[derive(Debug, Clone)]
@@ -137,6 +138,11 @@ impl Dispatch {
 
     /// REGISTER: RFC 3261 10.3.
     fn register(&self, incoming: Incoming, own: &Own<'_>, now: Timestamp) {
+        let is_sip = |uri: &Uri<'_>| matches!(uri.scheme, Scheme::Sip | Scheme::Sips);
+        if !incoming.request().to().is_ok_and(|to| is_sip(&to.uri)) {
+            // 10.2: an address of record is a SIP or SIPS URI (RFC 4475 3.3.4). Nobody's password makes one of another.
+            return incoming.reject(&Reject::because(StatusCode::BAD_REQUEST, "To is not a SIP URI"));
+        }
         let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
         else {
             return;
@@ -147,6 +153,8 @@ impl Dispatch {
         });
         match target {
             Some(target) => {
+                // The account's name, which is held already.
+                let target = if target == *identity.aor() { identity.aor().clone() } else { target };
                 let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
                 let proxy = self.proxy.clone();
                 let moved = move |aor: &Aor| proxy.registered(aor, now);

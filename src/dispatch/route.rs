@@ -42,7 +42,9 @@ impl Own<'_> {
         };
         match uri.host_port.host {
             Host::Name(name) => {
-                (port_fits && (self.is_domain)(name.trim_end_matches('.'))) || advertised(name)
+                // A name with its final dot is the same name (RFC 1034 3.1).
+                let name = name.trim_end_matches('.');
+                (port_fits && (self.is_domain)(name)) || advertised(name)
             }
             Host::V4(ip) => address(ip.into(), &|| ip.to_string()),
             Host::V6(ip) => address(ip.into(), &|| format!("[{ip}]")),
@@ -356,6 +358,8 @@ mod tests {
             "192.0.2.1",
             "192.0.2.1:5060",
             "example.org:5060",
+            "Example.ORG.",
+            "sip.example.org.",
         ] {
             assert_eq!(decide(&format!("MESSAGE sip:b@{host}"), TO), to_user("b@example.org"), "{host}");
         }

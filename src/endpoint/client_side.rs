@@ -10,7 +10,7 @@ use crate::endpoint::table::{self, Key, Table};
 use crate::endpoint::wakes::Wakes;
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
-use crate::sip::{Limits, Message, Method, Request, Response, Via, forward, validate};
+use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Via, forward, validate};
 use crate::transaction::{Client, ClientKey, ClientOutput};
 use crate::transport::SendError;
 
@@ -29,6 +29,8 @@ pub(super) struct Entry {
     sends: u8,
     /// How often it may go out before anything comes back.
     max_sends: u8,
+    /// The request began here: a response to it has one Via (8.1.3.3).
+    begins_here: bool,
 }
 
 /// A request on its way into a transaction.
@@ -38,6 +40,7 @@ struct Outgoing<'a> {
     user: Arc<dyn TransactionUser>,
     branch: u32,
     max_sends: u8,
+    begins_here: bool,
 }
 
 pub(super) struct Clients(Table<Entry>);
@@ -87,8 +90,10 @@ impl Endpoint {
             return Err(SendError::Refused);
         };
         let Ok(key) = ClientKey::of_request(&request) else { return Err(SendError::Refused) };
+        let begins_here = request.elements(HeaderName::Via).nth(1).is_none();
         let invite = (*request.method() == Method::Invite).then(|| Box::new(request));
-        self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends: u8::MAX })
+        let max_sends = u8::MAX;
+        self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends, begins_here })
     }
 
     /// As [`Endpoint::send_written`] for a NOTIFY, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
@@ -107,7 +112,7 @@ impl Endpoint {
     ) -> Result<ClientId, SendError> {
         let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, &Method::Notify));
         let Ok(key) = key else { return Err(SendError::Refused) };
-        self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends })
+        self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends, begins_here: true })
     }
 
     /// As [`Endpoint::send`], for one who has just written the request: it is not read again unless ACK and CANCEL will need it.
@@ -130,7 +135,9 @@ impl Endpoint {
         }
         let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, method));
         let Ok(key) = key else { return Err(SendError::Refused) };
-        self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends: u8::MAX })
+        // What is forwarded has the Via of its sender below ours.
+        let outgoing = Outgoing { bytes, flow, user, branch, max_sends: u8::MAX, begins_here: false };
+        self.begin(key, None, outgoing)
     }
 
     fn begin(
@@ -139,7 +146,7 @@ impl Endpoint {
         invite: Option<Box<Request>>,
         outgoing: Outgoing<'_>,
     ) -> Result<ClientId, SendError> {
-        let Outgoing { bytes, flow, user, branch, max_sends } = outgoing;
+        let Outgoing { bytes, flow, user, branch, max_sends, begins_here } = outgoing;
         if self.clients.0.is_full() {
             count(&self.counters.table_full);
             return Err(SendError::Full);
@@ -164,6 +171,7 @@ impl Endpoint {
             scheduled: None,
             sends: 1,
             max_sends,
+            begins_here,
         });
         let mut shard = self.clients.0.shard(key);
         // A new machine wants nothing but that first Send.
@@ -222,6 +230,10 @@ impl Endpoint {
         };
         // A response must come from where the request went (`A33`); RFC 3581 4 has it sent from the very port, and we always ask for that.
         if entry.flow.transport != flow.transport || entry.flow.remote != flow.remote {
+            return count(&self.counters.stray_responses);
+        }
+        if entry.begins_here && response.elements(HeaderName::Via).nth(1).is_some() {
+            // 8.1.3.3: it was routed astray.
             return count(&self.counters.stray_responses);
         }
         let now = clock::instant();

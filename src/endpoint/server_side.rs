@@ -23,7 +23,7 @@ pub(super) struct Entry {
     /// Where responses go.
     reply_to: Flow,
     /// Kept until the final response, for a 100. It is seldom needed, so it is read again then.
-    request: Option<Bytes>,
+    request: Option<Taken>,
     user: Option<Arc<dyn TransactionUser>>,
     /// A CANCEL that came before there was a user to tell; its Reason.
     cancelled: Option<Option<String>>,
@@ -34,6 +34,12 @@ pub(super) struct Entry {
     /// What to do with it once it is finished.
     repetition: Repetition,
     scheduled: Option<Instant>,
+}
+
+/// A request that was taken on: its bytes, and when.
+struct Taken {
+    bytes: Bytes,
+    at: Instant,
 }
 
 pub(super) struct Servers(Table<Entry, Finished>, Unanswered);
@@ -197,7 +203,7 @@ impl Endpoint {
             machine,
             flow: *flow,
             reply_to: reply_to(request, flow),
-            request: Some(request.bytes().clone()),
+            request: Some(Taken { bytes: request.bytes().clone(), at: now }),
             user: None,
             cancelled: None,
             to_tag: to_tag.clone(),
@@ -386,11 +392,11 @@ impl Endpoint {
         while let Some(output) = entry.machine.poll_output() {
             match output {
                 ServerOutput::Trying => {
-                    let request = entry.request.as_ref();
-                    if let Some(request) = request.and_then(|bytes| read_again(bytes, &entry.flow)) {
-                        let trying = self
-                            .with_server_header(Writer::respond(&request, StatusCode::TRYING, ""))
-                            .finish();
+                    if let Some(taken) = &entry.request
+                        && let Some(request) = read_again(&taken.bytes, &entry.flow)
+                    {
+                        let delay = now.saturating_duration_since(taken.at);
+                        let trying = self.with_server_header(Writer::trying(&request, delay)).finish();
                         entry.machine.handle_response(now, StatusCode::TRYING, trying);
                     }
                 }

@@ -5,6 +5,7 @@
 
 mod change;
 mod driver;
+mod loading;
 #[cfg(test)]
 mod testing;
 mod wheel;
@@ -15,13 +16,14 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::home::change::Job;
-use crate::model::{Aor, HomeState, Reject, Row, Timestamp};
+use crate::model::{Aor, HomeState, Reject, Timestamp};
 use crate::store::Store;
 
 pub use change::{Mode, Refusal};
 
 /// Every home that has anything in it. All of them are loaded at start and stay resident; an AoR that is not in the table has
-/// nothing in the store either, because all writes of the store's rows pass through here.
+/// nothing in the store either, because all writes of the store's rows pass through here. While they are being loaded that holds for homes
+/// that were brought ([`Homes::bring`]): nobody may read or change another.
 #[derive(Debug)]
 pub struct Homes {
     shards: Box<[Mutex<Shard>]>,
@@ -46,6 +48,7 @@ struct Shard {
     slots: HashMap<Aor, Slot>,
     /// Instants at which something in a home ends, with the home; one entry per home that has something to end.
     due: Due,
+    brought: loading::Brought,
 }
 
 type Due = BTreeSet<(Timestamp, Aor)>;
@@ -129,15 +132,6 @@ impl Homes {
         })
     }
 
-    /// Puts a row that the store holds into memory, at start.
-    pub fn install(&self, row: &Row) {
-        let aor = row.aor();
-        let mut shard = self.shard(aor);
-        let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
-        Arc::make_mut(&mut slot.state).apply(row);
-        shard.reschedule(aor);
-    }
-
     /// The snapshot of an AoR; an empty one if nothing is known.
     pub fn read(&self, aor: &Aor) -> Arc<HomeState> {
         let shard = self.shard(aor);
@@ -172,20 +166,6 @@ impl Homes {
                 return aor;
             }
             self.changed_wakes.notified().await;
-        }
-    }
-
-    /// Marks every home that has subscriptions: after a start everybody is owed full state.
-    pub fn mark_watched(&self) {
-        let mut watched = Vec::new();
-        for shard in &self.shards {
-            let shard = lock(shard);
-            watched.extend(
-                shard.slots.iter().filter(|(_, s)| !s.state.subscriptions.is_empty()).map(|(a, _)| a.clone()),
-            );
-        }
-        for aor in &watched {
-            self.mark(aor);
         }
     }
 
@@ -266,6 +246,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The error type of decisions, for callers that write closures.
 pub type Decision<T> = Result<(crate::model::Plan, T), Reject>;
 
-const SHARDS: usize = 64;
+/// Many, because some questions walk through a shard with its lock held (a thousandth of all homes), and because a table that grows copies itself.
+const SHARDS: usize = 1_024;
 /// Changes waiting for one home's turn; beyond it the newest is refused with 503 and the others go on.
 const MAX_WAITING: usize = 2_048;

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::home::{Decision, Homes, Mode, Refusal};
 use crate::model::{
     Aor, Binding, BindingKey, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription,
-    SubscriptionId, Timestamp, Transport,
+    SubscriptionId, Text, Timestamp, Transport,
 };
 use crate::sip::StatusCode;
 use crate::store::{Store, Target};
@@ -40,16 +40,16 @@ fn binding(contact: &str, expires_at: Timestamp) -> Row {
             aor: bob(),
             key: BindingKey(contact.into()),
             contact: contact.into(),
-            params: String::new(),
+            params: Text::default(),
             q: 1_000,
             instance: None,
             reg_id: None,
-            path: Vec::new(),
+            path: Box::default(),
             call_id: "c".into(),
             cseq: 1,
             flow: flow(),
             direct: true,
-            user_agent: String::new(),
+            user_agent: Text::default(),
             created_at: NOW,
             refreshed_at: NOW,
             expires_at,
@@ -72,9 +72,9 @@ fn subscription(watcher: &Aor) -> Row {
             local_address: "<sip:bob@example.org>".into(),
             remote_address: "<sip:alice@example.org>".into(),
             remote_target: "sip:alice@192.0.2.1".into(),
-            route_set: Vec::new(),
+            route_set: Box::default(),
             flow: flow(),
-            accept: String::new(),
+            accept: Text::default(),
             remote_cseq: 1,
             notify_cseq_reserved: 64,
             created_at: NOW,
@@ -276,4 +276,62 @@ async fn a_removed_user_leaves_every_home() {
     assert_eq!(homes.read(&bob()).bindings.len(), 1);
     homes.purge(&bob());
     assert!(homes.read(&bob()).is_empty());
+}
+
+#[tokio::test]
+async fn a_home_that_was_brought_is_left_alone_by_pages_that_were_read_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let stored = binding("sip:a@192.0.2.1", Timestamp(2_000_000));
+    homes.loading();
+    assert!(!homes.is_brought(&bob()));
+    homes.install(&stored);
+    homes.bring(&bob(), std::slice::from_ref(&stored));
+    assert!(homes.is_brought(&bob()));
+    let gone = Row::DropBinding(bob(), BindingKey("sip:a@192.0.2.1".into()));
+    homes.change(&bob(), move |_, _| Ok((plan(gone.clone(), Durability::Lazy), ())), |_| {});
+    // What was read before the change must not come back, neither from a page nor from another request's question.
+    homes.install(&stored);
+    homes.bring(&bob(), std::slice::from_ref(&stored));
+    assert!(homes.read(&bob()).is_empty());
+    homes.loaded();
+    assert!(homes.is_brought(&bob()));
+}
+
+#[tokio::test]
+async fn a_brought_home_is_whole_whatever_pages_had_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let (first, second) =
+        (binding("sip:a@192.0.2.1", Timestamp(2_000_000)), binding("sip:b@192.0.2.1", Timestamp(2_000_000)));
+    homes.loading();
+    homes.install(&second);
+    homes.bring(&bob(), &[first, second]);
+    let home = homes.read(&bob());
+    let contacts: Vec<_> = home.bindings.iter().map(|b| b.contact.as_str()).collect();
+    assert_eq!(contacts, ["sip:a@192.0.2.1", "sip:b@192.0.2.1"]);
+}
+
+#[tokio::test]
+async fn watchers_are_owed_their_state_at_a_pace() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    for n in 0..30 {
+        let presentity = Aor::new(&format!("p{n}"), "example.org").unwrap();
+        let Row::PutSubscription(row) = subscription(&bob()) else { unreachable!() };
+        homes.install(&Row::PutSubscription(Arc::new(Subscription {
+            presentity,
+            ..Subscription::clone(&row)
+        })));
+    }
+    let (_stopping, stop) = tokio::sync::watch::channel(false);
+    #[expect(clippy::disallowed_methods, reason = "a test measures the pace")]
+    let begun = tokio::time::Instant::now();
+    homes.mark_watched(Duration::from_millis(10), stop).await;
+    assert!(begun.elapsed() >= Duration::from_millis(280), "{:?}", begun.elapsed());
+    let mut marked = std::collections::HashSet::new();
+    for _ in 0..30 {
+        marked.insert(homes.next_changed().await);
+    }
+    assert_eq!(marked.len(), 30);
 }

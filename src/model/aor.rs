@@ -127,4 +127,39 @@ mod tests {
             );
         }
     }
+
+    fn read(uri: &str) -> Option<String> {
+        Aor::from_uri(&Uri::parse(uri.as_bytes()).unwrap()).map(|aor| aor.as_str().to_owned())
+    }
+
+    #[test]
+    fn spellings_of_one_address_are_one_aor_rfc3261_10_3_step_5() {
+        for uri in [
+            "sip:alice@example.org",
+            "SIPS:%61%6Cic%65@EXAMPLE.org",
+            "sip:alice:secret@example.org:5060;transport=tcp;x=y?Subject=z",
+            "sip:alice@example.org.",
+            // RFC 3859 and 3860: presence and messages of the same user.
+            "pres:alice@example.org",
+            "im:alice@Example.Org?body=hello",
+        ] {
+            assert_eq!(read(uri).as_deref(), Some("alice@example.org"), "{uri}");
+        }
+        assert_eq!(read("sip:a@xn--BCHER-kva.example").as_deref(), Some("a@xn--bcher-kva.example"));
+        assert_eq!(read("sip:a@[2001:DB8:0::1]"), read("sip:a@[2001:db8::1]"));
+        for other in ["sip:Alice@example.org", "sip:alice%20@example.org", "sip:alice@www.example.org"] {
+            assert_ne!(read(other).as_deref(), Some("alice@example.org"), "{other}");
+        }
+    }
+
+    #[test]
+    fn what_names_nobody_is_no_aor() {
+        for uri in
+            ["sip:example.org", "tel:+12015550123", "isbn:1", "sip:null-%00-null@example.org", "sip:%ff@h"]
+        {
+            assert_eq!(read(uri), None, "{uri}");
+        }
+        // A host is ASCII; a U-label stands on the wire as its A-label.
+        assert!(Uri::parse("sip:alice@b\u{fc}cher.example".as_bytes()).is_err());
+    }
 }

@@ -1,15 +1,14 @@
 //! Bindings: AoR -> Contact (RFC 3261 10.3, RFC 3327, RFC 5626).
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
-use crate::model::{Aor, Flow, Timestamp};
+use crate::model::{Aor, Flow, Text, Timestamp};
 use crate::sip::{Host, Uri};
 
 /// What identifies a binding within its AoR: the canonical text of the Contact URI, so that URIs equal by RFC 3261 19.1.4
 /// have one key (outbound registrations, keyed by instance and reg-id, join when they are built).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct BindingKey(pub Arc<str>);
+pub struct BindingKey(pub Text);
 
 /// One registered contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,28 +17,28 @@ pub struct Binding {
     pub aor: Aor,
     /// Which.
     pub key: BindingKey,
-    /// The Contact URI as sent, without `<>`.
-    pub contact: String,
+    /// The Contact URI as sent, without `<>`. Mostly written as its key is, and then the same memory.
+    pub contact: Text,
     /// Contact header parameters as sent, with leading `;`, without `expires` and `q` (feature tags, `+sip.instance`..).
-    pub params: String,
+    pub params: Text,
     /// `q` in thousandths, 0..=1000; 1000 if absent.
     pub q: u16,
     /// `+sip.instance` without quotes and `<>` (`urn:uuid:..`).
-    pub instance: Option<String>,
+    pub instance: Option<Text>,
     /// `reg-id`.
     pub reg_id: Option<u32>,
     /// Path vector in order, each element as sent (RFC 3327 5.3).
-    pub path: Vec<String>,
+    pub path: Box<[Text]>,
     /// Call-ID of the REGISTER that made or refreshed it last.
-    pub call_id: String,
+    pub call_id: Text,
     /// CSeq number of that REGISTER.
     pub cseq: u32,
     /// The flow that REGISTER came in on.
     pub flow: Flow,
     /// Did it come straight from the device (one Via)? Then the flow is the way back to it.
     pub direct: bool,
-    /// User-Agent as sent (at most 256 bytes).
-    pub user_agent: String,
+    /// User-Agent as sent (at most 256 bytes). Many devices say the same.
+    pub user_agent: Text,
     /// First registered.
     pub created_at: Timestamp,
     /// Last registered or refreshed.

@@ -14,6 +14,7 @@ pub mod redacted;
 pub mod reject;
 pub mod subscription;
 pub mod subscriptions;
+pub mod text;
 pub mod time;
 
 pub use account::{Account, Ha1Pair, Ha1Set};
@@ -27,4 +28,5 @@ pub use redacted::Redacted;
 pub use reject::Reject;
 pub use subscription::{Package, Subscription, SubscriptionId};
 pub use subscriptions::Subscriptions;
+pub use text::Text;
 pub use time::Timestamp;

@@ -1,6 +1,6 @@
 //! Subscriptions: a watcher's dialog with this notifier (RFC 6665).
 
-use crate::model::{Aor, Flow, Timestamp};
+use crate::model::{Aor, Flow, Text, Timestamp};
 
 /// Event packages that are served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -45,25 +45,25 @@ pub struct Subscription {
     /// Package.
     pub package: Package,
     /// `id` parameter of Event.
-    pub event_id: Option<String>,
+    pub event_id: Option<Text>,
     /// Dialog: Call-ID.
-    pub call_id: String,
+    pub call_id: Text,
     /// Dialog: our tag (To of the SUBSCRIBE).
-    pub local_tag: String,
+    pub local_tag: Text,
     /// Dialog: the watcher's tag (From of the SUBSCRIBE).
-    pub remote_tag: String,
+    pub remote_tag: Text,
     /// To of the SUBSCRIBE without tag, as sent: From of our NOTIFYs.
-    pub local_address: String,
+    pub local_address: Text,
     /// From of the SUBSCRIBE without tag, as sent: To of our NOTIFYs.
-    pub remote_address: String,
+    pub remote_address: Text,
     /// Contact URI of the watcher: Request-URI of our NOTIFYs.
-    pub remote_target: String,
+    pub remote_target: Text,
     /// Record-Route of the SUBSCRIBE in order: Route of our NOTIFYs (RFC 3261 12.1.1).
-    pub route_set: Vec<String>,
+    pub route_set: Box<[Text]>,
     /// The flow the last SUBSCRIBE came in on: NOTIFYs go back on it.
     pub flow: Flow,
     /// Accept of the last SUBSCRIBE; empty if there was none.
-    pub accept: String,
+    pub accept: Text,
     /// CSeq number of the last SUBSCRIBE.
     pub remote_cseq: u32,
     /// NOTIFY CSeq numbers up to this are reserved; after a restart the next one is higher.

@@ -388,7 +388,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Flow, Package, Transport};
+    use crate::model::{Flow, Package, Text, Transport};
 
     fn aor(user: &str) -> Aor {
         Aor::new(user, "example.org").unwrap()
@@ -401,20 +401,20 @@ mod tests {
             watcher: aor(watcher),
             package: Package::Presence,
             event_id: None,
-            call_id: String::new(),
-            local_tag: String::new(),
-            remote_tag: String::new(),
-            local_address: String::new(),
-            remote_address: String::new(),
-            remote_target: String::new(),
-            route_set: Vec::new(),
+            call_id: Text::default(),
+            local_tag: Text::default(),
+            remote_tag: Text::default(),
+            local_address: Text::default(),
+            remote_address: Text::default(),
+            remote_target: Text::default(),
+            route_set: Box::default(),
             flow: Flow {
                 transport: Transport::Udp,
                 local: "192.0.2.1:5060".parse().unwrap(),
                 remote: "192.0.2.9:5060".parse().unwrap(),
                 connection: 0,
             },
-            accept: String::new(),
+            accept: Text::default(),
             remote_cseq: 1,
             notify_cseq_reserved: 64,
             created_at: Timestamp(0),

@@ -41,6 +41,7 @@ use crate::presence::subscribe::Subscribe;
 use crate::presence::subscription::{Outcome, Source};
 use crate::sip::{HeaderName, Request, StatusCode};
 
+pub use notifier::RESUME_GAP;
 pub use policy::{Intervals, Policy};
 
 /// The service.

@@ -451,7 +451,7 @@ const TURN: usize = 64;
 /// Packets to a watcher that has never answered (`A16`).
 const UNPROVEN_SENDS: u8 = 2;
 /// At most 2,000 full states a second after a restart.
-const RESUME_GAP: Duration = Duration::from_micros(500);
+pub const RESUME_GAP: Duration = Duration::from_micros(500);
 const WHEN_FULL: Duration = Duration::from_secs(5);
 const TIMER_F: Duration = Duration::from_secs(32);
 

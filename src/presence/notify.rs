@@ -104,11 +104,11 @@ fn route(subscription: &Subscription) -> (&str, Vec<String>) {
         .and_then(|(first, rest)| Some((NameAddr::parse(first.as_bytes()).ok()?.uri, rest)))
         .filter(|(uri, _)| !uri.params.has("lr"));
     match strict {
-        Some((uri, rest)) => {
-            let uri = uri.as_str().split_once('?').map_or(uri.as_str(), |(uri, _)| uri);
-            (uri, rest.iter().cloned().chain([format!("<{target}>")]).collect())
-        }
-        None => (target, subscription.route_set.clone()),
+        Some((uri, rest)) => (
+            uri.without_headers(),
+            rest.iter().map(ToString::to_string).chain([format!("<{target}>")]).collect(),
+        ),
+        None => (target, subscription.route_set.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -139,7 +139,7 @@ mod tests {
     #[test]
     fn a_notify_is_a_request_in_the_dialog_rfc3261_12_2_1_1() {
         let mut s = subscription(5);
-        s.event_id = Some("7".to_owned());
+        s.event_id = Some("7".into());
         let notify = written(&s, State::Active, b"<presence/>");
         assert_eq!(notify.uri_bytes(), b"sip:bob@192.0.2.7:5062");
         assert_eq!(notify.text(HeaderName::From), Some("<sip:alice@example.org>;tag=ours"));
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn loose_routes_stay_in_order_rfc3261_12_2_1_1() {
         let mut s = subscription(5);
-        s.route_set = vec!["<sip:p1.example.org;lr>".to_owned(), "<sip:p2.example.org;lr>".to_owned()];
+        s.route_set = ["<sip:p1.example.org;lr>", "<sip:p2.example.org;lr>"].map(Into::into).into();
         let notify = written(&s, State::Active, b"");
         assert_eq!(notify.uri_bytes(), b"sip:bob@192.0.2.7:5062");
         let routes: Vec<_> = notify.values(HeaderName::Route).collect();
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_strict_router_is_the_request_uri_rfc3261_12_2_1_1() {
         let mut s = subscription(5);
-        s.route_set = vec!["<sip:p1.example.org>".to_owned(), "<sip:p2.example.org;lr>".to_owned()];
+        s.route_set = ["<sip:p1.example.org>", "<sip:p2.example.org;lr>"].map(Into::into).into();
         let notify = written(&s, State::Active, b"");
         assert_eq!(notify.uri_bytes(), b"sip:p1.example.org");
         let routes: Vec<_> = notify.values(HeaderName::Route).collect();
@@ -201,9 +201,9 @@ mod tests {
     fn next_hop_is_numeric_or_nothing() {
         let mut s = subscription(5);
         assert_eq!(next_hop(&s), Some("192.0.2.7:5062".parse().unwrap()));
-        s.remote_target = "sip:bob@k2j3.invalid;transport=ws".to_owned();
+        s.remote_target = "sip:bob@k2j3.invalid;transport=ws".into();
         assert_eq!(next_hop(&s), None);
-        s.route_set = vec!["<sip:[2001:db8::1];lr>".to_owned()];
+        s.route_set = ["<sip:[2001:db8::1];lr>".into()].into();
         assert_eq!(next_hop(&s), Some("[2001:db8::1]:5060".parse().unwrap()));
     }
 

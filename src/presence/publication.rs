@@ -11,6 +11,7 @@ use crate::model::{
 };
 use crate::presence::package::{self, PIDF};
 use crate::presence::policy::Policy;
+use crate::sip::multipart::Part;
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
 /// A PUBLISH as far as it concerns us. Record-Route and Contact are not looked at (RFC 3903 6).
@@ -65,7 +66,8 @@ impl Publish {
         let condition = condition(request)?;
         let expires =
             request.expires().map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?;
-        let body = (!request.body().is_empty()).then(|| document(request, target));
+        let body =
+            (!request.body().is_empty() && !may_be_ignored(request)).then(|| document(request, target));
         Ok(Publish { package, condition, expires, body })
     }
 }
@@ -185,14 +187,37 @@ fn document(request: &Request, target: &Aor) -> Result<Bytes, Reject> {
             Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::AcceptEncoding, "identity")
         );
     }
-    if request.content_type().as_deref() != Some(PIDF) {
-        return Err(Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, PIDF));
-    }
-    let pidf = Pidf::parse(request.body())?;
+    let body = match request.parts() {
+        None if request.content_type().as_deref() == Some(PIDF) => request.body(),
+        None => return Err(not_understood()),
+        Some(parts) => the_document(&parts.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?)?,
+    };
+    let pidf = Pidf::parse(body)?;
     if !is_about(&pidf.entity, target) {
         return Err(Reject::because(StatusCode::FORBIDDEN, "Document Is About Another Presentity"));
     }
-    Ok(request.body_bytes())
+    Ok(request.body_bytes().slice_ref(body))
+}
+
+/// A body of another type that need not be understood is as good as none (RFC 3261 8.2.3, 20.11).
+fn may_be_ignored(request: &Request) -> bool {
+    request.body_is_optional() && request.parts().is_none() && request.content_type().as_deref() != Some(PIDF)
+}
+
+/// The one part that is a document; others may stand beside it only if they are optional (RFC 5621 8.4).
+fn the_document<'a>(parts: &[Part<'a>]) -> Result<&'a [u8], Reject> {
+    let is_document = |part: &&Part<'_>| part.is(PIDF) && !part.is_encoded;
+    let mut documents = parts.iter().filter(is_document);
+    match (documents.next(), documents.next()) {
+        (Some(document), None) if parts.iter().all(|part| is_document(&part) || part.is_optional) => {
+            Ok(document.body)
+        }
+        _ => Err(not_understood()),
+    }
+}
+
+fn not_understood() -> Reject {
+    Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, PIDF)
 }
 
 /// `sip:`, `sips:` and `pres:` URIs name one presentity (RFC 3856 5, RFC 3859); escapes, case of the host, port and parameters do not count.
@@ -325,6 +350,48 @@ mod tests {
     fn document_about_somebody_else_is_refused_rfc3903_10_1() {
         let other = BODY.replace("sip:alice@", "sip:carol@");
         assert_eq!(refusal(decide(&home(vec![]), "", &other)), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn the_document_may_be_a_part_and_optional_parts_are_ignored_rfc5621_8_4() {
+        let publish = |parts: &str| {
+            let body = format!("{parts}--b--\r\n");
+            let rows = "Event: presence\r\nContent-Type: multipart/mixed;boundary=b\r\n";
+            publish(&home(vec![]), &read(rows, &body).unwrap(), FRESH, NOW, &Policy::default(), Mode::Durable)
+        };
+        let pidf = format!("--b\r\nContent-Type: application/pidf+xml\r\n\r\n{BODY}\r\n");
+        let optional =
+            "--b\r\nContent-Type: image/png\r\nContent-Disposition: icon;handling=optional\r\n\r\n\u{1}\r\n";
+        let required = "--b\r\nContent-Type: image/png\r\n\r\n\u{1}\r\n";
+        for parts in [pidf.clone(), format!("{pidf}{optional}"), format!("{optional}{pidf}")] {
+            let (plan, _) = publish(&parts).unwrap();
+            let Row::PutPublication(row) = &plan.rows[0] else { panic!("a publication") };
+            assert_eq!(row.body, BODY, "the document alone is kept");
+        }
+        for parts in [
+            format!("{pidf}{required}"),
+            format!("{required}{pidf}"),
+            optional.to_owned(),
+            format!("{pidf}{pidf}"),
+        ] {
+            let reject = publish(&parts).unwrap_err();
+            assert_eq!(reject.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{parts}");
+            assert_eq!(reject.headers[0], (HeaderName::Accept, PIDF.to_owned()));
+        }
+        assert_eq!(publish("x").unwrap_err().status, StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn an_optional_body_that_is_not_understood_is_none_rfc3261_8_2_3() {
+        let decide = |home: &HomeState, rows: &str| {
+            let rows = format!(
+                "Event: presence\r\nContent-Type: image/png\r\nContent-Disposition: icon;handling=optional\r\n{rows}"
+            );
+            publish(home, &read(&rows, "\u{1}").unwrap(), FRESH, NOW, &Policy::default(), Mode::Durable)
+        };
+        let (plan, _) = decide(&home(vec![publication(1, 1)]), &if_match(1)).unwrap();
+        assert_eq!(plan.moved, Moved::default(), "a refresh");
+        assert_eq!(refusal(decide(&home(vec![]), "")), StatusCode::BAD_REQUEST);
     }
 
     #[test]

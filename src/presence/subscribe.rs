@@ -109,7 +109,7 @@ fn contact(request: &Request) -> Result<Option<String>, Reject> {
                 return Err(Reject::because(StatusCode::BAD_REQUEST, "Contact Too Long"));
             }
             // RFC 3261 19.1.1: headers have no place in a Request-URI.
-            Ok(Some(uri.split_once('?').map_or(uri, |(uri, _)| uri).to_owned()))
+            Ok(Some(contact.uri.without_headers().to_owned()))
         }
         _ => Err(Reject::because(StatusCode::BAD_REQUEST, "Contact Is Not One SIP URI")),
     }

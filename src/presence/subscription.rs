@@ -7,7 +7,7 @@ use smallvec::smallvec;
 use crate::availability::view::{Grant, grant};
 use crate::home::{Decision, Mode};
 use crate::model::{
-    Aor, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Subscription, SubscriptionId, Timestamp,
+    Aor, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Subscription, SubscriptionId, Text, Timestamp,
 };
 use crate::presence::numbers::BLOCK;
 use crate::presence::policy::{Intervals, Policy};
@@ -86,7 +86,9 @@ pub fn subscribe(
             if current.watcher != source.watcher {
                 return Err(Reject::new(StatusCode::FORBIDDEN));
             }
-            if (current.package, &current.event_id) != (request.package, &request.event_id) {
+            if (current.package, current.event_id.as_deref())
+                != (request.package, request.event_id.as_deref())
+            {
                 // RFC 6665 4.5.2
                 return Err(Reject::because(StatusCode::FORBIDDEN, "Dialog Sharing Is Not Supported"));
             }
@@ -147,16 +149,16 @@ fn begin(
         presentity: home.aor.clone(),
         watcher: source.watcher.clone(),
         package: request.package,
-        event_id: request.event_id.clone(),
-        call_id: request.call_id.clone(),
-        local_tag: source.local_tag.clone(),
-        remote_tag: request.remote_tag.clone(),
-        local_address: request.local_address.clone(),
-        remote_address: request.remote_address.clone(),
-        remote_target: request.contact.clone().unwrap_or_default(),
-        route_set: request.route_set.clone(),
+        event_id: request.event_id.as_deref().map(Text::from),
+        call_id: request.call_id.as_str().into(),
+        local_tag: source.local_tag.as_str().into(),
+        remote_tag: request.remote_tag.as_str().into(),
+        local_address: request.local_address.as_str().into(),
+        remote_address: request.remote_address.as_str().into(),
+        remote_target: request.contact.as_deref().unwrap_or_default().into(),
+        route_set: request.route_set.iter().map(Text::from).collect(),
         flow: source.flow,
-        accept: request.accept.clone(),
+        accept: request.accept.as_str().into(),
         remote_cseq: request.cseq,
         notify_cseq_reserved: BLOCK,
         created_at: now,
@@ -188,9 +190,11 @@ fn go_on(
     let mut row = Subscription::clone(current);
     row.remote_cseq = request.cseq;
     row.flow = source.flow;
-    row.accept.clone_from(&request.accept);
+    if row.accept != request.accept {
+        row.accept = request.accept.as_str().into();
+    }
     if let Some(contact) = &request.contact {
-        row.remote_target.clone_from(contact);
+        row.remote_target = contact.into();
     }
     if expires == 0 {
         let plan = Plan {
@@ -312,7 +316,7 @@ mod tests {
         assert_eq!(s.remote_address, "\"Bob\" <sip:bob@example.org>");
         assert_eq!(s.local_address, "<sip:alice@example.org>");
         assert_eq!(s.remote_target, "sip:bob@192.0.2.7:5062");
-        assert_eq!(s.route_set, ["<sip:p1.example.org;lr>", "<sip:p2.example.org;lr>"]);
+        assert_eq!(*s.route_set, ["<sip:p1.example.org;lr>", "<sip:p2.example.org;lr>"]);
         assert_eq!((s.notify_cseq_reserved, s.expires_at), (64, NOW.after_secs(3_600)));
     }
 

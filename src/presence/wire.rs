@@ -14,7 +14,7 @@ use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
 use crate::model::{Aor, Flow, Transport};
 use crate::presence::testing::aor;
-use crate::presence::{Policy, Presence};
+use crate::presence::{Policy, Presence, RESUME_GAP};
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Writer};
 use crate::store::{Store, Target};
@@ -70,7 +70,7 @@ impl Server {
         let door = Arc::new(Door::default());
         door.0.set(presence.clone()).expect("once");
         endpoint.run(door, stopped.clone());
-        homes.mark_watched();
+        homes.mark_watched(RESUME_GAP, stopped.clone()).await;
         tokio::spawn(presence.clone().run(stopped));
         Server { homes, presence, store, port, tcp_port, stop }
     }

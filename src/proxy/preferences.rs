@@ -244,7 +244,7 @@ const BASE_TAGS: [&str; 20] = [
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Aor, BindingKey, Flow, Timestamp, Transport};
+    use crate::model::{Aor, BindingKey, Flow, Text, Timestamp, Transport};
     use crate::sip::{Limits, Message};
 
     fn binding(name: &str, params: &str, q: u16) -> Binding {
@@ -257,12 +257,12 @@ mod tests {
             q,
             instance: None,
             reg_id: None,
-            path: Vec::new(),
+            path: Box::default(),
             call_id: "c".into(),
             cseq: 1,
             flow: Flow { transport: Transport::Udp, local, remote: local, connection: 0 },
             direct: true,
-            user_agent: String::new(),
+            user_agent: Text::default(),
             created_at: Timestamp(0),
             refreshed_at: Timestamp(0),
             expires_at: Timestamp(1_000),

@@ -52,7 +52,12 @@ fn target(binding: &Binding) -> Option<Target> {
         None if binding.direct => Way::Flow { flow: binding.flow, again: binding.address_beside_flow() },
         None => by_uri(&contact),
     };
-    Some(Target { uri: request_uri(&contact), routes: binding.path.clone(), way, q: binding.q })
+    Some(Target {
+        uri: request_uri(&contact),
+        routes: binding.path.iter().map(ToString::to_string).collect(),
+        way,
+        q: binding.q,
+    })
 }
 
 /// Is the target in the set already? The same URI is never tried twice for one request (16.5).
@@ -93,7 +98,7 @@ pub fn request_uri(uri: &Uri<'_>) -> String {
     if uri.headers.is_none() && !uri.params.has("method") {
         return uri.as_str().to_owned();
     }
-    let text = uri.as_str().split('?').next().unwrap_or_default();
+    let text = uri.without_headers();
     let (base, _) = text.split_at(text.len().saturating_sub(uri.params.as_str().len()));
     let mut out = base.to_owned();
     for (name, value) in uri.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("method")) {
@@ -112,7 +117,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Aor, BindingKey};
+    use crate::model::{Aor, BindingKey, Text};
     use crate::sip::{Limits, Message};
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -132,16 +137,16 @@ mod tests {
             aor: Aor::new("bob", "example.org").unwrap(),
             key: BindingKey(contact.into()),
             contact: contact.into(),
-            params: String::new(),
+            params: Text::default(),
             q,
             instance: None,
             reg_id: None,
-            path: Vec::new(),
+            path: Box::default(),
             call_id: "c".into(),
             cseq: 1,
             flow: flow(),
             direct: true,
-            user_agent: String::new(),
+            user_agent: Text::default(),
             created_at: NOW,
             refreshed_at: NOW,
             expires_at: Timestamp(2_000),
@@ -186,8 +191,9 @@ mod tests {
 
     #[test]
     fn a_binding_with_a_path_is_reached_by_its_first_element_rfc3327_5_4() {
-        let path = vec!["<sip:edge@192.0.2.77;lr;transport=tcp>".to_owned()];
-        let home = home(vec![Binding { path: path.clone(), ..binding("sip:a@10.0.0.5", 1_000) }]);
+        let path = ["<sip:edge@192.0.2.77;lr;transport=tcp>"];
+        let home =
+            home(vec![Binding { path: path.map(Text::from).into(), ..binding("sip:a@10.0.0.5", 1_000) }]);
         let target = &targets(&home, NOW)[0];
         assert_eq!(target.way, Way::Address(Transport::Tcp, SocketAddr::from(([192, 0, 2, 77], 5060))));
         assert_eq!(target.routes, path);
@@ -197,5 +203,7 @@ mod tests {
     fn a_request_uri_carries_no_method_and_no_headers_rfc3261_19_1_1() {
         let uri = Uri::parse(b"sip:a@192.0.2.9;method=INVITE;ob?Subject=x&Route=%3Csip:evil%3E").unwrap();
         assert_eq!(request_uri(&uri), "sip:a@192.0.2.9;ob");
+        // A question mark is lawful in a user part (25.1).
+        assert_eq!(request_uri(&Uri::parse(b"sip:a?b@192.0.2.9?Subject=x").unwrap()), "sip:a?b@192.0.2.9");
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::home::Mode;
-use crate::model::{Binding, BindingKey, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Timestamp};
+use crate::model::{
+    Binding, BindingKey, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Text, Timestamp,
+};
 use crate::sip::{Contacts, HeaderName, NameAddr, Request, Scheme, StatusCode, Uri};
 
 /// Intervals and limits.
@@ -200,7 +202,11 @@ pub fn register(
             only_refreshes = rows.is_empty();
         }
         Wish::Update(contacts) => {
-            for contact in contacts {
+            for (at, contact) in contacts.iter().enumerate() {
+                // 10.3 step 7 takes them in turn: of those that are equal the last one is left (19.1.4).
+                if contacts.iter().skip(at + 1).any(|later| are_equal(&later.uri, &contact.uri)) {
+                    continue;
+                }
                 let known = find(home, &contact.uri);
                 if let Some(binding) = known {
                     in_order(binding)?;
@@ -265,6 +271,12 @@ fn find<'a>(home: &'a HomeState, uri: &str) -> Option<&'a Binding> {
     home.bindings.iter().find(same).map(AsRef::as_ref)
 }
 
+/// Are they equal as URIs? What is written alike is, without reading it.
+fn are_equal(one: &str, other: &str) -> bool {
+    one == other
+        || matches!((Uri::parse(one.as_bytes()), Uri::parse(other.as_bytes())), (Ok(one), Ok(other)) if one.equals(&other))
+}
+
 /// The interval to grant; `None` for a removal. May shorten, never lengthen (10.3 step 7).
 fn interval(wish: Option<u32>, policy: &Policy, mode: Mode) -> Result<Option<u32>, Reject> {
     let wish = wish.unwrap_or(policy.default_interval_s);
@@ -290,20 +302,24 @@ fn bound(
     now: Timestamp,
     interval: u32,
 ) -> Binding {
+    let uri = Text::from(contact.uri.as_str());
     Binding {
         aor: home.aor.clone(),
-        key: known.map_or_else(|| BindingKey(contact.uri.as_str().into()), |b| b.key.clone()),
-        contact: contact.uri.clone(),
-        params: contact.params.clone(),
+        contact: uri.clone().or_shared(known.map_or(&uri, |b| &b.contact)),
+        key: known.map_or(BindingKey(uri), |b| b.key.clone()),
+        params: contact.params.as_str().into(),
         q: contact.q,
-        instance: contact.instance.clone(),
+        instance: contact.instance.as_deref().map(Text::from),
         reg_id: contact.reg_id,
-        path: register.path.clone(),
-        call_id: register.call_id.clone(),
+        path: register.path.iter().map(Text::from).collect(),
+        call_id: register.call_id.as_str().into(),
         cseq: register.cseq,
         flow: register.flow,
         direct: register.direct,
-        user_agent: register.user_agent.clone(),
+        user_agent: match known {
+            Some(known) => Text::from(&register.user_agent).or_shared(&known.user_agent),
+            None => Text::from(&register.user_agent),
+        },
         created_at: known.map_or(now, |b| b.created_at),
         refreshed_at: now,
         expires_at: now.after_secs(interval),
@@ -515,6 +531,17 @@ mod tests {
             .unwrap();
             assert_eq!(home.bindings[0].expires_at, NOW.after_secs(7_200));
         }
+    }
+
+    #[test]
+    fn equal_contacts_of_one_request_are_one_binding_rfc3261_19_1_4() {
+        let mut home = home();
+        let both = "CSeq: 1 REGISTER\r\nContact: <sip:bob@H.example;transport=tcp;x>;q=0.1, <sip:%62ob@h.example;Transport=TCP>;q=0.7\r\n";
+        apply(&mut home, both).unwrap();
+        // They count in turn: the last one is left.
+        assert_eq!(home.bindings.iter().map(|b| b.q).collect::<Vec<_>>(), [700]);
+        apply(&mut home, "CSeq: 2 REGISTER\r\nContact: <sip:bob@h.example:5060;transport=tcp>\r\n").unwrap();
+        assert_eq!(home.bindings.len(), 2);
     }
 
     #[test]

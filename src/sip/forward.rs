@@ -222,15 +222,15 @@ pub fn with_contacts(response: &Response, keep: impl Fn(usize) -> bool) -> Optio
     })
 }
 
-/// The request as it would be if its Request-URI were this one, and its Route these values (16.4). The stamp stays.
+/// The request as it would be if its Request-URI were this one, and its Route these values (16.4). It is stamped anew, with the same source.
 pub fn retargeted(old: &Request, uri: &str, routes: &[&str]) -> Option<Request> {
     let edits =
         RequestEdits { uri: Some(uri), routes, remove: &[HeaderName::Route], ..RequestEdits::default() };
     match reread(request(old, &edits).to_vec())? {
-        Message::Request(mut request) => {
-            request.stamp = old.stamp;
-            Some(request)
-        }
+        Message::Request(request) => Some(match old.source() {
+            Some(source) => stamp(request, source),
+            None => request,
+        }),
         Message::Response(_) => None,
     }
 }

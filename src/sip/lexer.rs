@@ -89,6 +89,7 @@ pub(super) fn row(bytes: &[u8], at: usize) -> Result<Option<Row>, ParseError> {
 /// Control characters are lawful only as `quoted-pair` inside a quoted string (RFC 3261 25.1, RFC 4475 3.1.1.2).
 fn controls_are_quoted_pairs(value: &[u8]) -> bool {
     let (mut quoted, mut escaped) = (false, false);
+    visit(value.len());
     for &byte in value {
         let control = (byte < 0x20 && !is_lws(byte)) || byte == 0x7f;
         if control && !escaped {
@@ -104,6 +105,13 @@ fn controls_are_quoted_pairs(value: &[u8]) -> bool {
     true
 }
 
+/// Notes what reading costs, in octets and comparisons; counted in tests alone (`A35`).
+#[cfg(not(test))]
+#[inline(always)]
+pub(super) fn visit(_: usize) {}
+#[cfg(test)]
+pub(super) use crate::sip::effort::visit;
+
 /// Position of the first octet below 0x20 or equal to 0x7f at or after `from`; the length if there is none.
 pub(super) fn find_control(bytes: &[u8], from: usize) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
@@ -117,11 +125,15 @@ pub(super) fn find_control(bytes: &[u8], from: usize) -> usize {
         let below = word.wrapping_sub(ONES * 0x20) & !word;
         let hits = (below | (delete.wrapping_sub(ONES) & !delete)) & HIGHS;
         if hits != 0 {
-            return at + (hits.trailing_zeros() / 8) as usize;
+            let found = at + (hits.trailing_zeros() / 8) as usize;
+            visit(found - from + 1);
+            return found;
         }
         at += 8;
     }
-    at + tail.iter().position(|&b| b < 0x20 || b == 0x7f).unwrap_or(tail.len())
+    let found = at + tail.iter().position(|&b| b < 0x20 || b == 0x7f).unwrap_or(tail.len());
+    visit(found - from.min(found) + 1);
+    found
 }
 
 /// Position of the first LF at or after `from`.
@@ -252,6 +264,7 @@ impl<'a> Iterator for Elements<'a> {
 
 fn element_end(bytes: &[u8]) -> usize {
     if find(bytes, b',').is_none() {
+        visit(bytes.len());
         return bytes.len();
     }
     let (mut quoted, mut escaped, mut angle) = (false, false, false);
@@ -266,10 +279,14 @@ fn element_end(bytes: &[u8]) -> usize {
             b'"' if !angle => quoted = !quoted,
             b'<' if !quoted => angle = true,
             b'>' if !quoted => angle = false,
-            b',' if !quoted && !angle => return at,
+            b',' if !quoted && !angle => {
+                visit(at + 1);
+                return at;
+            }
             _ => {}
         }
     }
+    visit(bytes.len());
     bytes.len()
 }
 
@@ -280,7 +297,10 @@ pub(super) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
         match byte {
             _ if escaped => escaped = false,
             b'\\' => escaped = true,
-            b'"' => return Some(at + 1),
+            b'"' => {
+                visit(at + 1 - open);
+                return Some(at + 1);
+            }
             _ => {}
         }
     }
@@ -320,6 +340,7 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 /// Does every octet belong to the class, or to a `%HH` escape?
 pub(super) fn all_or_escaped(bytes: &[u8], class: u8) -> bool {
     let mut rest = bytes;
+    visit(bytes.len());
     loop {
         rest = rest.get(run(rest, class)..).unwrap_or_default();
         rest = match rest {

@@ -13,6 +13,7 @@ mod host;
 mod lexer;
 pub mod message;
 pub mod method;
+pub mod multipart;
 pub mod name_addr;
 mod params;
 pub mod salvage;
@@ -24,9 +25,13 @@ pub mod via;
 pub mod writer;
 
 #[cfg(test)]
+mod effort;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod second_opinion;
+#[cfg(test)]
+mod segmentation;
 #[cfg(test)]
 mod torture;
 

@@ -42,18 +42,18 @@ impl<'a> Params<'a> {
             return Ok(params);
         }
         let mut cursor = params.cursor();
-        let mut seen: SmallVec<[u32; 16]> = SmallVec::new();
+        let mut seen: SmallVec<[(u32, &str); 16]> = SmallVec::new();
         while let Some(param) = cursor.next_param()? {
             if seen.len() == MAX_PARAMS {
                 return Err(ParseError::bad("Too many parameters", cursor.at));
             }
             let hash = hash(param.name, grammar);
-            if seen.contains(&hash)
-                && params.raw().filter(|other| same_name(other.name, param.name, grammar)).count() > 1
-            {
+            let same = |&(other, name): &(u32, &str)| other == hash && same_name(name, param.name, grammar);
+            lexer::visit(seen.len());
+            if seen.iter().any(same) {
                 return Err(ParseError::bad("Duplicate parameter", cursor.at));
             }
-            seen.push(hash);
+            seen.push((hash, param.name));
             note(param);
         }
         Ok(params)
@@ -199,6 +199,7 @@ impl<'a> Cursor<'a> {
             }
             self.at += 3;
         }
+        lexer::visit(self.at - start + 1);
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 

@@ -7,10 +7,11 @@ use crate::sip::lexer::{self, Span};
 use crate::sip::message::{Entry, Headers, unfolded};
 use crate::sip::{HeaderName, Method, Request};
 
-/// Reads what an error response needs: `None` unless Via, From, To, Call-ID and CSeq are there once and can be read.
+/// Reads what an error response needs: `None` unless From, To, Call-ID and CSeq are there once and can be read, and a Via is there.
+/// A Via that cannot be read is echoed as the row it is (8.2.6.2); the answer goes to where the request came from (RFC 4475 3.1.2.1).
 ///
-/// Never for a response or an ACK: those are dropped and counted. Rows that are malformed are left out, so that nothing
-/// of them is echoed; there is no body. The result serves [`crate::sip::Writer::respond`] and nothing else.
+/// Never for a response or an ACK: those are dropped and counted. Rows that no line of a message may hold are left out, so that
+/// nothing of them is echoed; there is no body. The result serves [`crate::sip::Writer::respond`] and nothing else.
 pub fn salvage(bytes: &Bytes) -> Option<Request> {
     let bytes = bytes.slice(..bytes.len().min(LONGEST));
     let bytes = if bytes.windows(2).any(|pair| pair == b"\r\n") { bytes } else { with_line_ends(&bytes) };
@@ -71,7 +72,7 @@ fn is_answerable(method: &Method, headers: &Headers) -> bool {
     let cseq = headers.cseq();
     *method != Method::Ack
         && [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq].into_iter().all(once)
-        && headers.top_via().is_ok()
+        && headers.value(HeaderName::Via).is_some()
         && headers.from().is_ok()
         && headers.to().is_ok()
         && headers.call_id().is_ok()
@@ -81,7 +82,7 @@ fn is_answerable(method: &Method, headers: &Headers) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sip::{StatusCode, Writer};
+    use crate::sip::{StatusCode, Writer, forward};
 
     const ROWS: &str = "Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\ni: x\r\nCSeq: 1 OPTIONS\r\n";
 
@@ -110,6 +111,24 @@ mod tests {
         let request = salvage(&Bytes::from(text)).unwrap();
         let response = Writer::respond(&request, StatusCode::BAD_REQUEST, "t").finish();
         assert!(!response.contains(&0) && !response.windows(4).any(|w| w == b"evil"));
+    }
+
+    #[test]
+    fn an_unreadable_via_is_echoed_as_it_is_rfc4475_3_1_2_1() {
+        let via = "Via: SIP/2.0/UDP 192.0.2.15;;,;,,\r\n";
+        let text = format!(
+            "OPTIONS sip:a@b SIP/2.0\r\n{}\r\n",
+            ROWS.replacen("Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\n", via, 1)
+        );
+        let request = forward::stamp(salvage(&Bytes::from(text)).unwrap(), "192.0.2.1:6000".parse().unwrap());
+        // Nobody says where else to answer.
+        assert_eq!(request.response_port(), None);
+        let response = Writer::respond(&request, StatusCode::BAD_REQUEST, "t").finish();
+        assert!(response.starts_with(format!("SIP/2.0 400 Bad Request\r\n{via}From: ").as_bytes()));
+        assert!(!rescued(&format!(
+            "OPTIONS sip:a@b SIP/2.0\r\n{}\r\n",
+            ROWS.replacen("Via: SIP/2.0/UDP h;branch=z9hG4bK1\r\n", "", 1)
+        )));
     }
 
     #[test]

@@ -113,6 +113,12 @@ impl<'a> Uri<'a> {
         self.text
     }
 
+    /// As written, but for the headers (RFC 3261 19.1.1: they have no place in a Request-URI).
+    pub fn without_headers(&self) -> &'a str {
+        let end = self.headers.map_or(self.text.len(), |headers| self.text.len() - headers.len() - 1);
+        self.text.get(..end).unwrap_or_default()
+    }
+
     /// The user part with escapes decoded; `None` if there is none or it does not decode to UTF-8 without control characters.
     pub fn user_decoded(&self) -> Option<Cow<'a, str>> {
         let user = self.user?;
@@ -267,6 +273,12 @@ mod tests {
             assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
         }
         assert!(Uri::parse(b"sip:a\xff@b").is_err());
+    }
+
+    #[test]
+    fn headers_come_off_and_nothing_else_rfc3261_19_1_1() {
+        assert_eq!(uri("sip:a?b@h;x=y?Subject=z&p=q").without_headers(), "sip:a?b@h;x=y");
+        assert_eq!(uri("sip:a?b@h").without_headers(), "sip:a?b@h");
     }
 
     #[test]

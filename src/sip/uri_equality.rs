@@ -124,6 +124,79 @@ mod tests {
         assert!(!same("sip:a:@b", "sip:a@b"));
     }
 
+    /// The rules of the section in its order, each with the nearest case on the other side.
+    #[test]
+    fn the_rules_of_rfc3261_19_1_4_line_by_line() {
+        let rules: &[(bool, &str, &str)] = &[
+            // A SIP and a SIPS URI are never equivalent.
+            (false, "sip:a@h", "sips:a@h"),
+            (true, "SIP:a@h", "sip:a@h"),
+            // The userinfo is case-sensitive, with password, and formatted as a telephone number; all else is not.
+            (false, "sip:Alice@h", "sip:alice@h"),
+            (false, "sip:a:Secret@h", "sip:a:secret@h"),
+            (false, "sip:+1201;Ext=5@h", "sip:+1201;ext=5@h"),
+            (false, "sip:+1-201@h;user=phone", "sip:+1201@h;user=phone"),
+            (true, "sip:a@HOST.Example", "sip:a@host.example"),
+            (true, "sip:a@h;Transport=TCP;LR", "sip:a@h;transport=tcp;lr"),
+            (true, "sip:a@h;p=Value", "sip:a@h;P=vALUE"),
+            // The order of parameters and of headers does not matter.
+            (true, "sip:a@h;x=1;transport=tcp;y", "sip:a@h;y;transport=tcp;x=1"),
+            (true, "sip:a@h?a=1&b=2", "sip:a@h?b=2&a=1"),
+            // What is not reserved equals its escape, in every part; what is reserved does not.
+            (true, "sip:%61%6C%69%63%65@h", "sip:alice@h"),
+            (true, "sip:a%2d%5f%2E%21%7e%2a%27%28%29@h", "sip:a-_.!~*'()@h"),
+            (true, "sip:a@h;%74ransport=t%63p", "sip:a@h;transport=tcp"),
+            (true, "sip:a@h?%73ubject=%78", "sip:a@h?subject=x"),
+            (false, "sip:a%3Bb@h", "sip:a;b@h"),
+            (false, "sip:a%2Fb@h", "sip:a/b@h"),
+            (false, "sip:a%3Fb@h", "sip:a?b@h"),
+            (false, "sip:a%26b@h", "sip:a&b@h"),
+            (false, "sip:a%3Db@h", "sip:a=b@h"),
+            (false, "sip:a%2Bb@h", "sip:a+b@h"),
+            (false, "sip:a%24b@h", "sip:a$b@h"),
+            (true, "sip:%c3%a9@h", "sip:%C3%A9@h"),
+            (false, "sip:%00@h", "sip:%00%00@h"),
+            // An address that a name resolves to is not that name.
+            (false, "sip:a@localhost", "sip:a@127.0.0.1"),
+            // User, password, host and port must match, also in whether they are there.
+            (false, "sip:h", "sip:a@h"),
+            (false, "sip:a:@h", "sip:a@h"),
+            (true, "sip:a:@h", "sip:a:@h"),
+            (false, "sip:a@h", "sip:a@h:5060"),
+            (false, "sips:a@h", "sips:a@h:5061"),
+            (true, "sip:a@h:05060", "sip:a@h:5060"),
+            // user, ttl, method, maddr (and transport) in one alone: never, not even with the default value.
+            (false, "sip:a@h", "sip:a@h;user=ip"),
+            (false, "sip:a@h", "sip:a@h;ttl=1"),
+            (false, "sip:a@h", "sip:a@h;method=INVITE"),
+            (false, "sip:a@h", "sip:a@h;maddr=h"),
+            (false, "sip:a@h", "sip:a@h;transport=udp"),
+            (false, "sip:a@h", "sip:a@h;%6daddr=h"),
+            (true, "sip:a@h;user=ip;ttl=1;method=X;maddr=M", "sip:a@h;maddr=m;METHOD=x;ttl=1;USER=IP"),
+            (false, "sip:a@h;ttl=1", "sip:a@h;ttl=2"),
+            // All others in one alone are ignored; in both they must match.
+            (true, "sip:a@h", "sip:a@h;lr;x=y"),
+            (true, "sip:a@h;x", "sip:a@h;y"),
+            (false, "sip:a@h;x=1", "sip:a@h;x=2"),
+            (false, "sip:a@h;x", "sip:a@h;x=1"),
+            // Header components are never ignored.
+            (false, "sip:a@h", "sip:a@h?x=y"),
+            (false, "sip:a@h?x=y", "sip:a@h?x=z"),
+            (false, "sip:a@h?x=y", "sip:a@h?x=y&z=1"),
+            (false, "sip:a@h?x=y&x=y&z=1", "sip:a@h?x=y&z=1&z=1"),
+        ];
+        for (expected, left, right) in rules {
+            assert_eq!(same(left, right), *expected, "{left} {right}");
+        }
+    }
+
+    #[test]
+    fn im_and_pres_uris_compare_as_sip_uris_and_with_their_own_kind_alone() {
+        assert!(same("pres:%61lice@Example.org", "PRES:alice@example.org"));
+        assert!(!same("pres:alice@example.org", "im:alice@example.org"));
+        assert!(!same("pres:alice@example.org", "sip:alice@example.org"));
+    }
+
     #[test]
     fn reserved_characters_differ_from_their_escapes_rfc3261_19_1_4() {
         assert!(!same("sip:a%2Cb@h", "sip:a,b@h"));

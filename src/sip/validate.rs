@@ -53,16 +53,15 @@ pub fn response(response: &Response) -> Result<(), ParseError> {
 const IDENTIFYING: u64 =
     HeaderName::From.bit() | HeaderName::To.bit() | HeaderName::CallId.bit() | HeaderName::CSeq.bit();
 
-/// Headers that hold one value and that somebody acts on (20; `A02`).
+/// Headers of requests that hold one value and that somebody acts on (20; `A02`). What belongs into responses alone is ignored
+/// here, whatever it says (7.3.2).
 const SINGLETONS: u64 = IDENTIFYING
     | HeaderName::ContentLength.bit()
     | HeaderName::ContentType.bit()
     | HeaderName::MaxForwards.bit()
     | HeaderName::MaxBreadth.bit()
     | HeaderName::Expires.bit()
-    | HeaderName::MinExpires.bit()
     | HeaderName::Event.bit()
-    | HeaderName::SipEtag.bit()
     | HeaderName::SipIfMatch.bit()
     | HeaderName::SubscriptionState.bit();
 
@@ -203,6 +202,32 @@ mod tests {
             verdict("sip:a@b", &format!("{GOOD}Subject: a\r\nSubject: b\r\nX: 1\r\nX: 1\r\n")),
             Ok(())
         );
+    }
+
+    #[test]
+    fn a_header_of_the_other_kind_is_ignored_rfc3261_7_3_2() {
+        for row in [
+            "Min-Expires: x\r\nMin-Expires: 3",
+            "SIP-ETag: a\r\nSIP-ETag: b",
+            "WWW-Authenticate: (\r\nProxy-Authenticate: Digest",
+            "Retry-After: never\r\nUnsupported: ;;\r\nServer: (\r\nWarning: 1",
+        ] {
+            assert_eq!(verdict("sip:a@b", &format!("{GOOD}{row}\r\n")), Ok(()), "{row}");
+        }
+        let answer = |rows: &str| {
+            let text = format!("SIP/2.0 200 OK\r\n{GOOD}{rows}\r\n\r\n");
+            match Message::parse(Bytes::from(text), false, &Limits::default()).unwrap() {
+                Message::Response(message) => response(&message),
+                Message::Request(_) => panic!("a response"),
+            }
+        };
+        for rows in [
+            "Max-Forwards: 300\r\nMax-Forwards: x",
+            "Route: <<>\r\nAuthorization: Digest (\r\nProxy-Require: ;",
+            "SIP-If-Match: a\r\nSIP-If-Match: b\r\nSubject: a\r\nPriority: ,",
+        ] {
+            assert_eq!(answer(rows), Ok(()), "{rows}");
+        }
     }
 
     #[test]

@@ -129,9 +129,14 @@ impl Stamp {
         stamp
     }
 
+    /// Does it change the element at all? Not one that could not be read.
+    pub(super) fn changes(&self) -> bool {
+        self.received || self.rport
+    }
+
     /// Writes the element that it was made of with the stamp in it; one that could not be read is written as it came.
     pub(super) fn write(&self, element: &[u8], out: &mut Vec<u8>) {
-        if !self.received && !self.rport {
+        if !self.changes() {
             return out.extend_from_slice(element);
         }
         let [first, second] = self.anew;

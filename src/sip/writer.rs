@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -43,8 +44,7 @@ impl Writer {
     }
 
     /// A response to `request` with what 8.2.6.2 copies: all Vias in order (the topmost with the `received` and `rport` that
-    /// [`crate::sip::forward::stamp`] noted), From, To (with `to_tag` if it had none and the status is not 100), Call-ID, CSeq;
-    /// Timestamp for 100.
+    /// [`crate::sip::forward::stamp`] noted), From, To (with `to_tag` if it had none and the status is not 100), Call-ID, CSeq.
     pub fn respond(request: &Request, status: StatusCode, to_tag: &str) -> Writer {
         Writer::response(status).answering(request, status, to_tag)
     }
@@ -52,6 +52,22 @@ impl Writer {
     /// The same as [`Writer::respond`] with a reason phrase that names the problem (21.4.1).
     pub fn respond_with_reason(request: &Request, status: StatusCode, reason: &str, to_tag: &str) -> Writer {
         Writer::response_with_reason(status, reason).answering(request, status, to_tag)
+    }
+
+    /// 100 to `request`. `delay`: since it came in; said in Timestamp, if the request had one (8.2.6.1).
+    pub fn trying(request: &Request, delay: Duration) -> Writer {
+        let status = StatusCode::TRYING;
+        let mut writer = Writer::response(status).answering(request, status, "");
+        match request.text(HeaderName::Timestamp).filter(|sent| is_decimal(sent)) {
+            Some(sent) if delay >= Duration::from_millis(1) => {
+                let (secs, ms) = (delay.as_secs(), delay.subsec_millis());
+                writer.header_fmt(HeaderName::Timestamp, format_args!("{sent} {secs}.{ms:03}"));
+            }
+            Some(_) | None => {
+                writer.copy(request, HeaderName::Timestamp);
+            }
+        }
+        writer
     }
 
     fn answering(mut self, request: &Request, status: StatusCode, to_tag: &str) -> Writer {
@@ -68,9 +84,6 @@ impl Writer {
         }
         self.copy(request, HeaderName::CallId);
         self.copy(request, HeaderName::CSeq);
-        if status == StatusCode::TRYING {
-            self.copy(request, HeaderName::Timestamp);
-        }
         self
     }
 
@@ -159,6 +172,12 @@ fn has_tag(request: &Request, value: &[u8]) -> bool {
     }
 }
 
+/// `1*(DIGIT) [ "." *(DIGIT) ]` (25.1 `Timestamp`), no delay behind it.
+fn is_decimal(text: &str) -> bool {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    !whole.is_empty() && whole.bytes().chain(part.bytes()).all(|b| b.is_ascii_digit())
+}
+
 /// A value from anywhere: CR, LF and NUL become spaces.
 pub(super) fn push_value(buffer: &mut Vec<u8>, value: &[u8]) {
     let start = buffer.len();
@@ -239,7 +258,7 @@ pub(super) fn push_parsed_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u
 
 /// All Via rows; the stamp goes into the topmost element (18.2.1, RFC 3581 4).
 pub(super) fn push_vias(buffer: &mut Vec<u8>, request: &Request) {
-    let mut stamp = request.stamp.as_ref();
+    let mut stamp = request.stamp.as_ref().filter(|stamp| stamp.changes());
     for value in request.values(HeaderName::Via) {
         let mut elements = Elements::new(value);
         match stamp {
@@ -247,10 +266,9 @@ pub(super) fn push_vias(buffer: &mut Vec<u8>, request: &Request) {
                 let Some(top) = elements.next() else { continue };
                 buffer.extend_from_slice(b"Via: ");
                 due.write(top, buffer);
-                let rest = lexer::trim(elements.rest());
-                if !rest.is_empty() {
+                for element in elements {
                     buffer.extend_from_slice(b", ");
-                    buffer.extend_from_slice(rest);
+                    buffer.extend_from_slice(element);
                 }
                 buffer.extend_from_slice(b"\r\n");
                 stamp = None;
@@ -308,8 +326,21 @@ mod tests {
 
     #[test]
     fn trying_has_no_tag_and_copies_timestamp_rfc3261_8_2_6_1() {
-        let trying = text(Writer::respond(&request(ROWS), StatusCode::TRYING, "t1").finish());
-        assert!(trying.contains("To: sip:c@d\r\n") && trying.contains("Timestamp: 54\r\n"));
+        let trying =
+            |rows: &str, ms| text(Writer::trying(&request(rows), Duration::from_millis(ms)).finish());
+        let at_once = trying(ROWS, 0);
+        assert!(at_once.contains("To: sip:c@d\r\n") && at_once.contains("Timestamp: 54\r\n"));
+        // The delay, in seconds, where there is one and a number to put it behind.
+        assert!(trying(ROWS, 200).contains("Timestamp: 54 0.200\r\n"));
+        assert!(trying(&ROWS.replace("54", "54.25"), 3_500).contains("Timestamp: 54.25 3.500\r\n"));
+        for odd in ["54 0.1", "x", ".5", ""] {
+            assert!(
+                trying(&ROWS.replace("54", odd), 200).contains(&format!("Timestamp: {odd}\r\n")),
+                "{odd}"
+            );
+        }
+        assert!(!trying(&ROWS.replace("Timestamp: 54\r\n", ""), 200).contains("Timestamp"));
+        assert!(!text(Writer::respond(&request(ROWS), StatusCode::OK, "t").finish()).contains("Timestamp"));
     }
 
     #[test]

@@ -40,13 +40,15 @@ on_both! {
     a_second_opener_is_refused
     the_secret_stays_the_same
     accounts_are_put_replaced_and_listed
+    accounts_are_read_page_by_page_and_one_alone
     a_removed_account_takes_everything_of_its_user_along
     a_closed_store_commits_nothing
 }
 
 async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
     let store = place.open().await;
-    let plain = Binding { instance: None, reg_id: None, path: vec![], direct: false, ..binding("a", "2", 9) };
+    let plain =
+        Binding { instance: None, reg_id: None, path: Box::default(), direct: false, ..binding("a", "2", 9) };
     let rows = [
         Row::PutBinding(binding("a", "1", 8).into()),
         Row::PutBinding(plain.into()),
@@ -245,6 +247,20 @@ async fn accounts_are_put_replaced_and_listed(place: Place) {
         soon(store.put_account(&account)).await.unwrap();
     }
     assert_eq!(soon(store.accounts()).await.unwrap(), [account("a", "1"), account("b", "2")]);
+    place.end(store).await;
+}
+
+async fn accounts_are_read_page_by_page_and_one_alone(place: Place) {
+    let store = place.open().await;
+    // A page has 1,024.
+    let users: Vec<String> = (0..1_030).map(|n| format!("u{n:04}")).collect();
+    for user in &users {
+        soon(store.put_account(&account(user, "1"))).await.unwrap();
+    }
+    let listed = soon(store.accounts()).await.unwrap();
+    assert!(listed.iter().map(|account| account.aor.user()).eq(&users));
+    assert_eq!(soon(store.account(&aor("u1029"))).await.unwrap(), Some(account("u1029", "1")));
+    assert_eq!(soon(store.account(&aor("nobody"))).await.unwrap(), None);
     place.end(store).await;
 }
 

@@ -87,12 +87,12 @@ pub(super) fn binding(user: &str, key: &str, created: i64) -> Binding {
     Binding {
         aor: aor(user),
         key: BindingKey(key.into()),
-        contact: format!("sip:{key}@192.0.2.1;transport=tcp"),
+        contact: format!("sip:{key}@192.0.2.1;transport=tcp").into(),
         params: ";+sip.ice;methods=\"INVITE, MESSAGE\"".into(),
         q: 700,
         instance: Some("urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF".into()),
         reg_id: Some(u32::MAX),
-        path: vec!["<sip:p1;lr>".into(), "<sip:\"ü\"@p2;lr>".into()],
+        path: ["<sip:p1;lr>".into(), "<sip:\"ü\"@p2;lr>".into()].into(),
         call_id: "a@b".into(),
         cseq: u32::MAX,
         flow: flow(),
@@ -131,9 +131,9 @@ pub(super) fn subscription(presentity: &str, watcher: &str, id: u128) -> Subscri
         local_address: "\"Bob\" <sip:bob@example.org>".into(),
         remote_address: "<sip:alice@example.org>".into(),
         remote_target: "sip:alice@192.0.2.1:5060".into(),
-        route_set: vec!["<sip:p1;lr>".into()],
+        route_set: ["<sip:p1;lr>".into()].into(),
         flow: Flow { transport: Transport::Udp, connection: 0, ..flow() },
-        accept: String::new(),
+        accept: Text::default(),
         remote_cseq: 7,
         notify_cseq_reserved: 128,
         created_at: Timestamp(1),
@@ -145,16 +145,7 @@ pub(super) fn account(user: &str, password: &str) -> Account {
     Account {
         aor: aor(user),
         realm: "example.org".into(),
-        ha1: Ha1Set {
-            md5: Redacted(format!("1{password}")),
-            md5_at: Redacted(format!("2{password}")),
-            sha256: Redacted(format!("3{password}")),
-            sha256_at: Redacted(format!("4{password}")),
-            sha512_256: Some(Ha1Pair {
-                plain: Redacted(format!("5{password}")),
-                at: Redacted(format!("6{password}")),
-            }),
-        },
+        ha1: Ha1Set::derive(user, "example.org", password),
         created_at: Timestamp(5),
     }
 }
@@ -174,5 +165,11 @@ pub(super) async fn home(store: &Store, user: &str) -> Vec<Row> {
 pub(super) async fn everything(store: &Store) -> Vec<Row> {
     let mut rows = Vec::new();
     soon(store.load_all(&mut |row| rows.push(row))).await.unwrap();
+    // The tables come side by side.
+    rows.sort_by_key(|row| match row {
+        Row::PutBinding(_) | Row::DropBinding(..) => 0,
+        Row::PutPublication(_) | Row::DropPublication(..) => 1,
+        Row::PutSubscription(_) | Row::DropSubscription(..) => 2,
+    });
     rows
 }

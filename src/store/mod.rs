@@ -144,7 +144,8 @@ impl Store {
     pub fn is_out(&self) -> bool {
         self.shared.desk.is_out()
     }
-    /// Every row of every home, in batches of any order. Asked at start, before anything is written.
+    /// Every row of every home, in batches of any order. Asked at start. What is written meanwhile may be given or not: homes that
+    /// change while this runs are read on their own ([`Store::load_home`]).
     pub async fn load_all(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Fault> {
         self.shared.reader.all(each).await
     }
@@ -167,9 +168,19 @@ impl Store {
         let subscriptions = home.subscriptions.iter().cloned().map(Row::PutSubscription);
         Ok(bindings.chain(publications).chain(subscriptions).collect())
     }
-    /// All accounts.
+    /// Every account, in order.
+    pub async fn load_accounts(&self, each: &mut (dyn FnMut(Account) + Send)) -> Result<(), Fault> {
+        self.shared.reader.accounts(each).await
+    }
+    /// All accounts, in order.
     pub async fn accounts(&self) -> Result<Vec<Account>, Fault> {
-        self.shared.reader.accounts().await
+        let mut all = Vec::new();
+        self.load_accounts(&mut |account| all.push(account)).await?;
+        Ok(all)
+    }
+    /// One account.
+    pub async fn account(&self, aor: &Aor) -> Result<Option<Account>, Fault> {
+        self.shared.reader.account(aor).await
     }
     /// Insert or replace an account.
     pub async fn put_account(&self, account: &Account) -> Result<(), Fault> {

@@ -1,5 +1,6 @@
 //! Everything that is asked of the database: over a small pool, beside the writer's connection.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
@@ -25,8 +26,8 @@ pub(super) enum Reader {
     Sqlite(SqlitePool),
 }
 
-/// Rows of one page when everything is loaded.
-const PAGE: i64 = 4_096;
+/// Rows of one page when everything is loaded: few enough that whoever waits for the same thread waits for milliseconds.
+const PAGE: i64 = 1_024;
 
 /// A page is read, and a migration is applied, within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -56,13 +57,13 @@ impl Reader {
         match options {
             Options::Postgres(options) => Reader::Postgres(
                 PgPoolOptions::new()
-                    .max_connections(4)
+                    .max_connections(8)
                     .acquire_timeout(DEADLINE)
                     .connect_lazy_with((**options).clone()),
             ),
             Options::Sqlite(options) => Reader::Sqlite(
                 SqlitePoolOptions::new()
-                    .max_connections(2)
+                    .max_connections(6)
                     .acquire_timeout(DEADLINE)
                     .connect_lazy_with((**options).clone()),
             ),
@@ -83,11 +84,15 @@ impl Reader {
         }
     }
 
-    /// Every row of every home; those of one home and table come in order of creation.
+    /// Every row of every home; those of one home and table come in order of creation. The tables are read side by side.
     pub async fn all(&self, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Fault> {
-        self.table(&binding::TABLE, each).await?;
-        self.table(&publication::TABLE, each).await?;
-        self.table(&subscription::TABLE, each).await
+        let each = Mutex::new(each);
+        tokio::try_join!(
+            self.table(&binding::TABLE, &each),
+            self.table(&publication::TABLE, &each),
+            self.table(&subscription::TABLE, &each),
+        )?;
+        Ok(())
     }
 
     /// Every row of one home.
@@ -107,9 +112,36 @@ impl Reader {
         Ok(home)
     }
 
-    /// All accounts.
-    pub async fn accounts(&self) -> Result<Vec<Account>, Fault> {
-        rows!(self, PATIENCE, "read accounts", account::ALL, [], account::NAME, account::read)
+    /// Every account, in order.
+    pub async fn accounts(&self, each: &mut (dyn FnMut(Account) + Send)) -> Result<(), Fault> {
+        let mut after = String::new();
+        loop {
+            let values = [Value::from(after.as_str()), Value::from(PAGE)];
+            let page: Vec<Account> =
+                rows!(self, PATIENCE, "read accounts", account::PAGE, values, account::NAME, account::read)?;
+            let is_last = (page.len() as i64) < PAGE;
+            if let Some(last) = page.last() {
+                last.aor.as_str().clone_into(&mut after);
+            }
+            page.into_iter().for_each(&mut *each);
+            if is_last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One account.
+    pub async fn account(&self, aor: &Aor) -> Result<Option<Account>, Fault> {
+        let found: Vec<Account> = rows!(
+            self,
+            DEADLINE,
+            "read an account",
+            account::ONE,
+            [Value::from(aor)],
+            account::NAME,
+            account::read
+        )?;
+        Ok(found.into_iter().next())
     }
 
     /// Keeps `fresh` if there is no secret yet; gives the one that is kept.
@@ -144,7 +176,7 @@ impl Reader {
         .await;
     }
 
-    async fn table(&self, table: &'static Table, each: &mut (dyn FnMut(Row) + Send)) -> Result<(), Fault> {
+    async fn table(&self, table: &'static Table, each: &Each<'_>) -> Result<(), Fault> {
         let mut place = (table.start)();
         let mut home: Vec<Row> = Vec::new();
         loop {
@@ -169,15 +201,19 @@ impl Reader {
     }
 }
 
+/// Who takes the rows, of whichever table.
+type Each<'a> = Mutex<&'a mut (dyn FnMut(Row) + Send)>;
+
 /// Gives out the rows of one home in order of creation.
-fn give(home: &mut Vec<Row>, each: &mut (dyn FnMut(Row) + Send)) {
+fn give(home: &mut Vec<Row>, each: &Each<'_>) {
     home.sort_by_key(|row| match row {
         Row::PutBinding(binding) => binding.created_at,
         Row::PutPublication(publication) => publication.created_at,
         Row::PutSubscription(subscription) => subscription.created_at,
         Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => Default::default(),
     });
-    home.drain(..).for_each(each);
+    let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
+    home.drain(..).for_each(&mut **each);
 }
 
 fn read(table: &Table, row: &impl Columns) -> Option<Row> {

@@ -6,7 +6,7 @@ use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 
-use crate::model::{Aor, Flow, Timestamp, Transport};
+use crate::model::{Aor, Flow, Text, Timestamp, Transport};
 
 /// One value of one column, on its way to the database.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +31,8 @@ impl From<String> for Value<'_> {
     }
 }
 
-impl<'a> From<&'a Option<String>> for Value<'a> {
-    fn from(text: &'a Option<String>) -> Self {
+impl<'a> From<&'a Option<Text>> for Value<'a> {
+    fn from(text: &'a Option<Text>) -> Self {
         Value::Text(text.as_deref().map(Cow::Borrowed))
     }
 }
@@ -66,7 +66,11 @@ pub(super) fn id(id: u128) -> Value<'static> {
 }
 
 /// A list of texts as a JSON array.
-pub(super) fn list(texts: &[String]) -> Value<'static> {
+pub(super) fn list(texts: &[Text]) -> Value<'static> {
+    if texts.is_empty() {
+        return EMPTY_LIST.into();
+    }
+    let texts: Vec<&str> = texts.iter().map(Text::as_str).collect();
     serde_json::Value::from(texts).to_string().into()
 }
 
@@ -80,19 +84,28 @@ pub(super) fn flow(flow: &Flow) -> [Value<'static>; 4] {
     ]
 }
 
-/// Columns of a row that was read, by position. `None`: not what was written there.
+/// Columns of a row that was read, by position. `None`: not what was written there. Texts are borrowed from the row: they are copied once, into
+/// what is kept.
 pub(super) trait Columns {
     /// TEXT NOT NULL.
-    fn text(&self, at: usize) -> Option<String>;
+    fn str(&self, at: usize) -> Option<&str>;
     /// TEXT. The outer `None` is a failure.
-    fn maybe_text(&self, at: usize) -> Option<Option<String>>;
+    fn maybe_str(&self, at: usize) -> Option<Option<&str>>;
     /// BIGINT NOT NULL.
     fn number(&self, at: usize) -> Option<i64>;
     /// BIGINT. The outer `None` is a failure.
     fn maybe_number(&self, at: usize) -> Option<Option<i64>>;
     /// BYTEA NOT NULL.
-    fn bytes(&self, at: usize) -> Option<Vec<u8>>;
+    fn bytes(&self, at: usize) -> Option<&[u8]>;
 
+    /// TEXT NOT NULL, kept.
+    fn text(&self, at: usize) -> Option<Text> {
+        self.str(at).map(Text::from)
+    }
+    /// TEXT, kept. The outer `None` is a failure.
+    fn maybe_text(&self, at: usize) -> Option<Option<Text>> {
+        Some(self.maybe_str(at)?.map(Text::from))
+    }
     /// A number of a narrower type.
     fn narrow<N: TryFrom<i64>>(&self, at: usize) -> Option<N> {
         self.number(at).and_then(|number| N::try_from(number).ok())
@@ -103,34 +116,41 @@ pub(super) trait Columns {
     }
     /// An address of record.
     fn aor(&self, at: usize) -> Option<Aor> {
-        Aor::from_stored(&self.text(at)?)
+        Aor::from_stored(self.str(at)?)
     }
     /// 128 bits.
     fn id(&self, at: usize) -> Option<u128> {
         self.bytes(at)?.try_into().ok().map(u128::from_be_bytes)
     }
     /// A list of texts.
-    fn list(&self, at: usize) -> Option<Vec<String>> {
-        serde_json::from_str(&self.text(at)?).ok()
+    fn list(&self, at: usize) -> Option<Box<[Text]>> {
+        match self.str(at)? {
+            EMPTY_LIST => Some(Box::default()),
+            list => {
+                Some(serde_json::from_str::<Vec<String>>(list).ok()?.into_iter().map(Text::from).collect())
+            }
+        }
     }
     /// A flow, from four columns on.
     fn flow(&self, at: usize) -> Option<Flow> {
         Some(Flow {
             transport: Transport::from_number(self.narrow(at)?)?,
-            local: self.text(at + 1)?.parse().ok()?,
-            remote: self.text(at + 2)?.parse().ok()?,
+            local: self.str(at + 1)?.parse().ok()?,
+            remote: self.str(at + 2)?.parse().ok()?,
             connection: self.number(at + 3)?.cast_unsigned(),
         })
     }
 }
 
+const EMPTY_LIST: &str = "[]";
+
 macro_rules! columns {
     ($row:ty) => {
         impl Columns for $row {
-            fn text(&self, at: usize) -> Option<String> {
+            fn str(&self, at: usize) -> Option<&str> {
                 self.try_get(at).ok()
             }
-            fn maybe_text(&self, at: usize) -> Option<Option<String>> {
+            fn maybe_str(&self, at: usize) -> Option<Option<&str>> {
                 self.try_get(at).ok()
             }
             fn number(&self, at: usize) -> Option<i64> {
@@ -139,7 +159,7 @@ macro_rules! columns {
             fn maybe_number(&self, at: usize) -> Option<Option<i64>> {
                 self.try_get(at).ok()
             }
-            fn bytes(&self, at: usize) -> Option<Vec<u8>> {
+            fn bytes(&self, at: usize) -> Option<&[u8]> {
                 self.try_get(at).ok()
             }
         }

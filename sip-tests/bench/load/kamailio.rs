@@ -18,6 +18,8 @@ pub struct Task {
     pub children: u32,
     /// Does it keep a transaction for what it answers itself?
     pub stateful: bool,
+    /// Does it do presence?
+    pub presence: bool,
     /// What the phones speak.
     pub transport: Transport,
     /// Users `u0..`.
@@ -42,6 +44,15 @@ impl Kamailio {
         let text = String::from_utf8(output.stdout).ok()?;
         let words = text.lines().next()?.strip_prefix("version: ")?;
         Some(words.split(" (").next()?.to_owned())
+    }
+
+    /// Does it know presence?
+    pub fn has_presence() -> bool {
+        let folders = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+        folders
+            .map(|folder| folder.path().join("kamailio/modules/presence_xml.so"))
+            .any(|module| module.is_file())
+            || Path::new("/usr/lib64/kamailio/modules/presence_xml.so").is_file()
     }
 
     /// Starts it on its cores and waits until it answers.
@@ -95,6 +106,11 @@ impl Kamailio {
         panic!("Kamailio does not answer; it says:\n{}", self.log());
     }
 
+    /// Its first process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What all its processes used so far.
     pub fn cpu(&self) -> Cpu {
         Cpu::of_family(self.child.id()).expect("Kamailio runs")
@@ -136,7 +152,12 @@ fn configuration(task: Task, address: SocketAddr, database: &Database) -> String
     }
     // A power of two that is not below the number of processes (README of Kamailio's module `auth`).
     let pools = task.children.next_power_of_two().min(64);
+    let presence = if task.presence { include_str!("kamailio-presence.cfg") } else { "" };
+    if task.presence {
+        defines.push_str("#!define WITH_PRESENCE\n");
+    }
     include_str!("kamailio.cfg")
+        .replace("@presence@\n", presence)
         .replace("@defines@\n", &defines)
         .replace("@children@", &task.children.to_string())
         .replace("@port@", &address.port().to_string())
@@ -149,6 +170,9 @@ fn configuration(task: Task, address: SocketAddr, database: &Database) -> String
 }
 
 /// Its tables, from Debian's package `kamailio-postgres-modules`.
-pub const TABLES: [&str; 2] =
-    ["/usr/share/kamailio/postgres/standard-create.sql", "/usr/share/kamailio/postgres/usrloc-create.sql"];
+pub const TABLES: [&str; 3] = [
+    "/usr/share/kamailio/postgres/standard-create.sql",
+    "/usr/share/kamailio/postgres/usrloc-create.sql",
+    "/usr/share/kamailio/postgres/presence-create.sql",
+];
 const LOG: &str = "log";

@@ -23,6 +23,17 @@ pub enum Operation {
     Message,
     /// A call: INVITE, 180, 200, ACK, BYE and its 200, all relayed.
     Invite,
+    /// SUBSCRIBE to a user's presence, its 200 and its first NOTIFY.
+    Subscribe,
+    /// PUBLISH that changes a document, until the one watcher has it.
+    #[value(name = "publish-1")]
+    Publish1,
+    /// The same, until the last of ten watchers has it.
+    #[value(name = "publish-10")]
+    Publish10,
+    /// The same, until the last of a hundred watchers has it.
+    #[value(name = "publish-100")]
+    Publish100,
     /// Everybody's first REGISTER.
     #[value(skip)]
     Enrol,
@@ -33,7 +44,7 @@ pub enum Operation {
 
 impl Operation {
     /// What is measured if nothing is said.
-    pub const USUAL: [Operation; 8] = [
+    pub const USUAL: [Operation; 12] = [
         Operation::Options,
         Operation::Register,
         Operation::RegisterChallenged,
@@ -42,7 +53,26 @@ impl Operation {
         Operation::MessageNobody,
         Operation::Message,
         Operation::Invite,
+        Operation::Subscribe,
+        Operation::Publish1,
+        Operation::Publish10,
+        Operation::Publish100,
     ];
+
+    /// Is it the business of [`crate::presence::Presence`]?
+    pub fn is_presence(self) -> bool {
+        self == Operation::Subscribe || self.watchers().is_some()
+    }
+
+    /// How many watchers each publisher has; `None`: nothing is published.
+    pub fn watchers(self) -> Option<u32> {
+        match self {
+            Operation::Publish1 => Some(1),
+            Operation::Publish10 => Some(10),
+            Operation::Publish100 => Some(100),
+            _ => None,
+        }
+    }
 
     /// Its name on the command line and in the table.
     pub fn name(self) -> String {

@@ -238,4 +238,4 @@ pub fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
 const CNONCE: &str = "0a4f113b";
 const BODY: &str = "Shall we meet at nine in the small room? I bring the drawings.";
 /// The server's bound of bindings per user.
-const MAX_CONTACTS: u32 = 10;
+pub const MAX_CONTACTS: u32 = 10;

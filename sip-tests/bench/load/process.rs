@@ -46,17 +46,19 @@ impl Cpu {
 
     /// What the process and all that it started itself used so far.
     pub fn of_family(first: u32) -> Option<Cpu> {
-        let processes = std::fs::read_dir("/proc").ok()?.flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        let children = pids.filter(|pid| Cpu::parent(*pid) == Some(first)).filter_map(Cpu::of);
-        Some(children.fold(Cpu::of(first)?, |sum, cpu| sum + cpu))
+        Some(children(first).into_iter().filter_map(Cpu::of).fold(Cpu::of(first)?, |sum, cpu| sum + cpu))
     }
+}
 
-    /// The parent of a process.
-    fn parent(pid: u32) -> Option<u32> {
+/// The processes that a process started itself.
+pub fn children(first: u32) -> Vec<u32> {
+    let parent = |pid: u32| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(1)?.parse().ok()
-    }
+        stat.rsplit_once(") ")?.1.split_ascii_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| parent(*pid) == Some(first)).collect()
 }
 
 /// A running server.
@@ -74,7 +76,9 @@ impl Server {
         let config = dir.path().join("hither.toml");
         let text = format!(
             "domain = \"{DOMAIN}\"\ndatabase = \"{}\"\ncontrol_socket = \"{}\"\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
-             [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n",
+             [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n\
+             [subscription]\nmax_per_watcher = 1000000\nmax_per_presentity = 1000000\n\
+             [presence]\ndefault_rule = \"full\"\nnotify_burst = 1000\nnotify_interval_ms = 1\n",
             database.address(),
             dir.path().join("sock").display(),
         );
@@ -95,6 +99,11 @@ impl Server {
         }
         let address = address.expect("the server listens");
         Server { child, address, _dir: dir }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// What it used so far.

@@ -32,11 +32,12 @@ impl Report {
     /// Medians over the repeats; losses and challenges are sums.
     pub fn table(&self) -> String {
         let mut table = format!(
-            "{:<20} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>15} {:>6} {:>8} {:>6} {:>6}  server\n",
+            "{:<20} {:>9} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>15} {:>6} {:>8} {:>6} {:>6}  server\n",
             "operation",
             "ops/s",
             "p50 us",
             "p99 us",
+            "p99.9 us",
             "CPU us",
             "user",
             "system",
@@ -61,11 +62,12 @@ impl Report {
             };
             let _ = writeln!(
                 table,
-                "{:<20} {:>9.0} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>15} {:>6.2} {:>8} {:>6} {:>6}  {}",
+                "{:<20} {:>9.0} {:>8.0} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>15} {:>6.2} {:>8} {:>6} {:>6}  {}",
                 line.operation.name(),
                 median(runs, |run| run.done() as f64 / run.elapsed.as_secs_f64()),
-                median(runs, |run| run.percentile(50)),
-                median(runs, |run| run.percentile(99)),
+                median(runs, |run| run.percentile(500)),
+                median(runs, |run| run.percentile(990)),
+                median(runs, |run| run.percentile(999)),
                 median(runs, total),
                 median(runs, per_op(|run| run.server.user)),
                 median(runs, per_op(|run| run.server.system)),

@@ -14,6 +14,8 @@ pub struct Loop {
     pub rate: Option<f64>,
     /// For how long.
     pub seconds: Duration,
+    /// Operations at most.
+    pub most: u64,
 }
 
 /// What came of it.
@@ -39,8 +41,13 @@ impl Measured {
         self.latencies.len()
     }
 
+    /// Counts an operation that ended as it should.
+    pub fn ended(&mut self, took: Duration) {
+        self.latencies.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+    }
+
     /// What several threads did at the same time.
-    fn together(all: Vec<Measured>) -> Measured {
+    pub fn together(all: Vec<Measured>) -> Measured {
         let mut sum = Measured::default();
         for one in all {
             sum.elapsed = sum.elapsed.max(one.elapsed);
@@ -52,9 +59,9 @@ impl Measured {
         sum
     }
 
-    /// In microseconds.
-    pub fn percentile(&self, percent: usize) -> f64 {
-        let at = (self.latencies.len() * percent / 100).min(self.latencies.len().saturating_sub(1));
+    /// In microseconds; 999 is p99.9.
+    pub fn percentile(&self, per_mille: usize) -> f64 {
+        let at = (self.latencies.len() * per_mille / 1_000).min(self.latencies.len().saturating_sub(1));
         self.latencies.get(at).copied().unwrap_or_default().into()
     }
 }
@@ -73,7 +80,7 @@ pub fn run(phones: &mut [Phones], operation: Operation, pace: &Loop) -> Measured
     let share = Loop { rate: pace.rate.map(|rate| rate / threads as f64), ..*pace };
     let held = operation.held(phones[0].wire.transport);
     let most = if pace.rate.is_none() && held > 0 { MOST_HELD / held } else { MOST };
-    let most = most / threads as u64;
+    let most = most.min(pace.most).div_ceil(threads as u64);
     std::thread::scope(|scope| {
         let others: Vec<_> =
             phones.iter_mut().map(|own| scope.spawn(move || run_one(own, operation, &share, most))).collect();
@@ -156,8 +163,7 @@ fn run_one(phones: &mut Phones, operation: Operation, pace: &Loop, most: u64) ->
                 continue;
             }
             if status == operation.wanted() {
-                let took = slot.sent.elapsed().as_micros();
-                measured.latencies.push(u32::try_from(took).unwrap_or(u32::MAX));
+                measured.ended(slot.sent.elapsed());
             } else {
                 measured.lost += 1;
             }
@@ -175,11 +181,12 @@ fn run_one(phones: &mut Phones, operation: Operation, pace: &Loop, most: u64) ->
 }
 
 /// The slot and the number within it stand in the branch.
-fn branch(slot: u32, number: u32) -> String {
+pub fn branch(slot: u32, number: u32) -> String {
     format!("{COOKIE}{slot:08x}{number:08x}.{:08x}", std::process::id())
 }
 
-fn named(response: &[u8]) -> Option<(u32, u32)> {
+/// Both of them, from a response.
+pub fn named(response: &[u8]) -> Option<(u32, u32)> {
     let at = find(response, b"branch=")? + COOKIE.len();
     let digits = |from: usize| {
         let text = std::str::from_utf8(response.get(from..from + 8)?).ok()?;
@@ -188,14 +195,15 @@ fn named(response: &[u8]) -> Option<(u32, u32)> {
     Some((digits(at)?, digits(at + 8)?))
 }
 
-fn status(response: &[u8]) -> u16 {
+/// The status code; 0 if there is none.
+pub fn status(response: &[u8]) -> u16 {
     response.get(8..11).and_then(|code| std::str::from_utf8(code).ok()?.parse().ok()).unwrap_or(0)
 }
 
 /// After that an operation counts as lost.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Between looks at the socket when the loop is paced.
-const NAP: Duration = Duration::from_micros(50);
+pub const NAP: Duration = Duration::from_micros(50);
 /// Operations of one measurement at most.
 const MOST: u64 = 2_000_000;
 /// Transactions that the server holds for half a minute, of one measurement: it has room for 500,000.

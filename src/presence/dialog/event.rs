@@ -159,3 +159,18 @@ pub enum State {
 const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// No Retry-After silences us longer.
 pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_nobody_knows_count_as_x00_of_their_class_rfc3261_8_1_3_2() {
+        let of = |code| Answer::of(StatusCode::new(code).unwrap(), None);
+        for (unknown, known) in [(299, 200), (399, 300), (499, 400), (599, 500), (699, 600)] {
+            assert_eq!(of(unknown), of(known), "{unknown}");
+        }
+        let provisional = |code| StatusCode::new(code).unwrap().is_provisional();
+        assert!(provisional(199) && provisional(183) && !provisional(200));
+    }
+}

@@ -2,15 +2,22 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Account, Ha1Pair, Ha1Set, Redacted};
+use crate::model::account::Ha1;
+use crate::model::{Account, Ha1Pair, Ha1Set};
 use crate::store::value::{Columns, Value};
 
 /// Name, for messages.
 pub(in crate::store) const NAME: &str = "account";
 
-/// All accounts.
-pub(in crate::store) const ALL: &str = "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at, \
-     ha1_sha512_256, ha1_sha512_256_at, ha1_sha512_256_beside FROM account ORDER BY aor";
+/// The next accounts after $1, at most $2.
+pub(in crate::store) const PAGE: &str = "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at, \
+     ha1_sha512_256, ha1_sha512_256_at, ha1_sha512_256_beside \
+     FROM account WHERE aor > $1 ORDER BY aor LIMIT $2";
+
+/// One of them.
+pub(in crate::store) const ONE: &str = "SELECT aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at, \
+     ha1_sha512_256, ha1_sha512_256_at, ha1_sha512_256_beside \
+     FROM account WHERE aor = $1";
 
 /// Insert or replace one.
 pub(in crate::store) const PUT: &str = "INSERT INTO account (aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at, \
@@ -45,29 +52,28 @@ pub(in crate::store) fn values(account: &Account) -> Vec<Value<'_>> {
     vec![
         (&account.aor).into(),
         account.realm.as_str().into(),
-        account.ha1.md5.0.as_str().into(),
-        account.ha1.md5_at.0.as_str().into(),
-        account.ha1.sha256.0.as_str().into(),
-        account.ha1.sha256_at.0.as_str().into(),
+        account.ha1.md5.hex().into(),
+        account.ha1.md5_at.hex().into(),
+        account.ha1.sha256.hex().into(),
+        account.ha1.sha256_at.hex().into(),
         account.created_at.into(),
-        maybe(newest.map(|pair| pair.plain.0.as_str())),
-        maybe(newest.map(|pair| pair.at.0.as_str())),
-        maybe(newest.map(|_| account.ha1.sha256.0.as_str())),
+        maybe(newest.map(|pair| pair.plain.hex())),
+        maybe(newest.map(|pair| pair.at.hex())),
+        maybe(newest.map(|_| account.ha1.sha256.hex())),
     ]
 }
 
-fn maybe(text: Option<&str>) -> Value<'_> {
-    Value::Text(text.map(Cow::Borrowed))
+fn maybe(text: Option<String>) -> Value<'static> {
+    Value::Text(text.map(Cow::Owned))
 }
 
 /// The same columns back.
 pub(in crate::store) fn read(row: &impl Columns) -> Option<Account> {
-    let sha256 = row.text(4)?;
     // Beside another SHA-256 it is of another password: an earlier release has set a new one since.
-    let is_of_this_password = row.maybe_text(9)?.as_ref() == Some(&sha256);
-    let newest = match (row.maybe_text(7)?, row.maybe_text(8)?) {
+    let is_of_this_password = row.maybe_str(9)? == Some(row.str(4)?);
+    let newest = match (row.maybe_str(7)?, row.maybe_str(8)?) {
         (Some(plain), Some(at)) if is_of_this_password => {
-            Some(Ha1Pair { plain: Redacted(plain), at: Redacted(at) })
+            Some(Box::new(Ha1Pair { plain: Ha1::from_hex(plain)?, at: Ha1::from_hex(at)? }))
         }
         (_, _) => None,
     };
@@ -75,10 +81,10 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<Account> {
         aor: row.aor(0)?,
         realm: row.text(1)?,
         ha1: Ha1Set {
-            md5: Redacted(row.text(2)?),
-            md5_at: Redacted(row.text(3)?),
-            sha256: Redacted(sha256),
-            sha256_at: Redacted(row.text(5)?),
+            md5: Ha1::from_hex(row.str(2)?)?,
+            md5_at: Ha1::from_hex(row.str(3)?)?,
+            sha256: Ha1::from_hex(row.str(4)?)?,
+            sha256_at: Ha1::from_hex(row.str(5)?)?,
             sha512_256: newest,
         },
         created_at: row.time(6)?,
@@ -94,12 +100,12 @@ mod tests {
     struct Row<'a>(Vec<Value<'a>>);
 
     impl Columns for Row<'_> {
-        fn text(&self, at: usize) -> Option<String> {
-            self.maybe_text(at)?
+        fn str(&self, at: usize) -> Option<&str> {
+            self.maybe_str(at)?
         }
-        fn maybe_text(&self, at: usize) -> Option<Option<String>> {
+        fn maybe_str(&self, at: usize) -> Option<Option<&str>> {
             match &self.0[at] {
-                Value::Text(text) => Some(text.as_ref().map(|text| text.to_string())),
+                Value::Text(text) => Some(text.as_deref()),
                 Value::Number(_) | Value::Bytes(_) => None,
             }
         }
@@ -112,7 +118,7 @@ mod tests {
                 Value::Text(_) | Value::Bytes(_) => None,
             }
         }
-        fn bytes(&self, _: usize) -> Option<Vec<u8>> {
+        fn bytes(&self, _: usize) -> Option<&[u8]> {
             None
         }
     }

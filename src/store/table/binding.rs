@@ -43,7 +43,7 @@ pub(in crate::store) const TABLE: Table = Table {
 
 /// The columns of the key.
 pub(in crate::store) fn key<'a>(aor: &'a Aor, key: &'a BindingKey) -> Vec<Value<'a>> {
-    vec![aor.into(), (&*key.0).into()]
+    vec![aor.into(), key.0.as_str().into()]
 }
 
 /// All columns, in the order of the SQL above.
@@ -51,7 +51,7 @@ pub(in crate::store) fn values(binding: &Binding) -> Vec<Value<'_>> {
     let [transport, local, remote, connection] = value::flow(&binding.flow);
     vec![
         (&binding.aor).into(),
-        (&*binding.key.0).into(),
+        binding.key.0.as_str().into(),
         binding.contact.as_str().into(),
         binding.params.as_str().into(),
         binding.q.into(),
@@ -78,10 +78,11 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<Binding> {
         Some(number) => Some(u32::try_from(number).ok()?),
         None => None,
     };
+    let key = row.text(1)?;
     Some(Binding {
         aor: row.aor(0)?,
-        key: BindingKey(row.text(1)?.into()),
-        contact: row.text(2)?,
+        contact: row.text(2)?.or_shared(&key),
+        key: BindingKey(key),
         params: row.text(3)?,
         q: row.narrow(4)?,
         instance: row.maybe_text(5)?,

@@ -1,0 +1,169 @@
+//! Does the server stay as quick and as small when there is more of everything? It starts it over a database that holds so many accounts,
+//! bindings and subscriptions already, and measures the start, the memory, and what one operation costs.
+//!
+//! `cargo bench --bench growth -- --server target/release/hither`; see the README beside this file.
+
+#![allow(clippy::disallowed_methods, reason = "a load tool reads the clock")]
+#![allow(clippy::print_stdout, reason = "its table is its product")]
+
+#[allow(dead_code, reason = "some of it serves another tool")]
+#[path = "load/cores.rs"]
+mod cores;
+#[allow(dead_code, reason = "some of it serves another tool")]
+#[path = "load/database.rs"]
+mod database;
+#[path = "growth/phone.rs"]
+mod phone;
+#[allow(dead_code, reason = "some of it serves another tool")]
+#[path = "load/process.rs"]
+mod process;
+#[path = "growth/seed.rs"]
+mod seed;
+#[path = "growth/server.rs"]
+mod server;
+#[allow(dead_code, reason = "some of it serves another tool")]
+#[path = "load/wire.rs"]
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Parser;
+
+use crate::database::Database;
+use crate::phone::{Operation, Phones};
+use crate::seed::Seed;
+use crate::server::Server;
+
+/// Measures one server at several sizes.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The server binary.
+    #[arg(long)]
+    server: PathBuf,
+    /// `sqlite` or `postgres` (a server of its own, thrown away afterwards).
+    #[arg(long, default_value = "sqlite")]
+    database: String,
+    /// Sizes: accounts, with one binding each.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000])]
+    bindings: Vec<u32>,
+    /// Subscriptions at the same places of the list; the last one counts for the rest.
+    #[arg(long, value_delimiter = ',', default_values_t = [1_000, 100_000])]
+    subscriptions: Vec<u32>,
+    /// Length of one measurement of an operation; 0 leaves operations out.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// Waits until every watcher has been notified, and measures the memory once more.
+    #[arg(long)]
+    notified: bool,
+    /// Cargo says so; means nothing here.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn main() {
+    let arguments = Arguments::parse();
+    println!("load average {} before", process::load_average());
+    for (at, size) in arguments.bindings.iter().enumerate() {
+        let subscriptions =
+            arguments.subscriptions.get(at).or(arguments.subscriptions.last()).copied().unwrap_or(0);
+        one_size(&arguments, *size, subscriptions);
+    }
+    println!("load average {} after", process::load_average());
+}
+
+fn one_size(arguments: &Arguments, size: u32, subscriptions: u32) {
+    let database = Database::start(&arguments.database);
+    let mut phones = Phones::new(size);
+    let port = phones.server_port();
+    let seed = Seed { size, subscriptions, phones: phones.own(), port };
+    let begun = Instant::now();
+    seed.prepare(&database);
+    let start = |phones: &mut Phones, is_bound| Server::start(&arguments.server, &database, phones, is_bound);
+
+    // An empty one, then one thing more each time.
+    let empty = start(&mut phones, false).memory();
+    seed.accounts(&database);
+    let accounts = start(&mut phones, false).memory();
+    seed.bindings(&database);
+    let seeded = begun.elapsed();
+    let bound = start(&mut phones, true);
+    let bindings = bound.memory();
+    drop(bound);
+    seed.subscriptions(&database);
+
+    let mut server = start(&mut phones, true);
+    let watched = server.memory();
+    println!(
+        "\n{size} accounts and bindings, {subscriptions} subscriptions, {} (made in {:.1} s)",
+        database.kind(),
+        seeded.as_secs_f64()
+    );
+    let ms = |at: Option<Duration>| at.map_or("-".into(), |at| format!("{:.0} ms", at.as_secs_f64() * 1e3));
+    println!("  after exec: first OPTIONS answered      {:>10}", ms(server.times.options));
+    println!("              last user's REGISTER 200    {:>10}", ms(server.times.register));
+    println!("              MESSAGE to the last user    {:>10}", ms(server.times.message));
+    println!("              everything loaded           {:>10}", ms(server.times.loaded));
+    if subscriptions > 0 {
+        println!("              first NOTIFY                {:>10}", ms(server.times.notify));
+    }
+    let each = |more: u64, less: u64, n: u32| more.saturating_sub(less) as f64 / f64::from(n.max(1));
+    println!("  resident:   {:.1} MB empty, {:.1} MB with everything", mega(empty), mega(watched));
+    println!("              per account                 {:>8.0} B", each(accounts, empty, size));
+    println!("              per binding                 {:>8.0} B", each(bindings, accounts, size));
+    if subscriptions > 0 {
+        println!(
+            "              per subscription            {:>8.0} B",
+            each(watched, bindings, subscriptions)
+        );
+    }
+    if arguments.notified && subscriptions > 0 {
+        let all = phones.wait_for_notifies(subscriptions, Duration::from_secs(300));
+        let after = all.map(|at| at.duration_since(server.begun));
+        println!("              all watchers notified       {:>10}", ms(after));
+        let told = server.memory_now();
+        println!("              per subscription, notified  {:>8.0} B", each(told, bindings, subscriptions));
+    }
+    if arguments.seconds > 0.0 {
+        let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
+        for operation in Operation::ALL {
+            measure(&mut phones, &mut server, &database, operation, seconds);
+        }
+    }
+}
+
+fn measure(
+    phones: &mut Phones,
+    server: &mut Server,
+    database: &Database,
+    operation: Operation,
+    seconds: Duration,
+) {
+    let before = (server.cpu(), database.cpu());
+    let done = phones.run(operation, seconds);
+    let cpu = server.cpu() - before.0;
+    let of_database = database.cpu().zip(before.1).map(|(after, before)| after - before);
+    let per = |cpu: process::Cpu| (cpu.user + cpu.system).as_secs_f64() * 1e6 / (done.ended.max(1) as f64);
+    println!(
+        "  {:<10}  {:>7.2} us CPU  {:>7} db  {:>8.0} a second  p99 {:>6} us  lost {}",
+        operation.name(),
+        per(cpu),
+        of_database.map_or("-".into(), |cpu| format!("{:.2}", per(cpu))),
+        done.ended as f64 / done.elapsed.as_secs_f64(),
+        done.p99_us,
+        done.lost,
+    );
+}
+
+fn mega(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+/// Resident memory of a process.
+fn resident(pid: u32) -> u64 {
+    let path = format!("/proc/{pid}/status");
+    let status = std::fs::read_to_string(Path::new(&path)).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilo = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok());
+    kilo.unwrap_or(0) * 1024
+}

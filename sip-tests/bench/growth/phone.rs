@@ -1,0 +1,338 @@
+//! The devices of all users behind one socket. Whoever asks is one of a window of lanes; each lane has a nonce that any user may use.
+
+use std::io::Write;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use hither::sip::digest::Algorithm;
+
+use crate::database::DOMAIN;
+use crate::seed::{HA1, USER_AGENT, name_of};
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Options,
+    /// REGISTER of any user, again.
+    Refresh,
+    /// MESSAGE from any user to any other, relayed and answered.
+    Message,
+    /// SUBSCRIBE of any user to any other, and its first NOTIFY.
+    Subscribe,
+}
+
+impl Operation {
+    pub const ALL: [Operation; 4] =
+        [Operation::Options, Operation::Refresh, Operation::Message, Operation::Subscribe];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Operation::Options => "OPTIONS",
+            Operation::Refresh => "refresh",
+            Operation::Message => "MESSAGE",
+            Operation::Subscribe => "SUBSCRIBE",
+        }
+    }
+}
+
+/// What came of a measurement.
+#[derive(Debug, Default)]
+pub struct Done {
+    pub ended: u64,
+    pub lost: u64,
+    pub elapsed: Duration,
+    pub p99_us: u128,
+}
+
+#[derive(Debug, Default, Clone)]
+struct Lane {
+    nonce: String,
+    count: u32,
+    number: u32,
+    user: u32,
+    other: u32,
+    sent: Option<Instant>,
+}
+
+/// All devices.
+pub struct Phones {
+    socket: UdpSocket,
+    server: SocketAddr,
+    users: u32,
+    lanes: Vec<Lane>,
+    number: u32,
+    seed: u64,
+    /// NOTIFYs that came since the server was started.
+    notifies: u32,
+    pub first_notify: Option<Instant>,
+    out: Vec<u8>,
+    buffer: Vec<u8>,
+}
+
+impl Phones {
+    pub fn new(users: u32) -> Phones {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        let sized = socket2::SockRef::from(&socket);
+        let _ = sized.set_recv_buffer_size(BUFFER).and_then(|()| sized.set_send_buffer_size(BUFFER));
+        // A port that nobody has just now.
+        let free = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port");
+        Phones {
+            socket,
+            server: free,
+            users,
+            lanes: vec![Lane::default(); WINDOW],
+            number: 0,
+            seed: 0x9e37_79b9_7f4a_7c15,
+            notifies: 0,
+            first_notify: None,
+            out: Vec::with_capacity(2_048),
+            buffer: vec![0; 65_536],
+        }
+    }
+
+    pub fn own(&self) -> SocketAddr {
+        self.socket.local_addr().expect("bound")
+    }
+
+    pub fn server_port(&self) -> u16 {
+        self.server.port()
+    }
+
+    /// A new server: nonces of the old one are worth nothing.
+    pub fn fresh_start(&mut self) {
+        self.lanes.fill(Lane::default());
+        (self.notifies, self.first_notify) = (0, None);
+    }
+
+    /// Asks until an answer comes that is final and no challenge; the last user asks, or is asked.
+    pub fn first(&mut self, operation: Operation, begun: Instant) -> Option<Duration> {
+        let last = self.users - 1;
+        let (user, other) = if operation == Operation::Message { (0, last) } else { (last, 0) };
+        self.lanes[0] = Lane { user, other, ..self.lanes[0].clone() };
+        let mut again = Instant::now();
+        self.send(operation, 0);
+        while begun.elapsed() < Duration::from_secs(120) {
+            if let Some((0, true)) = self.receive(operation, Duration::from_millis(5)) {
+                return Some(begun.elapsed());
+            }
+            // Before the server listens, datagrams are lost.
+            if again.elapsed() > Duration::from_millis(if operation == Operation::Options { 5 } else { 500 })
+            {
+                again = Instant::now();
+                self.send(operation, 0);
+            }
+        }
+        None
+    }
+
+    /// Answers whatever comes.
+    pub fn listen(&mut self, time: Duration) {
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            self.receive(Operation::Options, Duration::from_millis(5));
+        }
+    }
+
+    /// Answers until so many NOTIFYs have come; when the last did.
+    pub fn wait_for_notifies(&mut self, count: u32, patience: Duration) -> Option<Instant> {
+        let until = Instant::now() + patience;
+        while self.notifies < count {
+            if Instant::now() > until {
+                println!("              only {} were notified", self.notifies);
+                return None;
+            }
+            self.receive(Operation::Options, Duration::from_millis(100));
+        }
+        Some(Instant::now())
+    }
+
+    /// One operation after the other in every lane, each for other users.
+    pub fn run(&mut self, operation: Operation, seconds: Duration) -> Done {
+        let begun = Instant::now();
+        let mut done = Done::default();
+        let mut took = Vec::new();
+        let mut started = 0;
+        for lane in 0..WINDOW {
+            self.begin(operation, lane);
+            started += 1;
+        }
+        while self.lanes.iter().any(|lane| lane.sent.is_some()) {
+            let is_over = begun.elapsed() >= seconds || started >= MOST;
+            match self.receive(operation, Duration::from_millis(20)) {
+                Some((lane, is_right)) => {
+                    let sent = self.lanes[lane].sent.take();
+                    took.extend(sent.map(|sent| sent.elapsed().as_micros()));
+                    *(if is_right { &mut done.ended } else { &mut done.lost }) += 1;
+                    if !is_over {
+                        self.begin(operation, lane);
+                        started += 1;
+                    }
+                }
+                None => {
+                    for lane in 0..WINDOW {
+                        if self.lanes[lane].sent.is_some_and(|sent| sent.elapsed() > PATIENCE) {
+                            self.lanes[lane].sent = None;
+                            done.lost += 1;
+                            if !is_over {
+                                self.begin(operation, lane);
+                                started += 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        done.elapsed = begun.elapsed();
+        took.sort_unstable();
+        done.p99_us = took.get(took.len() * 99 / 100).copied().unwrap_or(0);
+        done
+    }
+
+    fn begin(&mut self, operation: Operation, lane: usize) {
+        let (user, other) = (self.random(), self.random());
+        let lane_of = &mut self.lanes[lane];
+        (lane_of.user, lane_of.other, lane_of.sent) = (user, other, Some(Instant::now()));
+        self.send(operation, lane);
+    }
+
+    /// Anybody (xorshift).
+    fn random(&mut self) -> u32 {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        u32::try_from(self.seed % u64::from(self.users)).unwrap_or(0)
+    }
+
+    fn send(&mut self, operation: Operation, at: usize) {
+        self.number += 1;
+        let (own, number) = (self.own(), self.number);
+        let Phones { socket, server, lanes, out, .. } = self;
+        let lane = &mut lanes[at];
+        lane.number = number;
+        let (name, other) = (name_of(lane.user), name_of(lane.other));
+        let (method, uri, to, call_id) = match operation {
+            Operation::Options => ("OPTIONS", format!("sip:{DOMAIN}"), name.clone(), format!("o{number}")),
+            Operation::Refresh => {
+                ("REGISTER", format!("sip:{DOMAIN}"), name.clone(), format!("hTg7~Qx2pL-{name}"))
+            }
+            Operation::Message => {
+                ("MESSAGE", format!("sip:{other}@{DOMAIN}"), other.clone(), format!("m{number}"))
+            }
+            Operation::Subscribe => {
+                ("SUBSCRIBE", format!("sip:{other}@{DOMAIN}"), other.clone(), format!("s{number}"))
+            }
+        };
+        out.clear();
+        let _ = write!(
+            out,
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch={COOKIE}{at:04x}{number:08x};rport\r\nMax-Forwards: 70\r\n\
+             From: <sip:{name}@{DOMAIN}>;tag=t{number}\r\nTo: <sip:{to}@{DOMAIN}>\r\nCall-ID: {call_id}\r\n\
+             CSeq: {} {method}\r\nUser-Agent: {USER_AGENT}\r\n",
+            number + 10,
+        );
+        let _ = match operation {
+            Operation::Options => Ok(()),
+            Operation::Refresh => write!(
+                out,
+                "Contact: <sip:{name}@{own}>;+sip.instance=\"<urn:uuid:00000000-0000-4000-8000-0000{name}>\"\r\nExpires: 3600\r\n"
+            ),
+            Operation::Message => write!(out, "Content-Type: text/plain\r\n"),
+            Operation::Subscribe => write!(
+                out,
+                "Contact: <sip:{name}@{own}>\r\nEvent: presence\r\nAccept: application/pidf+xml\r\nExpires: 3600\r\n"
+            ),
+        };
+        if operation != Operation::Options && !lane.nonce.is_empty() {
+            let header =
+                if operation == Operation::Message { "Proxy-Authorization" } else { "Authorization" };
+            lane.count += 1;
+            let count = format!("{:08x}", lane.count);
+            let ha2 = Algorithm::Md5.hash_hex(&[method.as_bytes(), uri.as_bytes()]);
+            let parts = [HA1, &lane.nonce, &count, CNONCE, "auth", &ha2].map(str::as_bytes);
+            let response = Algorithm::Md5.hash_hex(&parts);
+            let _ = write!(
+                out,
+                "{header}: Digest username=\"{name}\", realm=\"{DOMAIN}\", nonce=\"{}\", uri=\"{uri}\", response=\"{response}\", \
+                 algorithm=MD5, cnonce=\"{CNONCE}\", qop=auth, nc={count}\r\n",
+                lane.nonce,
+            );
+        }
+        let body = if operation == Operation::Message { BODY } else { "" };
+        let _ = write!(out, "Content-Length: {}\r\n\r\n{body}", body.len());
+        let _ = socket.send_to(out, *server);
+    }
+
+    /// One datagram: a request is answered, a challenge is taken up. The lane and whether it ended well, if one ended.
+    fn receive(&mut self, operation: Operation, patience: Duration) -> Option<(usize, bool)> {
+        self.socket.set_read_timeout(Some(patience)).expect("a deadline");
+        let (length, from) = self.socket.recv_from(&mut self.buffer).ok()?;
+        let text = &self.buffer[..length];
+        if from != self.server {
+            return None;
+        }
+        if !text.starts_with(b"SIP/2.0 ") {
+            if text.starts_with(b"NOTIFY ") {
+                self.notifies += 1;
+                self.first_notify.get_or_insert_with(Instant::now);
+            }
+            self.answer(length);
+            return None;
+        }
+        let status: u16 = std::str::from_utf8(&text[8..11]).ok()?.parse().ok()?;
+        let branch = find(text, b"branch=")? + COOKIE.len();
+        let digits = std::str::from_utf8(text.get(branch..branch + 12)?).ok()?;
+        let lane = usize::from_str_radix(&digits[..4], 16).ok()?;
+        let number = u32::from_str_radix(&digits[4..], 16).ok()?;
+        if status < 200 || self.lanes.get(lane)?.number != number {
+            return None;
+        }
+        if status == 401 || status == 407 {
+            let nonce = find(text, b"nonce=\"").and_then(|at| text.get(at..)?.split(|b| *b == b'"').next());
+            let nonce = String::from_utf8_lossy(nonce.unwrap_or_default()).into_owned();
+            let lane_of = &mut self.lanes[lane];
+            (lane_of.nonce, lane_of.count) = (nonce, 0);
+            self.send(operation, lane);
+            return None;
+        }
+        if status != 200 {
+            println!("              {} was answered {status}", operation.name());
+        }
+        Some((lane, status == 200))
+    }
+
+    /// 200 to whatever comes.
+    fn answer(&mut self, length: usize) {
+        let request = &self.buffer[..length];
+        self.out.clear();
+        self.out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
+        let lines =
+            request.split_inclusive(|byte| *byte == b'\n').skip(1).take_while(|line| *line != b"\r\n");
+        for line in lines {
+            let kept: [&[u8]; 4] = [b"Via:", b"From:", b"Call-ID:", b"CSeq:"];
+            if kept.iter().any(|name| line.starts_with(name)) {
+                self.out.extend_from_slice(line);
+            } else if line.starts_with(b"To:") {
+                self.out.extend_from_slice(line.trim_ascii_end());
+                let has_tag = line.windows(5).any(|part| part == b";tag=");
+                self.out.extend_from_slice(if has_tag { b"\r\n" } else { b";tag=callee\r\n" });
+            }
+        }
+        self.out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        let _ = self.socket.send_to(&self.out, self.server);
+    }
+}
+
+/// The position after a pattern.
+fn find(text: &[u8], pattern: &[u8]) -> Option<usize> {
+    text.windows(pattern.len()).position(|window| window == pattern).map(|at| at + pattern.len())
+}
+
+const COOKIE: &str = "z9hG4bK";
+const CNONCE: &str = "0a4f113b";
+const BODY: &str = "Shall we meet at nine in the small room? I bring the drawings.";
+const BUFFER: usize = 4 * 1024 * 1024;
+const WINDOW: usize = 32;
+/// After that an operation counts as lost.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Operations of one measurement: the server holds their transactions for half a minute.
+const MOST: u32 = 100_000;

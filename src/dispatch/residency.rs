@@ -1,0 +1,346 @@
+//! Whose account and home are in memory yet: after a start the server answers at once, while a million homes are still being read.
+//!
+//! "Not loaded" never means "absent". Until everything is there, a request with credentials waits until the users it names have been
+//! brought: who claims to send it, and whom it is for. A request without credentials needs nobody: it is challenged.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use smallvec::SmallVec;
+use tokio::sync::{Notify, RwLock};
+use tracing::warn;
+
+use crate::auth::Accounts;
+use crate::dispatch::Dispatch;
+use crate::endpoint::{Endpoint, Handler, Incoming, clock};
+use crate::home::Homes;
+use crate::model::{Aor, Flow, Row, Text};
+use crate::sip::{HeaderName, Request, Uri};
+use crate::store::{self, Store};
+
+/// What is in memory of what the store holds.
+#[derive(Debug)]
+pub struct Residency {
+    store: Store,
+    homes: Arc<Homes>,
+    accounts: Arc<Accounts>,
+    complete: AtomicBool,
+    completed: Notify,
+    /// Shared by all who bring somebody; taken alone before everything counts as loaded, so that nobody puts old rows after it.
+    bringing: RwLock<()>,
+}
+
+impl Residency {
+    /// Nothing is in memory yet.
+    pub fn new(store: Store, homes: Arc<Homes>, accounts: Arc<Accounts>) -> Residency {
+        homes.loading();
+        let (complete, completed, bringing) = (AtomicBool::new(false), Notify::new(), RwLock::new(()));
+        Residency { store, homes, accounts, complete, completed, bringing }
+    }
+
+    /// Is everything in memory?
+    pub fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Acquire)
+    }
+
+    /// Waits until everything is in memory.
+    pub async fn completed(&self) {
+        loop {
+            let completed = self.completed.notified();
+            if self.is_complete() {
+                return;
+            }
+            completed.await;
+        }
+    }
+
+    /// Loads everything. A database that goes away meanwhile is asked again: what was read before is read once more.
+    ///
+    /// # Errors
+    /// [`store::Fault`] of a row that does not read back.
+    pub async fn load(&self) -> Result<(), store::Fault> {
+        while let Err(fault) = self.load_once().await {
+            if !matches!(fault, store::Fault::Database { .. }) {
+                return Err(fault);
+            }
+            warn!(%fault, "the store could not be read; it is tried again");
+            tokio::time::sleep(AGAIN).await;
+        }
+        let _alone = self.bringing.write().await;
+        self.homes.loaded();
+        self.complete.store(true, Ordering::Release);
+        self.completed.notify_waiters();
+        Ok(())
+    }
+
+    async fn load_once(&self) -> Result<(), store::Fault> {
+        let now = clock::now();
+        self.store.load_accounts(&mut |account| self.accounts.put(account)).await?;
+        let mut common = HashSet::new();
+        let mut install = |row: Row| self.homes.install(&self.shared(row, &mut common).with_grace(now));
+        self.store.load_all(&mut install).await
+    }
+
+    /// The same row, its names held once with the accounts', and what many rows say alike held once for all of them.
+    fn shared(&self, mut row: Row, common: &mut HashSet<Text>) -> Row {
+        let name = |aor: &mut Aor| {
+            if let Some(known) = self.accounts.find(aor) {
+                *aor = known.account.aor.clone();
+            }
+        };
+        match &mut row {
+            Row::PutBinding(binding) => {
+                let binding = Arc::make_mut(binding);
+                name(&mut binding.aor);
+                share(&mut binding.user_agent, common);
+            }
+            Row::PutPublication(publication) => name(&mut Arc::make_mut(publication).aor),
+            Row::PutSubscription(subscription) => {
+                let subscription = Arc::make_mut(subscription);
+                name(&mut subscription.presentity);
+                name(&mut subscription.watcher);
+                share(&mut subscription.accept, common);
+            }
+            Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => {}
+        }
+        row
+    }
+
+    /// Brings one user, if there is one. If the store does not answer, this waits until everything is there.
+    async fn bring(&self, user: &Aor) {
+        let bringing = self.bringing.read().await;
+        if self.homes.is_brought(user) {
+            return;
+        }
+        // Both are asked for in any case, so that an answer takes as long for a user who does not exist (`A11`).
+        match tokio::try_join!(self.store.account(user), self.store.load_home(user)) {
+            Ok((Some(account), rows)) => {
+                let now = clock::now();
+                self.accounts.put(account);
+                let mut common = HashSet::new();
+                let rows = rows.into_iter().map(|row| self.shared(row, &mut common).with_grace(now));
+                let rows: Vec<_> = rows.collect();
+                self.homes.bring(user, &rows);
+            }
+            Ok((None, _)) => {}
+            Err(fault) => {
+                warn!(%fault, "a user could not be loaded; the request waits for all others");
+                drop(bringing);
+                self.completed().await;
+            }
+        }
+    }
+}
+
+/// The handler of the endpoint until everything is in memory, and after it.
+#[derive(Debug)]
+pub struct Gate {
+    residency: Arc<Residency>,
+    endpoint: Arc<Endpoint>,
+    dispatch: Arc<Dispatch>,
+    domain: String,
+}
+
+impl Gate {
+    /// Before `dispatch`, which asks memory alone.
+    pub fn new(
+        residency: Arc<Residency>,
+        endpoint: Arc<Endpoint>,
+        dispatch: Arc<Dispatch>,
+        domain: String,
+    ) -> Gate {
+        Gate { residency, endpoint, dispatch, domain }
+    }
+}
+
+impl Handler for Gate {
+    fn request(&self, incoming: Incoming) {
+        if self.residency.is_complete() {
+            return self.dispatch.request(incoming);
+        }
+        let users = named(incoming.request(), &self.domain);
+        if users.is_empty() {
+            return self.dispatch.request(incoming);
+        }
+        let (residency, dispatch) = (self.residency.clone(), self.dispatch.clone());
+        // With too many under way it is dropped and counted; over datagrams it comes again.
+        self.endpoint.spawn(async move {
+            for user in &users {
+                residency.bring(user).await;
+            }
+            dispatch.request(incoming);
+        });
+    }
+
+    fn closed(&self, flow: &Flow) {
+        self.dispatch.closed(flow);
+    }
+}
+
+/// One memory for all that say the same, as long as there are not too many different ones to remember.
+fn share(text: &mut Text, common: &mut HashSet<Text>) {
+    match common.get(text) {
+        Some(known) => *text = known.clone(),
+        None if common.len() < MOST_COMMON => drop(common.insert(text.clone())),
+        None => {}
+    }
+}
+
+/// The users whose accounts and homes decide about a request: those its credentials claim, its Request-URI, its To. All names of hosts are
+/// taken for ours: one user too many is only read for nothing. Empty without credentials.
+fn named(request: &Request, domain: &str) -> SmallVec<[Aor; 3]> {
+    let mut users = SmallVec::new();
+    let mut add = |user: &str| {
+        if let Some(aor) = Aor::new(user, domain)
+            && !users.contains(&aor)
+        {
+            users.push(aor);
+        }
+    };
+    let roles = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+    let claims = roles.into_iter().flat_map(|role| request.credentials(role)).filter_map(Result::ok);
+    let mut is_claimed = false;
+    for credentials in claims.filter(|c| c.realm.eq_ignore_ascii_case(domain)).take(MOST_CLAIMS) {
+        is_claimed = true;
+        add(credentials.username.rsplit_once('@').map_or(credentials.username, |(user, _)| user));
+    }
+    if !is_claimed {
+        return SmallVec::new();
+    }
+    let mut add_uri = |uri: &Uri<'_>| {
+        if let Some(user) = uri.user_decoded() {
+            add(&user);
+        }
+    };
+    if let Ok(uri) = request.uri() {
+        add_uri(&uri);
+    }
+    if let Ok(to) = request.to() {
+        add_uri(&to.uri);
+    }
+    users
+}
+
+/// Between two attempts to load everything.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Different texts that are remembered while everything is loaded: there are not that many kinds of phone.
+const MOST_COMMON: usize = 1_024;
+/// Credentials of one request that are looked at; a phone sends one per role.
+const MOST_CLAIMS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use smallvec::smallvec;
+
+    use super::*;
+    use crate::model::{Account, Binding, BindingKey, Durability, Ha1Set, Moved, Plan, Timestamp, Transport};
+    use crate::sip::Message;
+    use crate::store::{Outcome, Target};
+
+    async fn stored(dir: &tempfile::TempDir) -> (Store, Residency) {
+        let store = Store::open(&Target::Sqlite(dir.path().join("h.sqlite"))).await.unwrap();
+        let ha1 = Ha1Set::derive("bob", "example.org", "secret");
+        let account = Account { aor: bob(), realm: "example.org".into(), ha1, created_at: Timestamp(0) };
+        store.put_account(&account).await.unwrap();
+        assert_eq!(store.commit(smallvec![binding()]).await, Outcome::Committed);
+        let homes = Homes::new(store.clone(), clock::now);
+        let residency = Residency::new(store.clone(), homes, Arc::new(Accounts::default()));
+        (store, residency)
+    }
+
+    fn bob() -> Aor {
+        Aor::new("bob", "example.org").unwrap()
+    }
+
+    fn binding() -> Row {
+        let address = SocketAddr::from(([192, 0, 2, 1], 5060));
+        let flow = Flow { transport: Transport::Udp, local: address, remote: address, connection: 0 };
+        Row::PutBinding(Arc::new(Binding {
+            aor: bob(),
+            key: BindingKey("sip:bob@192.0.2.1".into()),
+            contact: "sip:bob@192.0.2.1".into(),
+            params: Text::default(),
+            q: 1_000,
+            instance: None,
+            reg_id: None,
+            path: Box::default(),
+            call_id: "c".into(),
+            cseq: 1,
+            flow,
+            direct: true,
+            user_agent: Text::default(),
+            created_at: Timestamp(0),
+            refreshed_at: Timestamp(0),
+            expires_at: Timestamp(i64::MAX),
+        }))
+    }
+
+    #[tokio::test]
+    async fn a_user_is_brought_before_everything_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, residency) = stored(&dir).await;
+        let nobody = Aor::new("nobody", "example.org").unwrap();
+        residency.bring(&bob()).await;
+        residency.bring(&nobody).await;
+        assert!(!residency.is_complete());
+        assert!(residency.accounts.exists(&bob()) && !residency.accounts.exists(&nobody));
+        let names = [
+            residency.accounts.find(&bob()).unwrap().account.aor.clone(),
+            residency.homes.read(&bob()).bindings[0].aor.clone(),
+        ];
+        assert!(std::ptr::eq(names[0].as_str(), names[1].as_str()), "a name is held once");
+        assert_eq!(residency.homes.read(&bob()).bindings.len(), 1);
+        store.close().await;
+    }
+
+    #[tokio::test]
+    async fn what_changed_while_everything_was_loaded_stays_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, residency) = stored(&dir).await;
+        residency.bring(&bob()).await;
+        let gone = Row::DropBinding(bob(), BindingKey("sip:bob@192.0.2.1".into()));
+        let plan = Plan { rows: smallvec![gone], durability: Durability::Lazy, moved: Moved::default() };
+        residency.homes.change(&bob(), move |_, _| Ok((plan.clone(), ())), |_| {});
+        residency.load().await.unwrap();
+        assert!(residency.is_complete());
+        residency.completed().await;
+        assert!(residency.homes.read(&bob()).is_empty());
+        assert!(residency.accounts.exists(&bob()));
+        store.close().await;
+    }
+
+    fn request(text: &str) -> Request {
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        match Message::parse(bytes.into(), false, &Default::default()) {
+            Ok(Message::Request(request)) => request,
+            other => panic!("{other:?}"),
+        }
+    }
+    fn message(credentials: &str) -> Request {
+        request(&format!(
+            "MESSAGE sip:bob@example.org SIP/2.0\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\nFrom: <sip:alice@example.org>;tag=1\n\
+             To: <sip:bob@example.org>\nCall-ID: 1\nCSeq: 1 MESSAGE\n{credentials}Content-Length: 0\n\n"
+        ))
+    }
+
+    #[test]
+    fn a_request_without_credentials_waits_for_nobody() {
+        assert!(named(&message(""), "example.org").is_empty());
+        let elsewhere = "Authorization: Digest username=\"alice\", realm=\"example.net\", nonce=\"1\", uri=\"sip:a\", response=\"1\"\n";
+        assert!(named(&message(elsewhere), "example.org").is_empty());
+    }
+
+    #[test]
+    fn a_request_waits_for_its_sender_and_for_whom_it_is_meant() {
+        let claim = "Proxy-Authorization: Digest username=\"alice@example.org\", realm=\"example.org\", nonce=\"1\", uri=\"sip:a\", response=\"1\"\n";
+        let users = named(&message(claim), "example.org");
+        assert_eq!(
+            users.iter().map(Aor::as_str).collect::<Vec<_>>(),
+            ["alice@example.org", "bob@example.org"]
+        );
+    }
+}
