@@ -89,11 +89,11 @@ impl Homes {
         let shard = &mut *guard;
         let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
         if slot.busy || slot.stale || self.always_driven {
-            if slot.queue.len() >= MAX_WAITING {
+            if slot.waiting() >= MAX_WAITING {
                 drop(guard);
                 return act(Err(Refusal::Fault));
             }
-            slot.queue.push_back(Box::new(Waiting { decide, decided: None, act: Some(act) }));
+            slot.queue.get_or_insert_default().push_back(Box::new(Waiting { decide, decided: None, act: Some(act) }));
             if !slot.busy {
                 slot.busy = true;
                 drop(guard);

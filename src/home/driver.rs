@@ -135,13 +135,13 @@ impl Homes {
             let (waiting, state) = {
                 let mut shard = self.shard(aor);
                 let slot = shard.slots.get_mut(aor)?;
-                if slot.queue.is_empty() {
-                    slot.busy = false;
+                let Some(queue) = slot.queue.as_mut().filter(|queue| !queue.is_empty()) else {
+                    (slot.busy, slot.queue) = (false, None);
                     shard.reschedule(aor);
                     return None;
-                }
-                let count = slot.queue.len().min(MAX_BATCH);
-                let waiting: Vec<_> = slot.queue.drain(..count).collect();
+                };
+                let count = queue.len().min(MAX_BATCH);
+                let waiting: Vec<_> = queue.drain(..count).collect();
                 (waiting, slot.state.clone())
             };
             let mode = self.mode();
@@ -204,9 +204,9 @@ impl Homes {
             let mut shard = self.shard(aor);
             let Some(slot) = shard.slots.get_mut(aor) else { return };
             slot.busy = false;
-            std::mem::take(&mut slot.queue)
+            slot.queue.take()
         };
-        for job in waiting {
+        for job in waiting.into_iter().flat_map(|queue| *queue) {
             job.finish(Err(Refusal::Fault));
         }
     }

@@ -59,8 +59,8 @@ struct Slot {
     busy: bool,
     /// A commit ended `Unknown`: what the store holds is read again before the next decision.
     stale: bool,
-    /// Waiting changes in order of arrival, at most [`MAX_WAITING`].
-    queue: VecDeque<Box<dyn Job>>,
+    /// Waiting changes in order of arrival, at most [`MAX_WAITING`]. Seldom any, so it takes one word.
+    queue: Option<Box<VecDeque<Box<dyn Job>>>>,
     /// Stands in `changed`.
     marked: bool,
     /// Its entry in `due`.
@@ -71,7 +71,7 @@ impl std::fmt::Debug for Slot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slot")
             .field("busy", &self.busy)
-            .field("waiting", &self.queue.len())
+            .field("waiting", &self.waiting())
             .finish_non_exhaustive()
     }
 }
@@ -82,10 +82,14 @@ impl Slot {
             state: Arc::new(HomeState::empty(aor)),
             busy: false,
             stale: false,
-            queue: VecDeque::new(),
+            queue: None,
             marked: false,
             due: None,
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.len())
     }
 
     /// As [`Shard::reschedule`]; `true` if nothing is left to be kept.
@@ -103,7 +107,7 @@ impl Slot {
             }
             self.due = next;
         }
-        self.state.is_empty() && !self.busy && !self.stale && !self.marked && self.queue.is_empty()
+        self.state.is_empty() && !self.busy && !self.stale && !self.marked && self.waiting() == 0
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::model::{Aor, Binding, Publication, Row, Subscriptions, Timestamp};
 
 /// One AoR's bindings, publications and watchers. Replaced as a whole, never changed while somebody reads it.
@@ -10,9 +12,9 @@ pub struct HomeState {
     /// Whose.
     pub aor: Aor,
     /// In order of registration. May hold expired ones until they are swept: ask [`HomeState::live_bindings`].
-    pub bindings: Vec<Arc<Binding>>,
+    pub bindings: Few<Binding>,
     /// In order of publication.
-    pub publications: Vec<Arc<Publication>>,
+    pub publications: Few<Publication>,
     /// Sorted by id.
     pub subscriptions: Subscriptions,
     /// Grows with every applied plan that moved presence or watchers; a NOTIFY is owed while what was notified is older.
@@ -24,8 +26,8 @@ impl HomeState {
     pub fn empty(aor: Aor) -> HomeState {
         HomeState {
             aor,
-            bindings: Vec::new(),
-            publications: Vec::new(),
+            bindings: Few::new(),
+            publications: Few::new(),
             subscriptions: Subscriptions::default(),
             version: 0,
         }
@@ -65,7 +67,10 @@ impl HomeState {
     }
 }
 
-fn put<T>(all: &mut Vec<Arc<T>>, new: &Arc<T>, same: impl Fn(&T) -> bool) {
+/// Most users have one device: it stands here itself, not somewhere else.
+pub type Few<T> = SmallVec<[Arc<T>; 2]>;
+
+fn put<T>(all: &mut Few<T>, new: &Arc<T>, same: impl Fn(&T) -> bool) {
     match all.iter_mut().find(|old| same(old)) {
         Some(old) => *old = new.clone(),
         None => all.push(new.clone()),

@@ -149,7 +149,7 @@ mod tests {
     use crate::presence::testing::{NOW, aor, publication};
 
     fn home(publications: &[Arc<Publication>]) -> HomeState {
-        HomeState { publications: publications.to_vec(), ..HomeState::empty(aor("alice@example.org")) }
+        HomeState { publications: publications.into(), ..HomeState::empty(aor("alice@example.org")) }
     }
 
     #[test]

@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn what_hangs_on_a_dead_connection_ends_after_a_grace_and_the_rest_stays() {
         let mut home = HomeState::empty(Aor::new("bob", "example.org").unwrap());
-        home.bindings = vec![
+        home.bindings = smallvec::smallvec![
             binding("sip:bob@10.0.0.5;transport=tcp", 7),
             binding("sip:bob@10.0.0.6;transport=tcp", 8),
             binding("sip:bob@198.51.100.7:5060;transport=tcp", 7),
