@@ -72,10 +72,11 @@ pub fn grant(
     if watcher == presentity {
         return Grant::Full;
     }
-    if watcher.domain() == "anonymous.invalid" {
+    let domain = watcher.domain();
+    if domain == "anonymous.invalid" {
         return Grant::Rejected;
     }
-    if watcher.domain() != presentity.domain() {
+    if domain != presentity.domain() {
         return Grant::Pending;
     }
     match default {

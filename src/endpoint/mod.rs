@@ -232,15 +232,31 @@ impl Endpoint {
     /// The value of a Via that we put on top: `SIP/2.0/UDP host:port;branch=..;rport` (RFC 3261 16.6 step 8, RFC 3581 3).
     pub fn via(&self, flow: &Flow, branch: &str) -> String {
         let (host, port) = self.sockets.sent_by(flow);
-        format!("SIP/2.0/{} {host}:{port};branch={branch};rport", flow.transport.via_token())
+        let mut via = String::with_capacity(host.len() + branch.len() + 40);
+        let token = flow.transport.via_token();
+        for part in ["SIP/2.0/", token, " ", &host, ":", &port.to_string(), ";branch=", branch, ";rport"] {
+            via.push_str(part);
+        }
+        via
     }
 
     /// A URI of ours as a peer on this flow should see it: `sip:[user@]host:port[;transport=tcp]`.
     pub fn own_uri(&self, flow: &Flow, user: Option<&str>) -> String {
         let (host, port) = self.sockets.sent_by(flow);
-        let at = user.map(|user| format!("{user}@")).unwrap_or_default();
-        let transport = if flow.transport.is_reliable() { ";transport=tcp" } else { "" };
-        format!("sip:{at}{host}:{port}{transport}")
+        // Most who ask add a parameter.
+        let mut uri = String::with_capacity(host.len() + user.map_or(0, str::len) + 72);
+        uri.push_str("sip:");
+        if let Some(user) = user {
+            uri.push_str(user);
+            uri.push('@');
+        }
+        for part in [&host, ":", &port.to_string()] {
+            uri.push_str(part);
+        }
+        if flow.transport.is_reliable() {
+            uri.push_str(";transport=tcp");
+        }
+        uri
     }
 
     fn arc(&self) -> Option<Arc<Endpoint>> {

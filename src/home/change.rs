@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::home::{Decision, Homes, MAX_WAITING, Shard, Slot};
+use crate::home::{Changed, Decision, Homes, MAX_WAITING, Shard, Slot};
 use crate::model::{Aor, Durability, HomeState, Moved, Plan, Reject, Row};
 
 /// Under which durability a decision is taken.
@@ -123,7 +123,7 @@ impl Homes {
             }
             drop(guard);
             act(Ok((decided, &state)));
-            touched.iter().for_each(|aor| self.mark(aor));
+            touched.into_iter().for_each(|changed| self.mark_for(changed));
             return;
         }
         slot.busy = true;
@@ -144,31 +144,33 @@ impl Homes {
     }
 }
 
+/// What to mark once a change has been acted on.
+pub(super) type Touched = SmallVec<[Changed; 2]>;
+
 impl Shard {
     /// Applies rows to a home, if it is here; see [`Slot::apply`].
-    pub(super) fn apply(&mut self, aor: &Aor, rows: &[Row], moved: Moved) -> SmallVec<[Aor; 2]> {
-        self.slots.get_mut(aor).map_or_else(SmallVec::new, |slot| slot.apply(rows, moved))
+    pub(super) fn apply(&mut self, aor: &Aor, rows: &[Row], moved: Moved) -> Touched {
+        self.slots.get_mut(aor).map_or_else(Touched::new, |slot| slot.apply(rows, moved))
     }
 }
 
 impl Slot {
-    /// Applies rows to a home and returns the AoRs to mark: this one, and the watchers whose subscription here came or went (what
-    /// *this* user may see of *them* hangs on it: the reciprocal rule).
-    fn apply(&mut self, rows: &[Row], moved: Moved) -> SmallVec<[Aor; 2]> {
-        let mut touched = SmallVec::new();
+    /// Applies rows to a home and returns what to mark: this one, and the watchers whose subscription here came or went (what
+    /// *this* user, and nobody else, may see of *them* hangs on it: the reciprocal rule).
+    fn apply(&mut self, rows: &[Row], moved: Moved) -> Touched {
+        let mut touched = Touched::new();
         if rows.is_empty() {
             return touched;
         }
         let state = Arc::make_mut(&mut self.state);
         for row in rows {
             if moved.watchers {
-                match row {
-                    Row::PutSubscription(new) => touched.push(new.watcher.clone()),
-                    Row::DropSubscription(_, id) => {
-                        touched.extend(state.subscriptions.get(*id).map(|s| s.watcher.clone()));
-                    }
-                    _ => {}
-                }
+                let watcher = match row {
+                    Row::PutSubscription(new) => Some(&new.watcher),
+                    Row::DropSubscription(_, id) => state.subscriptions.get(*id).map(|s| &s.watcher),
+                    _ => None,
+                };
+                touched.extend(watcher.map(|w| Changed { aor: w.clone(), only: Some(state.aor.clone()) }));
             }
             state.apply(row);
         }
@@ -176,7 +178,7 @@ impl Slot {
             state.version += 1;
         }
         if moved.presence {
-            touched.push(state.aor.clone());
+            touched.push(Changed { aor: state.aor.clone(), only: None });
         }
         touched
     }

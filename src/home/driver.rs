@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use crate::home::change::{Job, Mode, Refusal};
+use crate::home::change::{Job, Mode, Refusal, Touched};
 use crate::home::{Homes, lock};
 use crate::model::{Aor, Durability, HomeState, Moved, Row};
 use crate::store::Outcome;
@@ -109,12 +109,12 @@ impl Homes {
             let mut shard = self.shard(aor);
             let touched = match outcome {
                 Outcome::Committed => shard.apply(aor, &batch.rows, batch.moved),
-                Outcome::NotCommitted => SmallVec::new(),
+                Outcome::NotCommitted => Touched::new(),
                 Outcome::Unknown => {
                     if let Some(slot) = shard.slots.get_mut(aor) {
                         slot.stale = true;
                     }
-                    SmallVec::new()
+                    Touched::new()
                 }
             };
             (shard.slots.get(aor).map(|slot| slot.state.clone()), touched)
@@ -126,7 +126,7 @@ impl Homes {
                 Outcome::NotCommitted | Outcome::Unknown => job.finish(Err(Refusal::Fault)),
             }
         }
-        touched.iter().for_each(|aor| self.mark(aor));
+        touched.into_iter().for_each(|changed| self.mark_for(changed));
     }
 
     /// Decides what waits, in order, each on the state its predecessors will have made. `None`: nothing waits, the turn is given up.
@@ -160,14 +160,14 @@ impl Homes {
         let taken = rows.is_empty() || self.store.write_lazily(&rows);
         let (state, touched) = {
             let mut shard = self.shard(aor);
-            let touched = if taken { shard.apply(aor, &rows, moved) } else { SmallVec::new() };
+            let touched = if taken { shard.apply(aor, &rows, moved) } else { Touched::new() };
             (shard.slots.get(aor).map(|slot| slot.state.clone()), touched)
         };
         let state = state.unwrap_or_else(|| Arc::new(HomeState::empty(aor.clone())));
         for job in jobs {
             job.finish(if taken { Ok(&state) } else { Err(Refusal::Fault) });
         }
-        touched.iter().for_each(|aor| self.mark(aor));
+        touched.into_iter().for_each(|changed| self.mark_for(changed));
     }
 
     fn is_stale(&self, aor: &Aor) -> bool {

@@ -32,12 +32,21 @@ pub struct Homes {
     clock: Clock,
     /// No change is made before [`Homes::change`] returns.
     always_driven: bool,
-    /// AoRs whose presence or watchers moved and that nobody has looked at yet; each stands here once at most.
-    changed: Mutex<VecDeque<Aor>>,
+    /// What changed and nobody has looked at yet; of a home at most two entries, the second for all of it.
+    changed: Mutex<VecDeque<Changed>>,
     changed_wakes: tokio::sync::Notify,
     /// Drivers that are awaiting a commit or a load.
     drivers: AtomicUsize,
     drivers_done: tokio::sync::Notify,
+}
+
+/// A hint that what watchers of an AoR may see has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// Of whom.
+    pub aor: Aor,
+    /// Nobody but this watcher is concerned; `None`: all of them may be.
+    pub only: Option<Aor>,
 }
 
 /// Where the time comes from; handed in, so that nothing here reads a clock by itself.
@@ -62,9 +71,18 @@ struct Slot {
     /// Waiting changes in order of arrival, at most [`MAX_WAITING`]. Seldom any, so it takes one word.
     queue: Option<Box<VecDeque<Box<dyn Job>>>>,
     /// Stands in `changed`.
-    marked: bool,
+    marked: Marked,
     /// Its entry in `due`.
     due: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Marked {
+    Not,
+    /// For one watcher.
+    One,
+    /// For all; an entry for one that still stands before it says nothing any more.
+    All,
 }
 
 impl std::fmt::Debug for Slot {
@@ -83,7 +101,7 @@ impl Slot {
             busy: false,
             stale: false,
             queue: None,
-            marked: false,
+            marked: Marked::Not,
             due: None,
         }
     }
@@ -107,7 +125,11 @@ impl Slot {
             }
             self.due = next;
         }
-        self.state.is_empty() && !self.busy && !self.stale && !self.marked && self.waiting() == 0
+        self.state.is_empty()
+            && !self.busy
+            && !self.stale
+            && self.marked == Marked::Not
+            && self.waiting() == 0
     }
 }
 
@@ -147,29 +169,41 @@ impl Homes {
 
     /// Marks an AoR as changed: whoever reacts reads it again. A hint, so it may come at any time and bursts coalesce.
     pub fn mark(&self, aor: &Aor) {
-        let mut shard = self.shard(aor);
-        if let Some(slot) = shard.slots.get_mut(aor) {
-            if slot.marked {
-                return;
-            }
-            slot.marked = true;
-            drop(shard);
-            lock(&self.changed).push_back(aor.clone());
-            self.changed_wakes.notify_one();
-        }
+        self.mark_for(Changed { aor: aor.clone(), only: None });
     }
 
-    /// The next AoR that changed; waits until there is one. One task calls this.
-    pub async fn next_changed(&self) -> Aor {
+    /// The same, if it concerns one watcher alone. Two such marks are one for all.
+    fn mark_for(&self, mut changed: Changed) {
+        let mut shard = self.shard(&changed.aor);
+        let Some(slot) = shard.slots.get_mut(&changed.aor) else { return };
+        slot.marked = match (slot.marked, &changed.only) {
+            (Marked::All, _) => return,
+            (Marked::Not, Some(_)) => Marked::One,
+            (Marked::Not | Marked::One, _) => Marked::All,
+        };
+        if slot.marked == Marked::All {
+            changed.only = None;
+        }
+        drop(shard);
+        lock(&self.changed).push_back(changed);
+        self.changed_wakes.notify_one();
+    }
+
+    /// What changed next; waits until something has. One task calls this.
+    pub async fn next_changed(&self) -> Changed {
         loop {
             let next = lock(&self.changed).pop_front();
-            if let Some(aor) = next {
-                if let Some(slot) = self.shard(&aor).slots.get_mut(&aor) {
-                    slot.marked = false;
+            let Some(changed) = next else {
+                self.changed_wakes.notified().await;
+                continue;
+            };
+            if let Some(slot) = self.shard(&changed.aor).slots.get_mut(&changed.aor) {
+                if slot.marked == Marked::All && changed.only.is_some() {
+                    continue;
                 }
-                return aor;
+                slot.marked = Marked::Not;
             }
-            self.changed_wakes.notified().await;
+            return changed;
         }
     }
 

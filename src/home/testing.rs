@@ -7,7 +7,7 @@ use std::time::Duration;
 use smallvec::smallvec;
 use tokio::sync::mpsc;
 
-use crate::home::{Decision, Homes, Mode, Refusal};
+use crate::home::{Changed, Decision, Homes, Mode, Refusal};
 use crate::model::{
     Aor, Binding, BindingKey, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription,
     SubscriptionId, Text, Timestamp, Transport,
@@ -215,8 +215,38 @@ async fn a_change_marks_the_home_once_and_the_watchers_home_when_watching_begins
         let row = subscription(&alice);
         homes.change(&bob(), move |_, _| Ok((plan(row.clone(), Durability::Lazy), ())), |_| {});
     }
-    let marked = [homes.next_changed().await, homes.next_changed().await];
+    let marked = [homes.next_changed().await.aor, homes.next_changed().await.aor];
     assert!(marked.contains(&alice) && marked.contains(&bob()), "{marked:?}");
+    let more = tokio::time::timeout(Duration::from_millis(20), homes.next_changed()).await;
+    assert!(more.is_err(), "bursts coalesce");
+}
+
+#[tokio::test]
+async fn who_begins_to_watch_is_marked_for_the_watched_alone_and_twice_for_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let [alice, carol] = ["alice", "carol"].map(|user| Aor::new(user, "example.org").unwrap());
+    // Alice has a watcher, so that there is somebody to be told.
+    let Row::PutSubscription(row) = subscription(&carol) else { unreachable!() };
+    let row = Subscription { presentity: alice.clone(), ..Subscription::clone(&row) };
+    homes.install(&Row::PutSubscription(row.into()));
+    let watch = || {
+        let row = subscription(&alice);
+        let moved = Moved { presence: false, watchers: true };
+        let plan = Plan { moved, ..plan(row, Durability::Lazy) };
+        homes.change(&bob(), move |_, _| Ok((plan.clone(), ())), |_| {});
+    };
+    let changed = |only| Changed { aor: alice.clone(), only };
+    watch();
+    assert_eq!(homes.next_changed().await, changed(Some(bob())));
+    watch();
+    watch();
+    assert_eq!(homes.next_changed().await, changed(None));
+    watch();
+    homes.mark(&alice);
+    assert_eq!(homes.next_changed().await, changed(None));
+    watch();
+    assert_eq!(homes.next_changed().await, changed(Some(bob())));
     let more = tokio::time::timeout(Duration::from_millis(20), homes.next_changed()).await;
     assert!(more.is_err(), "bursts coalesce");
 }
@@ -331,7 +361,7 @@ async fn watchers_are_owed_their_state_at_a_pace() {
     assert!(begun.elapsed() >= Duration::from_millis(280), "{:?}", begun.elapsed());
     let mut marked = std::collections::HashSet::new();
     for _ in 0..30 {
-        marked.insert(homes.next_changed().await);
+        marked.insert(homes.next_changed().await.aor);
     }
     assert_eq!(marked.len(), 30);
 }

@@ -53,11 +53,15 @@ impl Aor {
     }
     /// The decoded user part.
     pub fn user(&self) -> &str {
-        self.0.rsplit_once('@').map_or("", |(user, _)| user)
+        self.0.get(..self.at()).unwrap_or_default()
     }
     /// The domain in lower case.
     pub fn domain(&self) -> &str {
-        self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
+        self.0.get(self.at() + 1..).unwrap_or_default()
+    }
+    /// Where the last `@` stands: that before the domain.
+    fn at(&self) -> usize {
+        self.0.bytes().rposition(|byte| byte == b'@').unwrap_or(self.0.len())
     }
     /// `user@domain`, as stored.
     pub fn as_str(&self) -> &str {
@@ -67,6 +71,18 @@ impl Aor {
     pub fn uri(&self) -> String {
         let mut uri = String::with_capacity(self.0.len() + 8);
         uri.push_str("sip:");
+        self.push_escaped_user(&mut uri);
+        uri.push('@');
+        uri.push_str(self.domain());
+        uri
+    }
+    /// The user part as it stands in a URI.
+    pub fn escaped_user(&self) -> String {
+        let mut user = String::with_capacity(self.0.len());
+        self.push_escaped_user(&mut user);
+        user
+    }
+    fn push_escaped_user(&self, uri: &mut String) {
         for byte in self.user().bytes() {
             if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
                 uri.push(char::from(byte));
@@ -74,9 +90,6 @@ impl Aor {
                 uri.push_str(&format!("%{byte:02X}"));
             }
         }
-        uri.push('@');
-        uri.push_str(self.domain());
-        uri
     }
 }
 

@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::endpoint::{Endpoint, ServerTransaction};
-use crate::home::{Homes, Refusal};
+use crate::home::{Changed, Homes, Refusal};
 use crate::model::{
     Aor, EntityTag, Flow, HomeState, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
 };
@@ -139,11 +139,11 @@ impl Presence {
             move |result| match result {
                 Ok((accepted, _)) => {
                     let s = &accepted.subscription;
-                    let user = notify::escaped_user(&s.presentity);
-                    let contact = notify::contact(&endpoint.own_uri(&flow, Some(&user)), s);
+                    let user = s.presentity.escaped_user();
+                    let contact = notify::contact(endpoint.own_uri(&flow, Some(&user)), s);
                     let mut ok = transaction.response(&request, StatusCode::OK);
                     ok.copy(&request, HeaderName::RecordRoute)
-                        .header_fmt(HeaderName::Contact, format_args!("<{contact}>"))
+                        .header_of(HeaderName::Contact, &["<", &contact, ">"])
                         .header(HeaderName::Expires, accepted.expires.to_string())
                         .header(HeaderName::AllowEvents, package::allow_events());
                     let ok = ok.finish();
@@ -199,18 +199,21 @@ impl Presence {
             let turn = tokio::select! {
                 _ = stop.changed() => return,
                 // Takes an AoR only when it returns one, so losing it half-way loses nothing.
-                aor = self.homes.next_changed() => {
+                Changed { aor, only } = self.homes.next_changed() => {
                     if backlog.has(&aor) {
                         backlog.push(aor);
                         None
                     } else {
-                        Some((aor, None))
+                        Some((aor, only, None))
                     }
                 }
-                _ = pace.tick(), if !backlog.is_empty() => backlog.pop(),
+                _ = pace.tick(), if !backlog.is_empty() => backlog.pop().map(|(aor, after)| (aor, None, after)),
             };
-            let Some((aor, after)) = turn else { continue };
-            let round = catch_unwind(AssertUnwindSafe(|| self.notifier.react(&aor, after)));
+            let Some((aor, only, after)) = turn else { continue };
+            let round = catch_unwind(AssertUnwindSafe(|| match &only {
+                Some(watcher) => self.notifier.react_for(&aor, watcher),
+                None => self.notifier.react(&aor, after),
+            }));
             match round {
                 Ok(next) => backlog.done(aor, next),
                 Err(_) => {

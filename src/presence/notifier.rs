@@ -151,6 +151,20 @@ impl Notifier {
         last.filter(|_| rest.next().is_some())
     }
 
+    /// The same for the subscriptions of one watcher, who alone is concerned.
+    pub(super) fn react_for(self: &Arc<Self>, presentity: &Aor, watcher: &Aor) -> Option<SubscriptionId> {
+        let home = self.homes.read(presentity);
+        let mut theirs = home.subscriptions.of(watcher);
+        let now = clock::now();
+        self.endpoint.sockets().together(|| {
+            for subscription in theirs.by_ref().take(FIRST_TURN).filter(|s| s.expires_at > now) {
+                self.changed(subscription, now);
+            }
+        });
+        // Somebody with so many is told of the rest in the turns of all.
+        theirs.next().and_then(|_| self.react(presentity, None))
+    }
+
     fn changed(self: &Arc<Self>, subscription: &Arc<Subscription>, now: Timestamp) {
         let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
         let granted = self.granted(&watch, now);
@@ -230,8 +244,8 @@ impl Notifier {
         let answer = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
             None => self.undelivered(),
             Some((row, flow)) => {
-                let user = notify::escaped_user(&row.presentity);
-                let contact = notify::contact(&self.endpoint.own_uri(&flow, Some(&user)), &row);
+                let user = row.presentity.escaped_user();
+                let contact = notify::contact(self.endpoint.own_uri(&flow, Some(&user)), &row);
                 let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
                 let notify = Notify { cseq, state, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
-use crate::model::{Aor, Subscription, Timestamp};
+use crate::model::{Subscription, Timestamp};
 use crate::presence::dialog::State;
 use crate::presence::package::{PIDF, allow_events};
 use crate::presence::subscribe::gr;
@@ -31,53 +31,37 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
     for route in routes {
         writer.header(HeaderName::Route, route);
     }
-    writer.header_fmt(
-        HeaderName::From,
-        format_args!("{};tag={}", subscription.local_address, subscription.local_tag),
-    );
+    let package = subscription.package.as_str();
+    writer.header_of(HeaderName::From, &[&subscription.local_address, ";tag=", &subscription.local_tag]);
     if subscription.remote_tag.is_empty() {
         writer.header(HeaderName::To, &subscription.remote_address);
     } else {
-        writer.header_fmt(
-            HeaderName::To,
-            format_args!("{};tag={}", subscription.remote_address, subscription.remote_tag),
-        );
+        writer.header_of(HeaderName::To, &[&subscription.remote_address, ";tag=", &subscription.remote_tag]);
     }
     writer
         .header(HeaderName::CallId, &subscription.call_id)
-        .header_fmt(HeaderName::CSeq, format_args!("{} NOTIFY", notify.cseq))
-        .header_fmt(HeaderName::Contact, format_args!("<{}>", notify.contact));
+        .header_of(HeaderName::CSeq, &[&notify.cseq.to_string(), " NOTIFY"])
+        .header_of(HeaderName::Contact, &["<", notify.contact, ">"]);
     match &subscription.event_id {
-        Some(id) => {
-            writer.header_fmt(HeaderName::Event, format_args!("{};id={id}", subscription.package.as_str()))
-        }
-        None => writer.header(HeaderName::Event, subscription.package.as_str()),
+        Some(id) => writer.header_of(HeaderName::Event, &[package, ";id=", id]),
+        None => writer.header(HeaderName::Event, package),
     };
-    let expires = subscription.expires_at.secs_from(now);
-    match notify.state {
-        State::Active => {
-            writer.header_fmt(HeaderName::SubscriptionState, format_args!("active;expires={expires}"))
-        }
-        State::Pending { .. } => {
-            writer.header_fmt(HeaderName::SubscriptionState, format_args!("pending;expires={expires}"))
-        }
-        State::Terminated { reason, .. } => writer
-            .header_fmt(HeaderName::SubscriptionState, format_args!("terminated;reason={}", reason.as_str())),
+    let expires = subscription.expires_at.secs_from(now).to_string();
+    let state: [&str; 2] = match notify.state {
+        State::Active => ["active;expires=", &expires],
+        State::Pending { .. } => ["pending;expires=", &expires],
+        State::Terminated { reason, .. } => ["terminated;reason=", reason.as_str()],
     };
+    writer.header_of(HeaderName::SubscriptionState, &state);
     writer.header(HeaderName::AllowEvents, allow_events());
     if notify.body.is_empty() { writer.finish() } else { writer.body(PIDF, notify.body) }
 }
 
 /// Our Contact in the dialog: `base` with the presentity's user part, and the name of the subscription (RFC 6665 4.5.1).
-pub(super) fn contact(base: &str, subscription: &Subscription) -> String {
-    format!("{base};gr={}", gr(subscription.id))
-}
-
-/// The user part of an AoR as it stands in a URI.
-pub(super) fn escaped_user(aor: &Aor) -> String {
-    let uri = aor.uri();
-    let user = uri.strip_prefix("sip:").unwrap_or(&uri);
-    user.rsplit_once('@').map_or(user, |(user, _)| user).to_owned()
+pub(super) fn contact(mut base: String, subscription: &Subscription) -> String {
+    base.push_str(";gr=");
+    base.push_str(&gr(subscription.id));
+    base
 }
 
 /// The numeric address of the next hop: the first Route, else the remote target. `None` for names, which are not looked up here.
@@ -120,7 +104,7 @@ mod tests {
     use crate::sip::{Limits, Message, Request, validate};
 
     fn written(subscription: &Subscription, state: State, body: &[u8]) -> Request {
-        let contact = contact("sip:alice@192.0.2.1:5060", subscription);
+        let contact = contact("sip:alice@192.0.2.1:5060".to_owned(), subscription);
         let via = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport";
         let bytes = write(
             subscription,
@@ -209,6 +193,6 @@ mod tests {
 
     #[test]
     fn user_parts_are_escaped_in_our_contact_rfc3261_25_1() {
-        assert_eq!(escaped_user(&aor("a b@example.org")), "a%20b");
+        assert_eq!(aor("a b@example.org").escaped_user(), "a%20b");
     }
 }

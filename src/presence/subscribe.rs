@@ -86,7 +86,11 @@ impl Subscribe {
 
 /// The `gr` parameter by which a subscription is found again.
 pub fn gr(id: SubscriptionId) -> String {
-    format!("{GR_PREFIX}{:032x}", id.0)
+    let mut gr = String::with_capacity(GR_PREFIX.len() + 32);
+    gr.push_str(GR_PREFIX);
+    let digits = id.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    gr.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    gr
 }
 
 fn named(request: &Request) -> Named {

@@ -100,7 +100,7 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
     for (name, value) in edits.add {
         push_row(&mut out, *name, value.as_bytes());
     }
-    for entry in &request.index {
+    for entry in &request.index.rows {
         let name = entry.name;
         let written = ROUTING & name.bit() != 0;
         if !written
@@ -178,7 +178,7 @@ pub fn response(response: &Response, remove: &[HeaderName]) -> Option<Bytes> {
     let mut out = Vec::with_capacity(response.bytes().len() + 192);
     push_status_line(&mut out, response);
     push_list_without(&mut out, response, HeaderName::Via, 1);
-    for entry in &response.index {
+    for entry in &response.index.rows {
         if !matches!(entry.name, HeaderName::Via | HeaderName::ContentLength) && !remove.contains(&entry.name)
         {
             push_entry(&mut out, response, entry);
@@ -201,7 +201,7 @@ pub fn with_contacts(response: &Response, keep: impl Fn(usize) -> bool) -> Optio
     let mut out = Vec::with_capacity(response.bytes().len());
     push_status_line(&mut out, response);
     let mut at = 0;
-    for entry in &response.index {
+    for entry in &response.index.rows {
         match entry.name {
             HeaderName::ContentLength => {}
             HeaderName::Contact => {

@@ -15,7 +15,7 @@ use crate::sip::{
 impl Headers {
     /// All rows in order.
     pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
-        self.index.iter().map(|entry| Header {
+        self.index.rows.iter().map(|entry| Header {
             name: entry.name,
             raw_name: entry.raw_name.of(&self.bytes),
             value: entry.value.of(&self.bytes),
@@ -34,7 +34,8 @@ impl Headers {
 
     /// Every row of that name.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        self.index.iter().filter(move |entry| entry.name == name).map(|entry| entry.value.of(&self.bytes))
+        let rows = self.index.rows.iter();
+        rows.filter(move |entry| entry.name == name).map(|entry| entry.value.of(&self.bytes))
     }
 
     /// The elements of a comma list over all rows of that name, in order; commas inside quotes and `<>` do not split.
@@ -87,21 +88,30 @@ impl Headers {
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, ParseError> {
-        self.vias().next().unwrap_or_else(|| Err(ParseError::bad("Missing Via", 0)))
+        let read = || self.vias().next().unwrap_or_else(|| Err(ParseError::bad("Missing Via", 0)));
+        self.index.seen.top_via.view(&self.bytes, read)
     }
 
     /// `From`.
     pub fn from(&self) -> Result<NameAddr<'_>, ParseError> {
-        self.value(HeaderName::From)
-            .ok_or_else(|| ParseError::bad("Missing From", 0))
-            .and_then(|value| NameAddr::parse(value).map_err(|e| ParseError { what: "Malformed From", ..e }))
+        self.index.seen.from.view(&self.bytes, || self.read_from())
+    }
+
+    /// The same for one who asks once: its places are not kept.
+    pub(super) fn read_from(&self) -> Result<NameAddr<'_>, ParseError> {
+        let value = self.value(HeaderName::From).ok_or_else(|| ParseError::bad("Missing From", 0))?;
+        NameAddr::parse(value).map_err(|e| ParseError { what: "Malformed From", ..e })
     }
 
     /// `To`.
     pub fn to(&self) -> Result<NameAddr<'_>, ParseError> {
-        self.value(HeaderName::To)
-            .ok_or_else(|| ParseError::bad("Missing To", 0))
-            .and_then(|value| NameAddr::parse(value).map_err(|e| ParseError { what: "Malformed To", ..e }))
+        self.index.seen.to.view(&self.bytes, || self.read_to())
+    }
+
+    /// As [`Headers::read_from`].
+    pub(super) fn read_to(&self) -> Result<NameAddr<'_>, ParseError> {
+        let value = self.value(HeaderName::To).ok_or_else(|| ParseError::bad("Missing To", 0))?;
+        NameAddr::parse(value).map_err(|e| ParseError { what: "Malformed To", ..e })
     }
 
     /// `Call-ID`.

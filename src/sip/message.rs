@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 pub use crate::sip::lexer::Span;
 use crate::sip::lexer::{self, Row};
 pub use crate::sip::method::Method;
+use crate::sip::places::Seen;
 use crate::sip::via::{self, Stamp};
 use crate::sip::{HeaderName, Limits, NameAddr, ParseError, StatusCode, Uri};
 
@@ -141,7 +142,7 @@ fn is_version_like(bytes: &[u8]) -> bool {
 }
 
 struct Rows {
-    index: Index,
+    index: Box<Index>,
     content_length: Option<u32>,
     /// Where the body begins.
     body: usize,
@@ -149,7 +150,7 @@ struct Rows {
 }
 
 fn read_rows(bytes: &[u8], start: usize, stream: bool, limits: &Limits) -> Result<Rows, ParseError> {
-    let mut rows = Rows { index: SmallVec::new(), content_length: None, body: start, folded: false };
+    let mut rows = Rows { index: Box::default(), content_length: None, body: start, folded: false };
     let mut at = start;
     // A datagram may end after its last row: nothing can follow, and deployed clients omit the empty line (RFC 5118 4.10).
     while stream || at < bytes.len() || at == start {
@@ -160,7 +161,7 @@ fn read_rows(bytes: &[u8], start: usize, stream: bool, limits: &Limits) -> Resul
         if row.end - at > limits.header {
             return Err(ParseError::owing(StatusCode::MESSAGE_TOO_LARGE, "Header too long", at));
         }
-        if rows.index.len() == limits.headers {
+        if rows.index.rows.len() == limits.headers {
             return Err(ParseError::owing(StatusCode::MESSAGE_TOO_LARGE, "Too many headers", at));
         }
         let name = HeaderName::parse(row.raw_name.of(bytes));
@@ -168,7 +169,7 @@ fn read_rows(bytes: &[u8], start: usize, stream: bool, limits: &Limits) -> Resul
             read_content_length(bytes, &row, &mut rows.content_length)?;
         }
         rows.folded |= row.folded;
-        rows.index.push(Entry { name, raw_name: row.raw_name, value: row.value });
+        rows.index.rows.push(Entry { name, raw_name: row.raw_name, value: row.value });
         at = row.end;
     }
     rows.body = at;
@@ -230,7 +231,7 @@ impl Request {
 
     /// The Request-URI, typed (any scheme).
     pub fn uri(&self) -> Result<Uri<'_>, ParseError> {
-        Uri::parse(self.uri_bytes())
+        self.headers.index.seen.uri.view(&self.headers.bytes, || Uri::parse(self.uri_bytes()))
     }
 
     /// The source that [`crate::sip::forward::stamp`] noted. The bytes of the topmost Via do not show it; what is written does.
@@ -289,14 +290,22 @@ pub(super) struct Entry {
     pub(super) value: Span,
 }
 
-/// Rows of a message; on the stack up to the size of an ordinary one.
-pub(super) type Index = SmallVec<[Entry; 24]>;
+/// What is known of a message's bytes. Boxed, so that messages are cheap to move.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    /// In order; beside the rest up to the number of an ordinary message.
+    pub(super) rows: SmallVec<[Entry; 24]>,
+    pub(super) seen: Seen,
+}
+
+/// Up to here the allocator of the C library keeps what was freed at hand.
+const _: () = assert!(size_of::<Index>() <= 1_024);
 
 /// The header section and body of a message. Typed views borrow from it and are made on demand.
 #[derive(Debug, Clone)]
 pub struct Headers {
     pub(super) bytes: Bytes,
-    pub(super) index: Index,
+    pub(super) index: Box<Index>,
     pub(super) body: Span,
     pub(super) surplus: usize,
 }

@@ -16,6 +16,7 @@ pub mod method;
 pub mod multipart;
 pub mod name_addr;
 mod params;
+mod places;
 pub mod salvage;
 pub mod status;
 pub mod uri;

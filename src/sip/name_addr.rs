@@ -15,7 +15,7 @@ pub struct NameAddr<'a> {
     pub params: Params<'a>,
     /// The whole element as written.
     pub(super) text: &'a str,
-    tag: Option<&'a str>,
+    pub(super) tag: Option<&'a str>,
 }
 
 impl<'a> NameAddr<'a> {

@@ -1,10 +1,9 @@
 //! A lenient reading of a request that could not be parsed, good enough to refuse it (RFC 3261 8.2, 16.3 step 1).
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use crate::sip::lexer::{self, Span};
-use crate::sip::message::{Entry, Headers, unfolded};
+use crate::sip::message::{Entry, Headers, Index, unfolded};
 use crate::sip::{HeaderName, Method, Request};
 
 /// Reads what an error response needs: `None` unless From, To, Call-ID and CSeq are there once and can be read, and a Via is there.
@@ -24,16 +23,16 @@ pub fn salvage(bytes: &Bytes) -> Option<Request> {
 
     let line = bytes.get(start..line_end)?;
     let (method, uri) = request_line(line)?;
-    let mut index = SmallVec::new();
+    let mut index: Box<Index> = Box::default();
     let mut at = line_end + 2;
-    while at < section_end && index.len() < MOST_ROWS {
+    while at < section_end && index.rows.len() < MOST_ROWS {
         let rest = bytes.get(at..section_end)?;
         let end = at + rest.windows(2).position(|pair| pair == b"\r\n").map_or(rest.len(), |found| found + 2);
         if let Ok(Some(row)) = lexer::row(&bytes, at)
             && row.end == end
         {
             let name = HeaderName::parse(row.raw_name.of(&bytes));
-            index.push(Entry { name, raw_name: row.raw_name, value: row.value });
+            index.rows.push(Entry { name, raw_name: row.raw_name, value: row.value });
         }
         at = end;
     }

@@ -3,7 +3,7 @@
 //! Only what routing, matching and security depend on is looked at: a malformed header that nobody needs is no error (8.2.2).
 
 use crate::sip::error::{MAX_CONTACTS, MAX_DISPLAY, MAX_ID, MAX_ROUTES, MAX_URI, MAX_VIAS};
-use crate::sip::{HeaderName, Headers, Method, NameAddr, ParseError, Request, Response, StatusCode};
+use crate::sip::{HeaderName, Headers, Method, NameAddr, ParseError, Request, Response, StatusCode, Via};
 
 /// Mandatory headers present once and well-formed, CSeq method agrees, counts and lengths in bounds, no request-scheme problem.
 ///
@@ -12,8 +12,9 @@ use crate::sip::{HeaderName, Headers, Method, NameAddr, ParseError, Request, Res
 pub fn request(request: &Request) -> Result<(), ParseError> {
     once(request, SINGLETONS)?;
     request_uri(request)?;
-    identification(request)?;
-    for via in request.vias() {
+    identification(request, Headers::from, Headers::to)?;
+    let others = request.elements(HeaderName::Via).skip(1).map(Via::parse);
+    for via in std::iter::once(request.top_via()).chain(others) {
         let via = via.map_err(|e| ParseError { what: "Malformed Via", ..e })?;
         bounded(via.branch(), "Branch too long")?;
     }
@@ -43,7 +44,8 @@ pub fn request(request: &Request) -> Result<(), ParseError> {
 /// Mandatory headers of a response; a bad response is dropped and counted.
 pub fn response(response: &Response) -> Result<(), ParseError> {
     once(response, IDENTIFYING | HeaderName::ContentLength.bit())?;
-    identification(response)?;
+    // Nobody asks for the addresses of a response again.
+    identification(response, Headers::read_from, Headers::read_to)?;
     at_most(response, HeaderName::RecordRoute, MAX_ROUTES, "Too many Record-Routes")?;
     at_most(response, HeaderName::Contact, MAX_CONTACTS, "Too many Contacts")?;
     bounded(response.top_via()?.branch(), "Branch too long")?;
@@ -68,7 +70,7 @@ const SINGLETONS: u64 = IDENTIFYING
 /// No singleton twice, and all that identify the message there. Rows of one name are one bit, so this is one pass.
 fn once(headers: &Headers, singletons: u64) -> Result<(), ParseError> {
     let mut seen = 0u64;
-    for entry in &headers.index {
+    for entry in &headers.index.rows {
         let bit = entry.name.bit();
         if seen & bit & singletons != 0 {
             return Err(ParseError::bad(duplicate(entry.name), entry.raw_name.start as usize));
@@ -117,10 +119,14 @@ fn request_uri(request: &Request) -> Result<(), ParseError> {
 }
 
 /// What transactions and dialogs are found by.
-fn identification(headers: &Headers) -> Result<(), ParseError> {
+fn identification(
+    headers: &Headers,
+    from: for<'a> fn(&'a Headers) -> Result<NameAddr<'a>, ParseError>,
+    to: for<'a> fn(&'a Headers) -> Result<NameAddr<'a>, ParseError>,
+) -> Result<(), ParseError> {
     at_most(headers, HeaderName::Via, MAX_VIAS, "Too many Vias")?;
-    address(&headers.from()?)?;
-    address(&headers.to()?)?;
+    address(&from(headers)?)?;
+    address(&to(headers)?)?;
     bounded(Some(headers.call_id()?), "Call-ID too long")
 }
 

@@ -18,9 +18,9 @@ pub struct Via<'a> {
     /// Parameters.
     pub params: Params<'a>,
     pub(super) text: &'a str,
-    branch: Option<&'a str>,
-    received: Option<Param<'a>>,
-    rport: Option<Param<'a>>,
+    pub(super) branch: Option<&'a str>,
+    pub(super) received: Option<Param<'a>>,
+    pub(super) rport: Option<Param<'a>>,
 }
 
 impl<'a> Via<'a> {

@@ -1,6 +1,5 @@
 //! Writes messages. Cannot emit CR, LF or NUL inside a value (`A04`).
 
-use std::fmt;
 use std::io::Write;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -61,7 +60,7 @@ impl Writer {
         match request.text(HeaderName::Timestamp).filter(|sent| is_decimal(sent)) {
             Some(sent) if delay >= Duration::from_millis(1) => {
                 let (secs, ms) = (delay.as_secs(), delay.subsec_millis());
-                writer.header_fmt(HeaderName::Timestamp, format_args!("{sent} {secs}.{ms:03}"));
+                writer.header(HeaderName::Timestamp, format!("{sent} {secs}.{ms:03}"));
             }
             Some(_) | None => {
                 writer.copy(request, HeaderName::Timestamp);
@@ -93,16 +92,17 @@ impl Writer {
         self
     }
 
-    /// Adds a row from a displayable value, without an intermediate string.
-    pub fn header_fmt(&mut self, name: HeaderName, value: fmt::Arguments<'_>) -> &mut Writer {
+    /// Adds a row whose value is these parts one after the other.
+    pub fn header_of(&mut self, name: HeaderName, parts: &[&str]) -> &mut Writer {
         debug_assert!(name != HeaderName::Other, "a row needs a name");
         if name == HeaderName::Other {
             return self;
         }
         self.buffer.extend_from_slice(name.as_str().as_bytes());
         self.buffer.extend_from_slice(b": ");
-        // A displayable value that reports an error leaves a row that is cut short, never a broken message.
-        let _ = fmt::Write::write_fmt(&mut Value(&mut self.buffer), value);
+        for part in parts {
+            push_value(&mut self.buffer, part.as_bytes());
+        }
         self.buffer.extend_from_slice(b"\r\n");
         self
     }
@@ -286,15 +286,6 @@ pub(super) fn push_body(buffer: &mut Vec<u8>, body: &[u8]) {
     buffer.extend_from_slice(body);
 }
 
-struct Value<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Value<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        push_value(self.0, text.as_bytes());
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,7 +345,7 @@ mod tests {
     fn no_value_breaks_its_line_a04() {
         let evil = "a\r\nX: y\0";
         let mut writer = Writer::request(&Method::Extension("A\r\nB".into()), "sip:a\r\nX: y@b c");
-        writer.header(HeaderName::Subject, evil).header_fmt(HeaderName::Reason, format_args!("{evil}"));
+        writer.header(HeaderName::Subject, evil).header_of(HeaderName::Reason, &[evil]);
         writer.other_header("N\r\n: ame", evil);
         assert_eq!(
             text(writer.body("t\r\n/x", b"\r\n")),
