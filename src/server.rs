@@ -22,6 +22,7 @@ use crate::presence::{self, Presence};
 use crate::proxy::context::{Forking, Order};
 use crate::proxy::{self, Proxy};
 use crate::registrar::{self, Registrar};
+use crate::sip::digest::Algorithm;
 use crate::store::{self, Store};
 use crate::transport::{Resolver, Sockets};
 
@@ -59,7 +60,8 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     if let Some(dev) = &dev {
         dev.ensure_accounts(&store, clock::now()).await.map_err(Fault::Dev)?;
     }
-    let accounts = Arc::new(Accounts::default());
+    let with_sha512_256 = config.auth.algorithms.contains(&Algorithm::Sha512_256);
+    let accounts = Arc::new(Accounts::new(with_sha512_256));
     let homes = match config.server.fast_path {
         true => Homes::new(store.clone(), clock::now),
         false => Homes::always_driven(store.clone(), clock::now),
@@ -90,6 +92,14 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     };
     if !is_stopped {
         info!(accounts = accounts.len(), "loaded");
+        accounts.all_are_here();
+        let passwords = accounts.without_sha512_256();
+        if with_sha512_256 && passwords > 0 {
+            warn!(
+                passwords,
+                "SHA-512-256 is offered once these passwords are set again (hither user passwd)"
+            );
+        }
         // What looks at homes of its own accord begins when all of them are there.
         let ended = presence.clone();
         tasks.spawn(homes.clone().run_wheel(move |subscription| ended.ended(subscription), stopped.clone()));
@@ -134,6 +144,7 @@ fn dispatch(
         realm: config.domain.clone(),
         nonce_lifetime_s: config.auth.nonce_lifetime_s,
         algorithms: config.auth.algorithms.clone(),
+        integrity: config.auth.integrity,
     };
     let registrar_policy = registrar::binding::Policy {
         min_interval_s: config.registration.min_interval_s,

@@ -7,6 +7,7 @@ use md5::{Digest, Md5};
 pub enum Algorithm {
     Md5,
     Sha256,
+    Sha512_256,
 }
 
 impl Algorithm {
@@ -14,15 +15,20 @@ impl Algorithm {
         match self {
             Algorithm::Md5 => "MD5",
             Algorithm::Sha256 => "SHA-256",
+            Algorithm::Sha512_256 => "SHA-512-256",
         }
     }
 
     pub fn hex(self, text: &str) -> String {
+        self.hex_of(text.as_bytes())
+    }
+
+    pub fn hex_of(self, text: &[u8]) -> String {
+        use aws_lc_rs::digest::{SHA256, SHA512_256, digest};
         let bytes: Vec<u8> = match self {
-            Algorithm::Md5 => Md5::digest(text.as_bytes()).to_vec(),
-            Algorithm::Sha256 => {
-                aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes()).as_ref().to_vec()
-            }
+            Algorithm::Md5 => Md5::digest(text).to_vec(),
+            Algorithm::Sha256 => digest(&SHA256, text).as_ref().to_vec(),
+            Algorithm::Sha512_256 => digest(&SHA512_256, text).as_ref().to_vec(),
         };
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -35,6 +41,10 @@ pub struct Challenge {
     pub nonce: String,
     pub algorithm: Algorithm,
     pub qop: bool,
+    /// Answer with `auth-int` over this body.
+    pub integrity: Option<Vec<u8>>,
+    /// Answer with the `-sess` variant of the algorithm.
+    pub session: bool,
     pub stale: bool,
     pub opaque: Option<String>,
     pub count: u32,
@@ -46,6 +56,7 @@ impl Challenge {
         let algorithm = match parameter(value, "algorithm").as_deref() {
             None | Some("MD5") => Algorithm::Md5,
             Some("SHA-256") => Algorithm::Sha256,
+            Some("SHA-512-256") => Algorithm::Sha512_256,
             Some(_) => return None,
         };
         Some(Challenge {
@@ -53,6 +64,8 @@ impl Challenge {
             nonce: parameter(value, "nonce")?,
             algorithm,
             qop: parameter(value, "qop").is_some_and(|qop| qop.split(',').any(|q| q.trim() == "auth")),
+            integrity: None,
+            session: false,
             stale: parameter(value, "stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
             opaque: parameter(value, "opaque"),
             count: 0,
@@ -75,19 +88,26 @@ impl Challenge {
         count: u32,
     ) -> String {
         let hash = |text: &str| self.algorithm.hex(text);
-        let ha1 = hash(&format!("{user}:{}:{password}", self.realm));
-        let ha2 = hash(&format!("{method}:{uri}"));
         let nonce = &self.nonce;
+        let cnonce = "0a4f113b";
+        let mut ha1 = hash(&format!("{user}:{}:{password}", self.realm));
+        if self.session {
+            ha1 = hash(&format!("{ha1}:{nonce}:{cnonce}"));
+        }
+        let (qop, ha2) = match &self.integrity {
+            None => ("auth", hash(&format!("{method}:{uri}"))),
+            Some(body) => ("auth-int", hash(&format!("{method}:{uri}:{}", self.algorithm.hex_of(body)))),
+        };
         let mut value = format!(
-            "Digest username=\"{user}\", realm=\"{}\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm={}",
+            "Digest username=\"{user}\", realm=\"{}\", nonce=\"{nonce}\", uri=\"{uri}\", algorithm={}{}",
             self.realm,
-            self.algorithm.name()
+            self.algorithm.name(),
+            if self.session { "-sess" } else { "" }
         );
         let response = if self.qop {
             let nc = format!("{count:08x}");
-            let cnonce = "0a4f113b";
-            value.push_str(&format!(", qop=auth, nc={nc}, cnonce=\"{cnonce}\""));
-            hash(&format!("{ha1}:{nonce}:{nc}:{cnonce}:auth:{ha2}"))
+            value.push_str(&format!(", qop={qop}, nc={nc}, cnonce=\"{cnonce}\""));
+            hash(&format!("{ha1}:{nonce}:{nc}:{cnonce}:{qop}:{ha2}"))
         } else {
             hash(&format!("{ha1}:{nonce}:{ha2}"))
         };

@@ -34,6 +34,8 @@ fn replayed_credentials_are_refused_a08(database: Database, via: Transport) {
     let stolen = accepted_register(&mut alice);
     let response = replay(&mut thief, &stolen, stolen.cseq() + 1);
     assert_eq!(response.status(), Some(401), "{response}");
+    let offers = response.rows("WWW-Authenticate");
+    assert!(offers.iter().all(|offer| offer.contains("stale=true")), "{response}");
     let contacts = alice.fetch_contacts();
     assert_eq!(contacts.len(), 1, "{contacts:?}");
     assert!(contacts[0].contains(&alice.local.to_string()), "{contacts:?}");
@@ -60,6 +62,63 @@ fn a_nonce_count_never_serves_twice_a08(database: Database) {
     assert_eq!(ask(&mut alice, 11), Some(200));
     assert_eq!(ask(&mut alice, 11), Some(401), "again");
     assert_eq!(ask(&mut alice, 1), Some(401), "the first was spent by the fetch");
+}
+
+fn credentials_are_good_for_one_address_a08(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    alice.fetch_contacts();
+    // Made, never used, and seen on its way.
+    let contact = alice.contact();
+    let mut stolen = alice.register_request().header("Contact", &contact);
+    alice.authorize(&mut stolen, "Authorization");
+    let mut thief = Phone::at(&server, "alice", "127.0.0.2:0".parse().expect("an address"));
+    let response = replay(&mut thief, &stolen, stolen.cseq());
+    assert_eq!(response.status(), Some(401), "{response}");
+    let offers = response.rows("WWW-Authenticate");
+    assert!(offers.iter().all(|offer| offer.contains("stale=true")), "{response}");
+    assert!(alice.fetch_contacts().is_empty());
+}
+
+fn guessing_is_slowed_and_locks_nobody_out_a12(database: Database) {
+    let server = Server::with(database, |config| config.set("log.filter", "warn"));
+    let mut carol = Phone::new(&server, "carol", Transport::Udp);
+    carol.register();
+    let mut guesser = Phone::new(&server, "bob", Transport::Udp);
+    guesser.second_opinion = false;
+    let request = guesser.register_request();
+    let challenge = guesser.transact(&request);
+    let header = guesser.learn(&challenge);
+    let guess = |guesser: &mut Phone, password: &str| {
+        let request = guesser.again(&request);
+        let value = guesser.challenges.get_mut(header).expect("challenge").answer(
+            "bob",
+            password,
+            "REGISTER",
+            &request.uri,
+        );
+        guesser.transact(&request.set(header, &value))
+    };
+    let began = std::time::Instant::now();
+    for n in 0..10_000 {
+        let response = guess(&mut guesser, &format!("guess {n}"));
+        assert_eq!(response.status(), Some(401), "{response}");
+    }
+    // Ten at once and one in six seconds were looked at; the others were not, and neither is the right one, which looks like any other.
+    let took = began.elapsed();
+    if took < Duration::from_secs(60) {
+        let right = crate::harness::server::password_of("bob");
+        let response = guess(&mut guesser, &right);
+        assert_eq!(response.status(), Some(401), "10,000 guesses in {took:?}:\n{response}");
+        assert!(
+            !response.to_string().contains("stale=true"),
+            "it would say that the password is right:\n{response}"
+        );
+    }
+    // Bob himself, elsewhere, and whoever has logged in from the guesser's address before.
+    let mut bob = Phone::at(&server, "bob", "127.0.0.2:0".parse().expect("an address"));
+    bob.register();
+    assert_eq!(carol.fetch_contacts().len(), 1);
 }
 
 fn credentials_do_not_survive_a_crash_a08(database: Database) {
@@ -154,6 +213,90 @@ fn asserted_identity_is_ours_to_write_a18(database: Database, via: Transport) {
     assert!(!text.contains("bank@") && !text.contains("carol@"), "{arrived}");
     bob.answer(&arrived, 200, "OK");
     alice.expect_status(&request, 200);
+}
+
+fn no_number_of_identities_is_believed_rfc3325_9_1(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    bob.register();
+    let uris = ["<sip:bank@hither.example>", "<tel:+4930110>", "<sip:carol@hither.example>"];
+    for (count, privacy) in [(1, None), (2, Some("none")), (3, Some("id")), (1, Some("id;critical"))] {
+        let mut request = alice.message_request("bob", "trust me");
+        for uri in &uris[..count] {
+            request = request.header("P-Asserted-Identity", uri);
+        }
+        // Even her own: a hint without anybody to whom we would assert it (RFC 3325 6).
+        request = request.header("P-Preferred-Identity", "<sip:alice@hither.example>");
+        if let Some(privacy) = privacy {
+            request = request.header("Privacy", privacy);
+        }
+        let request = alice.start(request);
+        let arrived = bob.expect_request("MESSAGE");
+        for name in ["P-Asserted-Identity", "P-Preferred-Identity"] {
+            assert!(arrived.rows(name).is_empty(), "{arrived}");
+        }
+        // RFC 3323 4.2: `none` is never altered; the other levels are for who provides them.
+        assert_eq!(arrived.rows("Privacy"), Vec::from_iter(privacy), "{arrived}");
+        bob.answer(&arrived, 200, "OK");
+        alice.expect_status(&request, 200);
+    }
+}
+
+fn an_identity_in_an_answer_is_not_believed_rfc3325_5(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    bob.register();
+    let invite = alice.invite("bob");
+    let arrived = bob.expect_request("INVITE");
+    let contact = bob.contact();
+    for (status, reason) in [(180, "Ringing"), (200, "OK")] {
+        let reply = arrived
+            .reply(status, reason)
+            .header("Contact", &contact)
+            .header("P-Asserted-Identity", "\"The Bank\" <sip:bank@hither.example>")
+            .header("p-asserted-identity", "<tel:+4930110>")
+            .header("Remote-Party-ID", "<sip:bank@hither.example>;party=called")
+            .header("Privacy", "none");
+        bob.answer_with(&arrived, reply);
+        let passed = alice.expect_status(&invite, status);
+        let text = passed.to_string();
+        assert!(!text.contains("bank@") && !text.contains("+4930110"), "{passed}");
+        assert_eq!(passed.rows("Privacy"), ["none"], "{passed}");
+    }
+}
+
+fn privacy_is_no_service_of_ours_rfc3323_4_2(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    bob.register();
+    // Who must have it asks so (RFC 3323 4.3), and hears that we do not have it.
+    let request = alice
+        .message_request("bob", "hide me")
+        .header("Privacy", "header;session;critical")
+        .header("Proxy-Require", "privacy");
+    let response = alice.ask(request);
+    assert_eq!(response.status(), Some(420), "{response}");
+    assert_eq!(response.rows("Unsupported"), ["privacy"], "{response}");
+    bob.expect_nothing_more();
+}
+
+fn a_refusal_of_the_anonymous_passes_rfc5079_4(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    bob.register();
+    let request = alice
+        .message_request("bob", "guess who")
+        .set("From", "\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=a")
+        .header("Privacy", "id");
+    let request = alice.start(request);
+    let arrived = bob.expect_request("MESSAGE");
+    assert!(!arrived.to_string().contains("alice"), "{arrived}");
+    bob.answer(&arrived, 433, "Anonymity Disallowed");
+    alice.expect_status(&request, 433);
 }
 
 fn we_are_no_relay_for_strangers_a19(database: Database, via: Transport) {
@@ -282,6 +425,9 @@ fn a_challenge_by_a_phone_gets_no_credentials_a10(database: Database) {
 }
 
 over_each_transport!(
+    no_number_of_identities_is_believed_rfc3325_9_1,
+    an_identity_in_an_answer_is_not_believed_rfc3325_5,
+    a_refusal_of_the_anonymous_passes_rfc5079_4,
     replayed_credentials_are_refused_a08,
     nothing_is_done_without_an_identity_a17,
     asserted_identity_is_ours_to_write_a18,
@@ -290,6 +436,9 @@ over_each_transport!(
     a_route_to_ourselves_is_taken_off_rfc3261_16_4,
 );
 on_each_database!(
+    credentials_are_good_for_one_address_a08,
+    guessing_is_slowed_and_locks_nobody_out_a12,
+    privacy_is_no_service_of_ours_rfc3323_4_2,
     a_nonce_count_never_serves_twice_a08,
     credentials_do_not_survive_a_crash_a08,
     strangers_cannot_tell_who_exists_a11,

@@ -24,6 +24,7 @@ mod registrar_refusals;
 mod search;
 mod segmentation;
 mod storm;
+mod strangers;
 mod torture;
 mod torture_known;
 mod transactions;

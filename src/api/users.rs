@@ -1,6 +1,7 @@
 //! Accounts: what `hither user` does, with or without a running server.
 
 use serde::{Deserialize, Serialize};
+use unicode_normalization::UnicodeNormalization;
 
 use crate::api::control::{Reason, Request, Response};
 use crate::model::{Account, Aor, Ha1Set, Timestamp};
@@ -42,13 +43,15 @@ pub struct UserLine {
 ///
 /// # Errors
 /// [`UsersError`] if name or password are not acceptable. Names are of the characters that need no escape in a SIP URI
-/// (RFC 3261 25.1 `unreserved`, and `+` for numbers); their case is kept.
+/// (RFC 3261 25.1 `unreserved`, and `+` for numbers); their case is kept. A password is of any characters, in UTF-8 and composed (NFC), as
+/// phones are told to send it (RFC 7616 4).
 pub fn build(user: &str, domain: &str, password: &str, now: Timestamp) -> Result<Account, UsersError> {
     let aor = aor(user, domain)?;
     if password.is_empty() || password.len() > MAX_PASSWORD || password.chars().any(char::is_control) {
         return Err(UsersError::Password);
     }
-    let ha1 = Ha1Set::derive(aor.user(), domain, password);
+    let password: String = password.nfc().collect();
+    let ha1 = Ha1Set::derive(aor.user(), domain, &password);
     Ok(Account { aor, realm: domain.into(), ha1, created_at: now })
 }
 
@@ -245,6 +248,14 @@ mod tests {
             assert_eq!(build("alice", "example.org", bad, Timestamp(0)), Err(UsersError::Password));
         }
     }
+
+    #[test]
+    fn a_password_is_the_same_however_it_is_composed_rfc7616_4() {
+        let with = |password| build("alice", "example.org", password, Timestamp(0)).unwrap();
+        assert_eq!(with("p\u{e4}ssword"), with("pa\u{308}ssword"));
+        assert_ne!(with("p\u{e4}ssword"), with("password"));
+    }
+
     /// A store of its own, and what the observer was told.
     struct Bench {
         _dir: tempfile::TempDir,

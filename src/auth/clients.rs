@@ -26,7 +26,7 @@ const ONLY_MD5: &[OnlyMd5] = &[
 ];
 
 /// The algorithms to offer this client, strongest first (RFC 8760 2.3).
-pub fn algorithms(user_agent: Option<&str>, configured: &[Algorithm]) -> SmallVec<[Algorithm; 2]> {
+pub fn algorithms(user_agent: Option<&str>, configured: &[Algorithm]) -> SmallVec<[Algorithm; 3]> {
     let only_md5 = user_agent.is_some_and(|agent| ONLY_MD5.iter().any(|row| agent.starts_with(row.prefix)));
     if only_md5 && configured.contains(&Algorithm::Md5) {
         return SmallVec::from_slice(&[Algorithm::Md5]);

@@ -1,6 +1,7 @@
 //! Is a digest response right? Pure; says nothing about the nonce (that is `nonce`) or about policy.
 
-use crate::model::{Account, Ha1Set, Redacted};
+use crate::model::account::Ha1;
+use crate::model::{Account, Redacted};
 use crate::sip::digest::{Algorithm, Credentials, expected_response};
 use crate::sip::{Host, Request, Uri};
 
@@ -13,33 +14,49 @@ pub enum Verdict {
     Wrong,
 }
 
-/// Compares in constant time, and does the same work for a user who does not exist (`A11`).
+/// What a challenge of ours leaves the choice of.
+#[derive(Debug, Clone, Copy)]
+pub struct Offer<'a> {
+    /// Algorithms, strongest first.
+    pub algorithms: &'a [Algorithm],
+    /// `auth-int` beside `auth`.
+    pub integrity: bool,
+}
+
+/// Compares in constant time, and does the same work for a user who does not exist (`A11`), or has no hash for the algorithm.
 pub fn check(
     credentials: &Credentials<'_>,
-    method: &str,
+    request: &Request,
     account: Option<&Account>,
-    offered: &[Algorithm],
+    offer: Offer<'_>,
 ) -> Verdict {
-    let algorithm = credentials.algorithm.ok().filter(|a| offered.contains(a));
-    let qop_is_offered = credentials.qop.is_none_or(|qop| qop.eq_ignore_ascii_case("auth"));
+    let algorithm = credentials.algorithm.ok().filter(|a| offer.algorithms.contains(a));
+    let is_qop = |name| credentials.qop.is_some_and(|qop| qop.eq_ignore_ascii_case(name));
+    let integrity = offer.integrity && is_qop("auth-int");
+    let qop_is_offered = credentials.qop.is_none() || is_qop("auth") || integrity;
     let (hashed_with, shape_is_right) = match algorithm {
         Some(algorithm) => (algorithm, qop_is_offered),
-        None => (offered.first().copied().unwrap_or(Algorithm::Sha256), false),
+        None => (offer.algorithms.first().copied().unwrap_or(Algorithm::Sha256), false),
     };
     let with_realm = credentials.username.contains('@');
+    let newest = account.and_then(|account| account.ha1.sha512_256.as_ref());
     let ha1 = match (account, hashed_with, with_realm) {
         (Some(account), Algorithm::Md5, false) => account.ha1.md5.hex(),
         (Some(account), Algorithm::Md5, true) => account.ha1.md5_at.hex(),
         (Some(account), Algorithm::Sha256, false) => account.ha1.sha256.hex(),
         (Some(account), Algorithm::Sha256, true) => account.ha1.sha256_at.hex(),
-        (None, Algorithm::Md5, _) => NOBODY.md5.hex(),
-        (None, Algorithm::Sha256, _) => NOBODY.sha256.hex(),
+        (Some(_), Algorithm::Sha512_256, false) => newest.map_or(NOBODY_SHA, |pair| pair.plain.clone()).hex(),
+        (Some(_), Algorithm::Sha512_256, true) => newest.map_or(NOBODY_SHA, |pair| pair.at.clone()).hex(),
+        (None, Algorithm::Md5, _) => NOBODY_MD5.hex(),
+        (None, Algorithm::Sha256 | Algorithm::Sha512_256, _) => NOBODY_SHA.hex(),
     };
-    let expected = expected_response(hashed_with, &ha1, method, credentials);
+    let has_hash = account.is_some() && (hashed_with != Algorithm::Sha512_256 || newest.is_some());
+    let body = integrity.then(|| request.body());
+    let expected = expected_response(hashed_with, &ha1, request.method().as_str(), credentials, body);
     let sent = credentials.response.to_ascii_lowercase();
     let equal =
         aws_lc_rs::constant_time::verify_slices_are_equal(expected.as_bytes(), sent.as_bytes()).is_ok();
-    if equal && shape_is_right && account.is_some() { Verdict::Right } else { Verdict::Wrong }
+    if equal && shape_is_right && has_hash { Verdict::Right } else { Verdict::Wrong }
 }
 
 /// Does the digest `uri` name the same user and host as the Request-URI (22.4; parameters may differ)? All names of ours are one host.
@@ -76,9 +93,5 @@ pub fn may_use_from(request: &Request, is_own: impl Fn(&Uri<'_>) -> bool) -> boo
 }
 
 /// Hashes that no password has.
-const NOBODY: Ha1Set = Ha1Set {
-    md5: Redacted([0; 16]),
-    md5_at: Redacted([0; 16]),
-    sha256: Redacted([0; 32]),
-    sha256_at: Redacted([0; 32]),
-};
+const NOBODY_MD5: Ha1<16> = Redacted([0; 16]);
+const NOBODY_SHA: Ha1<32> = Redacted([0; 32]);

@@ -24,23 +24,17 @@ struct Bucket {
     /// Failures that still count, in thousandths; drains at [`DRAIN_PER_S`].
     level: u32,
     at: Timestamp,
-    /// This pair has succeeded: one bad phone in the office does not stop it.
-    proven: bool,
 }
 
 impl Failures {
     /// May another response of this AoR from this source be evaluated? An empty name stands for the source alone.
-    pub fn may_try(&self, aor: &str, source: IpAddr, now: Timestamp) -> bool {
+    ///
+    /// - `is_proven`: this AoR has logged in from this source before, so that one bad phone in the office does not stop it.
+    pub fn may_try(&self, aor: &str, source: IpAddr, is_proven: bool, now: Timestamp) -> bool {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(buckets) = table.sources.get(&network(source)) else { return true };
-        let pair = buckets.get(aor).map(|b| (b.drained(now), b.proven));
-        if pair.is_some_and(|(level, _)| level >= MAX_PER_PAIR) {
-            return false;
-        }
-        if pair.is_some_and(|(_, proven)| proven) {
-            return true;
-        }
-        buckets.get("").is_none_or(|bucket| bucket.drained(now) < MAX_PER_SOURCE)
+        let is_below = |name, bound| buckets.get(name).is_none_or(|bucket| bucket.drained(now) < bound);
+        is_below(aor, MAX_PER_PAIR) && (is_proven || is_below("", MAX_PER_SOURCE))
     }
 
     /// A wrong response.
@@ -55,8 +49,7 @@ impl Failures {
         let buckets = table.sources.entry(network(source)).or_default();
         let before = buckets.len();
         for name in [aor, ""] {
-            let bucket =
-                buckets.entry(name.to_owned()).or_insert(Bucket { level: 0, at: now, proven: false });
+            let bucket = buckets.entry(name.to_owned()).or_insert(Bucket { level: 0, at: now });
             bucket.level = bucket.drained(now).saturating_add(1_000);
             bucket.at = now;
             if aor.is_empty() {
@@ -71,7 +64,7 @@ impl Failures {
         let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let bucket = table.sources.get_mut(&network(source)).and_then(|buckets| buckets.get_mut(aor));
         if let Some(bucket) = bucket {
-            *bucket = Bucket { level: 0, at: now, proven: true };
+            *bucket = Bucket { level: 0, at: now };
         }
     }
 }
@@ -128,14 +121,14 @@ mod tests {
         let mut evaluated = 0;
         for n in 0..10_000 {
             let now = Timestamp(n * 6);
-            if failures.may_try("bob@example.org", ip(1), now) {
+            if failures.may_try("bob@example.org", ip(1), false, now) {
                 evaluated += 1;
                 failures.failed("bob@example.org", ip(1), now);
             }
         }
         assert!((10..=20).contains(&evaluated), "{evaluated}");
         assert!(
-            failures.may_try("bob@example.org", ip(2), Timestamp(60_000)),
+            failures.may_try("bob@example.org", ip(2), false, Timestamp(60_000)),
             "the victim logs in from elsewhere"
         );
     }
@@ -144,13 +137,11 @@ mod tests {
     fn guessing_over_many_users_is_slowed_by_source_and_spares_those_who_succeeded() {
         let failures = Failures::default();
         let now = Timestamp(0);
-        failures.failed("carol@example.org", ip(1), now);
-        failures.succeeded("carol@example.org", ip(1), now);
         for n in 0..20 {
             failures.failed(&format!("user{n}@example.org"), ip(1), now);
         }
-        assert!(!failures.may_try("user99@example.org", ip(1), now));
-        assert!(failures.may_try("carol@example.org", ip(1), now));
-        assert!(failures.may_try("user99@example.org", ip(1), Timestamp(120_000)));
+        assert!(!failures.may_try("user99@example.org", ip(1), false, now));
+        assert!(failures.may_try("carol@example.org", ip(1), true, now));
+        assert!(failures.may_try("user99@example.org", ip(1), false, Timestamp(120_000)));
     }
 }

@@ -8,16 +8,21 @@ pub mod digest;
 pub mod lockout;
 pub mod mark;
 pub mod nonce;
+pub mod notices;
+pub mod proven;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::auth::digest::Verdict;
+use smallvec::SmallVec;
+use tracing::info;
+
+use crate::auth::digest::{Offer, Verdict};
 use crate::model::{Account, Aor, Timestamp};
 use crate::sip::digest::{Algorithm, Credentials};
 use crate::sip::{HeaderName, Request};
 
-pub use accounts::Accounts;
+pub use accounts::{Accounts, Known};
 pub use mark::{Marks, Side};
 
 /// How digest is done here.
@@ -29,6 +34,8 @@ pub struct Policy {
     pub nonce_lifetime_s: u32,
     /// Algorithms offered, strongest first (RFC 8760 2.3).
     pub algorithms: Vec<Algorithm>,
+    /// Offer `auth-int` beside `auth`.
+    pub integrity: bool,
 }
 
 /// Which header pair a role uses (RFC 3261 22.1).
@@ -69,15 +76,14 @@ pub enum Authenticated {
 /// A proven identity and the nonce that proved it.
 #[derive(Debug)]
 pub struct Identity {
-    /// Who.
-    pub account: Arc<Account>,
+    known: Arc<Known>,
     proof: nonce::Proof,
 }
 
 impl Identity {
     /// The user's address of record.
     pub fn aor(&self) -> &Aor {
-        &self.account.aor
+        &self.known.account.aor
     }
 }
 
@@ -88,13 +94,20 @@ pub struct Auth {
     accounts: Arc<Accounts>,
     nonces: nonce::Nonces,
     failures: lockout::Failures,
+    notices: notices::Notices,
 }
 
 impl Auth {
     /// `run_key`: random, of this run alone: nonces of an earlier run are stale.
     pub fn new(policy: Policy, accounts: Arc<Accounts>, run_key: [u8; 32]) -> Auth {
         let nonces = nonce::Nonces::new(run_key, policy.nonce_lifetime_s);
-        Auth { policy, accounts, nonces, failures: lockout::Failures::default() }
+        Auth {
+            policy,
+            accounts,
+            nonces,
+            failures: lockout::Failures::default(),
+            notices: notices::Notices::default(),
+        }
     }
 
     /// The accounts.
@@ -120,34 +133,34 @@ impl Auth {
             .credentials(role.credentials())
             .filter_map(Result::ok)
             .find(|c| c.realm.eq_ignore_ascii_case(&self.policy.realm));
-        let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.policy.algorithms);
+        let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.algorithms());
         let Some(credentials) = credentials else {
             return self.challenge(&offered, source, now, salt, false);
         };
         let aor = self.claimed(&credentials);
         let bucket = aor.as_ref().map_or("", |aor| aor.as_str());
-        if !self.failures.may_try(bucket, source, now) {
+        let known = aor.as_ref().and_then(|aor| self.accounts.find(aor));
+        let is_proven = known.as_ref().is_some_and(|known| known.proven.has(source));
+        if !self.failures.may_try(bucket, source, is_proven, now) {
             return self.challenge(&offered, source, now, salt, false);
         }
-        let account = aor.as_ref().and_then(|aor| self.accounts.find(aor));
+        let account = known.as_ref().map(|known| &known.account);
         let uri_is_right = digest::names_same_resource(credentials.uri, request, &is_ours);
-        match digest::check(
-            &credentials,
-            request.method().as_str(),
-            account.as_deref(),
-            &self.policy.algorithms,
-        ) {
+        let offer = Offer { algorithms: &self.policy.algorithms, integrity: self.policy.integrity };
+        match digest::check(&credentials, request, account, offer) {
             Verdict::Right if uri_is_right => {}
             Verdict::Right | Verdict::Wrong => {
                 self.failures.failed(bucket, source, now);
+                self.tell_of_failure(account, source, now);
                 return self.challenge(&offered, source, now, salt, false);
             }
         }
-        let Some(account) = account else { return self.challenge(&offered, source, now, salt, false) };
+        let Some(known) = known else { return self.challenge(&offered, source, now, salt, false) };
         match self.nonces.check(&credentials, source, now) {
             Some(proof) => {
                 self.failures.succeeded(bucket, source, now);
-                Authenticated::As(Identity { account, proof })
+                known.proven.note(source);
+                Authenticated::As(Identity { known, proof })
             }
             // A right answer to a nonce that is old, of an earlier run, or of another address (RFC 7616 3.3).
             None => self.challenge(&offered, source, now, salt, true),
@@ -161,9 +174,26 @@ impl Auth {
 
     /// Challenge values with `stale=true`.
     pub fn stale(&self, request: &Request, source: IpAddr, now: Timestamp, salt: u64) -> Vec<String> {
-        let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.policy.algorithms);
-        let nonce = self.nonces.make(source, now, salt);
-        offered.iter().map(|a| crate::sip::digest::challenge(&self.policy.realm, &nonce, *a, true)).collect()
+        let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.algorithms());
+        self.rows(&offered, source, now, salt, true)
+    }
+
+    /// What is offered now. SHA-512/256 only if every account has a hash of it: which one has not is nobody's business (`A11`). Who answers
+    /// with it all the same, because it was offered before, and has the hash, is let in.
+    fn algorithms(&self) -> SmallVec<[Algorithm; 3]> {
+        let configured = self.policy.algorithms.as_slice();
+        let is_missing = configured.len() > 1
+            && configured.contains(&Algorithm::Sha512_256)
+            && !self.accounts.have_all_sha512_256();
+        configured.iter().copied().filter(|a| !is_missing || *a != Algorithm::Sha512_256).collect()
+    }
+
+    /// RFC 7616 3.4: a failed log-in is logged, without what was typed: a password may stand where the name belongs.
+    fn tell_of_failure(&self, account: Option<&Account>, source: IpAddr, now: Timestamp) {
+        if let Some(left_out) = self.notices.due(now) {
+            let aor = account.map_or("of nobody here", |account| account.aor.as_str());
+            info!(%source, aor, left_out, "a log-in failed");
+        }
     }
 
     fn challenge(
@@ -174,10 +204,23 @@ impl Auth {
         salt: u64,
         stale: bool,
     ) -> Authenticated {
+        Authenticated::Challenge(self.rows(offered, source, now, salt, stale))
+    }
+
+    fn rows(
+        &self,
+        offered: &[Algorithm],
+        source: IpAddr,
+        now: Timestamp,
+        salt: u64,
+        stale: bool,
+    ) -> Vec<String> {
         let nonce = self.nonces.make(source, now, salt);
-        let rows =
-            offered.iter().map(|a| crate::sip::digest::challenge(&self.policy.realm, &nonce, *a, stale));
-        Authenticated::Challenge(rows.collect())
+        let row = |algorithm: &Algorithm| {
+            let Policy { realm, integrity, .. } = &self.policy;
+            crate::sip::digest::challenge(realm, &nonce, *algorithm, *integrity, stale)
+        };
+        offered.iter().map(row).collect()
     }
 
     /// The AoR that the username claims: `alice` or `alice@realm`.
@@ -188,5 +231,109 @@ impl Auth {
             None => credentials.username,
         };
         Aor::new(user, &self.policy.realm)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Ha1Set;
+    use crate::sip::{Limits, Message};
+
+    fn register(authorization: &str) -> Request {
+        let text = format!(
+            "REGISTER sip:example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n\
+             From: <sip:alice@example.org>;tag=1\r\nTo: <sip:alice@example.org>\r\nCall-ID: c\r\nCSeq: 1 REGISTER\r\n\
+             {authorization}Content-Length: 0\r\n\r\n"
+        );
+        match Message::parse(text.into_bytes().into(), false, &Limits::default()).unwrap() {
+            Message::Request(request) => request,
+            Message::Response(_) => panic!("a request"),
+        }
+    }
+
+    fn account(user: &str) -> Account {
+        let aor = Aor::new(user, "example.org").unwrap();
+        let ha1 = Ha1Set::derive(user, "example.org", "pw");
+        Account { aor, realm: "example.org".into(), ha1, created_at: Timestamp(0) }
+    }
+
+    fn auth(algorithms: &[Algorithm]) -> Auth {
+        let policy = Policy {
+            realm: "example.org".into(),
+            nonce_lifetime_s: 300,
+            algorithms: algorithms.to_vec(),
+            integrity: false,
+        };
+        let accounts = Arc::new(Accounts::new(true));
+        accounts.all_are_here();
+        Auth::new(policy, accounts, [7; 32])
+    }
+
+    fn ask(auth: &Auth, request: &Request) -> Authenticated {
+        auth.authenticate(request, Role::Server, SOURCE, Timestamp(1_000), 1, |_| true)
+    }
+
+    /// The algorithms of the challenge that is owed.
+    fn offered(auth: &Auth, request: &Request) -> Vec<Algorithm> {
+        let Authenticated::Challenge(rows) = ask(auth, request) else { panic!("not challenged") };
+        let named = |row: &String| {
+            Algorithm::ALL.into_iter().find(|a| row.contains(&format!("algorithm={},", a.as_str())))
+        };
+        rows.iter().filter_map(named).collect()
+    }
+
+    /// Right credentials of `pw`.
+    fn credentials(auth: &Auth, user: &str, algorithm: Algorithm) -> Request {
+        let nonce = auth.nonces.make(SOURCE, Timestamp(1_000), 1);
+        let ha1 = algorithm.hash_hex(&[user.as_bytes(), b"example.org", b"pw"]);
+        let ha2 = algorithm.hash_hex(&[b"REGISTER", b"sip:example.org"]);
+        let parts = [&ha1, &nonce, "00000001", "c", "auth", &ha2].map(|part: &str| part.as_bytes());
+        let response = algorithm.hash_hex(&parts);
+        register(&format!(
+            "Authorization: Digest username=\"{user}\", realm=\"example.org\", nonce=\"{nonce}\", uri=\"sip:example.org\", \
+             algorithm={}, qop=auth, nc=00000001, cnonce=\"c\", response=\"{response}\"\r\n",
+            algorithm.as_str()
+        ))
+    }
+
+    const SOURCE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn sha512_256_is_offered_once_every_account_has_it_rfc8760_2_2() {
+        let auth = auth(&Algorithm::ALL);
+        auth.accounts().put(account("bob"));
+        assert_eq!(offered(&auth, &register("")), Algorithm::ALL);
+        let mut old = account("alice");
+        old.ha1.sha512_256 = None;
+        auth.accounts().put(old);
+        assert_eq!(offered(&auth, &register("")), [Algorithm::Sha256, Algorithm::Md5]);
+        // `A11`: no hash is like no user.
+        for user in ["alice", "zelda"] {
+            let request = credentials(&auth, user, Algorithm::Sha512_256);
+            assert_eq!(offered(&auth, &request), [Algorithm::Sha256, Algorithm::Md5], "{user}");
+        }
+        assert!(matches!(
+            ask(&auth, &credentials(&auth, "alice", Algorithm::Sha256)),
+            Authenticated::As(identity) if identity.aor().user() == "alice"
+        ));
+        auth.accounts().put(account("alice"));
+        assert_eq!(offered(&auth, &register("")), Algorithm::ALL);
+        assert!(matches!(
+            ask(&auth, &credentials(&auth, "alice", Algorithm::Sha512_256)),
+            Authenticated::As(identity) if identity.aor().user() == "alice"
+        ));
+    }
+
+    #[test]
+    fn an_account_without_the_only_hash_offered_is_like_nobody_a11() {
+        let auth = auth(&[Algorithm::Sha512_256]);
+        let mut old = account("alice");
+        old.ha1.sha512_256 = None;
+        auth.accounts().put(old);
+        for user in ["alice", "zelda"] {
+            let request = credentials(&auth, user, Algorithm::Sha512_256);
+            assert_eq!(offered(&auth, &request), [Algorithm::Sha512_256], "{user}");
+        }
     }
 }

@@ -35,10 +35,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "proxy.timer_c_s is {timer_c_s}: RFC 3261 16.6 step 11 asks for more than {TIMER_C_FLOOR_S} s"
         ));
     }
-    if config.auth.algorithms.first() == Some(&crate::sip::digest::Algorithm::Md5)
-        && config.auth.algorithms.len() > 1
-    {
-        warnings.push("auth.algorithms offers MD5 before SHA-256: phones take the first they know".into());
+    if config.auth.algorithms.iter().rev().skip(1).any(|one| *one == crate::sip::digest::Algorithm::Md5) {
+        warnings.push("auth.algorithms offers MD5 before a SHA: phones take the first they know".into());
     }
     warnings
 }

@@ -197,13 +197,17 @@ pub struct Auth {
     /// How long a nonce is good; afterwards a right answer gets `stale=true` and a new one. Example: `nonce_lifetime_s = 300`.
     pub nonce_lifetime_s: u32,
     /// Challenges offered, in this order (RFC 8760 2.4: strongest first). Example: `algorithms = ["SHA-256", "MD5"]`.
+    /// SHA-512-256 is offered once every account has its hash, which a password set by an earlier release has not.
     #[serde(with = "value::algorithms")]
     pub algorithms: Vec<Algorithm>,
+    /// Offer `auth-int` beside `auth`: who answers with it has the body protected too. Something between that rewrites bodies then
+    /// makes right passwords wrong. Example: `integrity = true`.
+    pub integrity: bool,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Auth { nonce_lifetime_s: 300, algorithms: vec![Algorithm::Sha256, Algorithm::Md5] }
+        Auth { nonce_lifetime_s: 300, algorithms: vec![Algorithm::Sha256, Algorithm::Md5], integrity: false }
     }
 }
 

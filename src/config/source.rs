@@ -314,7 +314,8 @@ mod tests {
                 .contains("`presence.default_rule` is `all`; it must be")
         );
         assert!(
-            refused("[auth]\nalgorithms = [\"SHA-1\"]").contains("the algorithms are `SHA-256` and `MD5`")
+            refused("[auth]\nalgorithms = [\"SHA-1\"]")
+                .contains("the algorithms are `SHA-512-256`, `SHA-256`, `MD5`")
         );
         assert!(refused("[log]\nformat = \"xml\"").contains("unknown variant `xml`"));
         assert!(refused("[contact]\ndeny = [\"10/8\"]").contains("as in `10.0.0.0/8`"));

@@ -245,12 +245,10 @@ pub(super) mod algorithms {
         deserializer: D,
     ) -> Result<Vec<Algorithm>, D::Error> {
         let parse = |name: String| {
-            [Algorithm::Sha256, Algorithm::Md5]
-                .into_iter()
-                .find(|algorithm| algorithm.as_str().eq_ignore_ascii_case(&name))
-                .ok_or_else(|| {
-                    D::Error::custom(format!("holds `{name}`; the algorithms are `SHA-256` and `MD5`"))
-                })
+            Algorithm::parse(&name).ok_or_else(|| {
+                let all = Algorithm::ALL.map(Algorithm::as_str).join("`, `");
+                D::Error::custom(format!("holds `{name}`; the algorithms are `{all}`"))
+            })
         };
         Vec::<String>::deserialize(deserializer)?.into_iter().map(parse).collect()
     }

@@ -86,8 +86,8 @@ impl Residency {
     /// The same row, its names held once with the accounts', and what many rows say alike held once for all of them.
     fn shared(&self, mut row: Row, common: &mut HashSet<Text>) -> Row {
         let name = |aor: &mut Aor| {
-            if let Some(account) = self.accounts.find(aor) {
-                *aor = account.aor.clone();
+            if let Some(known) = self.accounts.find(aor) {
+                *aor = known.account.aor.clone();
             }
         };
         match &mut row {
@@ -298,7 +298,7 @@ mod tests {
         assert!(!residency.is_complete());
         assert!(residency.accounts.exists(&bob()) && !residency.accounts.exists(&nobody));
         let names = [
-            residency.accounts.find(&bob()).unwrap().aor.clone(),
+            residency.accounts.find(&bob()).unwrap().account.aor.clone(),
             residency.homes.read(&bob()).bindings[0].aor.clone(),
         ];
         assert!(std::ptr::eq(names[0].as_str(), names[1].as_str()), "a name is held once");

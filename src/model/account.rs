@@ -3,7 +3,7 @@
 use crate::model::{Aor, Redacted, Text, Timestamp};
 use crate::sip::digest::Algorithm;
 
-/// Four hashes per account; the password is never stored. Each is H(username:realm:password) (RFC 7616 3.4.2), for the two usernames that
+/// The hashes of an account; the password is never stored. Each is H(username:realm:password) (RFC 7616 3.4.2), for the two usernames that
 /// phones send. They are stored and hashed on as lower-case hex, and kept as bytes: there may be a million of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ha1Set {
@@ -15,6 +15,17 @@ pub struct Ha1Set {
     pub sha256: Ha1<32>,
     /// SHA-256, username `alice@realm`.
     pub sha256_at: Ha1<32>,
+    /// SHA-512/256; `None` if the password was set before there was such a hash, or the hash is not needed.
+    pub sha512_256: Option<Box<Ha1Pair>>,
+}
+
+/// One algorithm's hashes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ha1Pair {
+    /// Username `alice`.
+    pub plain: Ha1<32>,
+    /// Username `alice@realm`.
+    pub at: Ha1<32>,
 }
 
 /// One hash of `N` bytes.
@@ -42,7 +53,7 @@ impl<const N: usize> Ha1<N> {
 }
 
 impl Ha1Set {
-    /// Derives the four values from a password that is then forgotten.
+    /// Derives all values from a password that is then forgotten.
     pub fn derive(user: &str, realm: &str, password: &str) -> Ha1Set {
         let at = format!("{user}@{realm}");
         Ha1Set {
@@ -50,6 +61,10 @@ impl Ha1Set {
             md5_at: ha1(Algorithm::Md5, &at, realm, password),
             sha256: ha1(Algorithm::Sha256, user, realm, password),
             sha256_at: ha1(Algorithm::Sha256, &at, realm, password),
+            sha512_256: Some(Box::new(Ha1Pair {
+                plain: ha1(Algorithm::Sha512_256, user, realm, password),
+                at: ha1(Algorithm::Sha512_256, &at, realm, password),
+            })),
         }
     }
 }

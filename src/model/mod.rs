@@ -17,7 +17,7 @@ pub mod subscriptions;
 pub mod text;
 pub mod time;
 
-pub use account::{Account, Ha1Set};
+pub use account::{Account, Ha1Pair, Ha1Set};
 pub use aor::Aor;
 pub use binding::{Binding, BindingKey};
 pub use flow::{Flow, Transport};

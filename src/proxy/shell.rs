@@ -13,7 +13,7 @@ use crate::proxy::address::{Address, Addresses};
 use crate::proxy::context::{Context, Failure, Output};
 use crate::proxy::failed::PAUSE;
 use crate::proxy::target::{self, Target, Way};
-use crate::proxy::{Hop, Proxy};
+use crate::proxy::{Hop, Proxy, UNTRUSTED_IDENTITY};
 use crate::sip::{HeaderName, Method, Request, Response, StatusCode, forward};
 
 /// One request that was forwarded, until all its branches have ended.
@@ -140,12 +140,12 @@ impl ResponseContext {
                 }
             }
             Output::Forward(response) => {
-                if let Some(bytes) = forward::response(&response) {
+                if let Some(bytes) = forward::response(&response, &UNTRUSTED_IDENTITY) {
                     self.transaction.respond(response.status(), bytes);
                 }
             }
             Output::ForwardBest { response, challenges } => {
-                if let Some(bytes) = forward::response(&response) {
+                if let Some(bytes) = forward::response(&response, &UNTRUSTED_IDENTITY) {
                     self.transaction.respond(response.status(), with_rows(bytes, &challenges));
                 }
             }

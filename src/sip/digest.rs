@@ -1,6 +1,6 @@
 //! Digest: credentials, challenges and the maths (RFC 3261 22.4, RFC 7616, RFC 8760). No policy here.
 
-use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::digest::{Context, SHA256, SHA512_256};
 use md5::{Digest, Md5};
 
 use crate::sip::lexer;
@@ -10,6 +10,8 @@ use crate::sip::{Params, ParseError};
 /// Hash algorithms offered, strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
+    /// SHA-512/256 (64 hex digits).
+    Sha512_256,
     /// SHA-256 (64 hex digits).
     Sha256,
     /// MD5 (32 hex digits).
@@ -17,17 +19,21 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// "SHA-256", "MD5".
+    /// All, strongest first.
+    pub const ALL: [Algorithm; 3] = [Algorithm::Sha512_256, Algorithm::Sha256, Algorithm::Md5];
+
+    /// "SHA-512-256", "SHA-256", "MD5": the registered name (RFC 8760 2.7).
     pub fn as_str(self) -> &'static str {
         match self {
+            Algorithm::Sha512_256 => "SHA-512-256",
             Algorithm::Sha256 => "SHA-256",
             Algorithm::Md5 => "MD5",
         }
     }
 
-    /// Reads a token in any case.
-    fn parse(token: &str) -> Option<Algorithm> {
-        [Algorithm::Sha256, Algorithm::Md5].into_iter().find(|a| a.as_str().eq_ignore_ascii_case(token))
+    /// Reads a token in any case. The `-sess` variants are none of ours.
+    pub fn parse(token: &str) -> Option<Algorithm> {
+        Algorithm::ALL.into_iter().find(|a| a.as_str().eq_ignore_ascii_case(token))
     }
 
     /// Lower-case hex of the hash of the parts joined with `:`.
@@ -40,12 +46,14 @@ impl Algorithm {
                 update(part);
             }
         }
+        let sha = |algorithm| {
+            let mut context = Context::new(algorithm);
+            feed(parts, |part| context.update(part));
+            hex(context.finish().as_ref())
+        };
         match self {
-            Algorithm::Sha256 => {
-                let mut context = Context::new(&SHA256);
-                feed(parts, |part| context.update(part));
-                hex(context.finish().as_ref())
-            }
+            Algorithm::Sha512_256 => sha(&SHA512_256),
+            Algorithm::Sha256 => sha(&SHA256),
             Algorithm::Md5 => {
                 let mut context = Md5::new();
                 feed(parts, |part| context.update(part));
@@ -65,7 +73,7 @@ fn hex(bytes: &[u8]) -> String {
     std::str::from_utf8(digits).unwrap_or_default().to_owned()
 }
 
-/// Bytes of a SHA-256.
+/// Bytes of a SHA-256 or SHA-512/256.
 const LONGEST_HASH: usize = 32;
 
 /// `Digest` credentials as sent; quotes taken off, escapes left alone.
@@ -167,17 +175,24 @@ pub(super) fn mentions_realm(value: &[u8], realm: &str) -> bool {
     params.raw().any(|param| param.name.eq_ignore_ascii_case("realm") && param.unquoted() == realm)
 }
 
-/// The expected `response` (RFC 7616 3.4.1) for `qop=auth`, or without qop (RFC 2617 3.2.2.1).
-/// `ha1`: lower-case hex of H(user:realm:password).
+/// The expected `response` (RFC 7616 3.4.1), or the one without qop (RFC 2617 3.2.2.1).
 ///
-/// Callers refuse other values of `qop` before they ask: the body has no part in this.
+/// - `ha1`: lower-case hex of H(user:realm:password).
+/// - `integrity`: the body, for `qop=auth-int`; an empty one is hashed as the empty string (RFC 8760 2.6 item 7). `None` for `auth`.
+///
+/// Callers refuse other values of `qop` before they ask.
 pub fn expected_response(
     algorithm: Algorithm,
     ha1: &str,
     method: &str,
     credentials: &Credentials<'_>,
+    integrity: Option<&[u8]>,
 ) -> String {
-    let ha2 = algorithm.hash_hex(&[method.as_bytes(), credentials.uri.as_bytes()]);
+    let (method, uri) = (method.as_bytes(), credentials.uri.as_bytes());
+    let ha2 = match integrity {
+        None => algorithm.hash_hex(&[method, uri]),
+        Some(body) => algorithm.hash_hex(&[method, uri, algorithm.hash_hex(&[body]).as_bytes()]),
+    };
     let nonce = credentials.nonce.as_bytes();
     match credentials.qop {
         Some(qop) => algorithm.hash_hex(&[
@@ -192,18 +207,27 @@ pub fn expected_response(
     }
 }
 
-/// A challenge value: `Digest realm="..", nonce="..", algorithm=SHA-256, qop="auth"[, stale=true]`.
-pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, stale: bool) -> String {
-    let mut text = String::with_capacity(80 + realm.len() + nonce.len());
+/// A challenge value: `Digest realm="..", nonce="..", algorithm=SHA-256, qop="auth"[, stale=true], charset=UTF-8`.
+///
+/// - `integrity`: `auth-int` is offered beside `auth`.
+///
+/// `charset` (RFC 7616 4) stands beside the algorithms that came after RFC 2617 only: what knows MD5 alone does not know it either.
+pub fn challenge(realm: &str, nonce: &str, algorithm: Algorithm, integrity: bool, stale: bool) -> String {
+    let mut text = String::with_capacity(104 + realm.len() + nonce.len());
     text.push_str("Digest realm=");
     push_quoted(&mut text, realm);
     text.push_str(", nonce=");
     push_quoted(&mut text, nonce);
-    for part in [", algorithm=", algorithm.as_str(), ", qop=\"auth\""] {
+    let qop = if integrity { ", qop=\"auth,auth-int\"" } else { ", qop=\"auth\"" };
+    for part in [", algorithm=", algorithm.as_str(), qop] {
         text.push_str(part);
     }
     if stale {
         text.push_str(", stale=true");
+    }
+    match algorithm {
+        Algorithm::Sha512_256 | Algorithm::Sha256 => text.push_str(", charset=UTF-8"),
+        Algorithm::Md5 => {}
     }
     text
 }
@@ -235,7 +259,7 @@ mod tests {
         let c = parse(credentials);
         assert_eq!(c.algorithm, Ok(algorithm));
         let ha1 = algorithm.hash_hex(&[c.username.as_bytes(), c.realm.as_bytes(), password.as_bytes()]);
-        (expected_response(algorithm, &ha1, "GET", &c), c.response.to_owned())
+        (expected_response(algorithm, &ha1, "GET", &c, None), c.response.to_owned())
     }
 
     const RFC7616: &str = "Digest username=\"Mufasa\", realm=\"http-auth@example.org\", uri=\"/dir/index.html\", \
@@ -252,6 +276,27 @@ mod tests {
         );
         let (expected, sent) = answer(Algorithm::Sha256, "Circle of Life", &sha);
         assert_eq!(expected, sent);
+    }
+
+    #[test]
+    fn sha512_256_is_the_hash_of_fips_180_4_rfc8760_2_2() {
+        let hash = Algorithm::Sha512_256.hash_hex(&[b"abc"]);
+        assert_eq!(hash, "53048e2681941ef99b2e29b76b4c7dabe4c2d0c634fc6d46e0e2f13107e7af23");
+        assert_eq!(Algorithm::parse("sha-512-256"), Some(Algorithm::Sha512_256));
+        assert_eq!(Algorithm::parse("SHA-512-256-sess"), None);
+    }
+
+    #[test]
+    fn integrity_hashes_the_body_and_an_empty_one_as_nothing_rfc8760_2_6() {
+        let text = RFC7616.replace("qop=auth", "qop=auth-int") + ", algorithm=SHA-256, response=x";
+        let c = parse(&text);
+        // The value for SHA-256 that RFC 8760 2.6 item 7 prints.
+        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        let ha2 = Algorithm::Sha256.hash_hex(&[b"MESSAGE", c.uri.as_bytes(), nothing.as_bytes()]);
+        let parts = ["ha1", c.nonce, "00000001", c.cnonce.unwrap(), "auth-int", &ha2].map(str::as_bytes);
+        let expected = Algorithm::Sha256.hash_hex(&parts);
+        assert_eq!(expected_response(Algorithm::Sha256, "ha1", "MESSAGE", &c, Some(b"")), expected);
+        assert_ne!(expected_response(Algorithm::Sha256, "ha1", "MESSAGE", &c, Some(b"text")), expected);
     }
 
     #[test]
@@ -306,12 +351,11 @@ mod tests {
     #[test]
     fn a_challenge_cannot_be_broken_out_of_a04() {
         assert_eq!(
-            challenge("a\"b\\c", "n", Algorithm::Sha256, false),
-            "Digest realm=\"a\\\"b\\\\c\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\""
+            challenge("a\"b\\c", "n", Algorithm::Sha256, false, false),
+            "Digest realm=\"a\\\"b\\\\c\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\", charset=UTF-8"
         );
-        assert!(
-            challenge("r", "n", Algorithm::Md5, true).ends_with("algorithm=MD5, qop=\"auth\", stale=true")
-        );
+        let md5 = challenge("r", "n", Algorithm::Md5, true, true);
+        assert!(md5.ends_with("algorithm=MD5, qop=\"auth,auth-int\", stale=true"), "{md5}");
     }
 
     #[test]

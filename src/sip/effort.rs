@@ -44,7 +44,7 @@ fn effort(message: &[u8]) -> usize {
         }
         Ok(Message::Response(response)) => {
             let _ = validate::response(&response);
-            drop(forward::response(&response));
+            drop(forward::response(&response, &[]));
         }
         Err(_) => {
             if let Some(request) = salvage(&bytes) {

@@ -211,14 +211,15 @@ fn is_overload_control(param: &[u8]) -> bool {
     ["oc", "oc-algo", "oc-validity", "oc-seq"].iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
-/// The copy of a response without its topmost Via (16.7 step 3). `None` if no Via is left: it was for us.
-pub fn response(response: &Response) -> Option<Bytes> {
+/// The copy of a response without its topmost Via (16.7 step 3) and without the rows of `remove`. `None` if no Via is left: it was for us.
+pub fn response(response: &Response, remove: &[HeaderName]) -> Option<Bytes> {
     response.elements(HeaderName::Via).nth(1)?;
     let mut out = Vec::with_capacity(response.bytes().len() + 192);
     push_status_line(&mut out, response);
     push_list_without(&mut out, response, HeaderName::Via, 1);
     for entry in &response.index.rows {
-        if !matches!(entry.name, HeaderName::Via | HeaderName::ContentLength) {
+        if !matches!(entry.name, HeaderName::Via | HeaderName::ContentLength) && !remove.contains(&entry.name)
+        {
             push_entry(&mut out, response, entry);
         }
     }
@@ -430,7 +431,7 @@ mod tests {
     fn a_response_loses_its_topmost_via_rfc3261_16_7_3() {
         let copy =
             |vias: &str| match parse(&format!("SIP/2.0 200 Fine\r\n{vias}t: <sip:a>\r\nX : y\r\n\r\nb")) {
-                Message::Response(message) => response(&message).map(text),
+                Message::Response(message) => response(&message, &[]).map(text),
                 Message::Request(_) => panic!("a response"),
             };
         let rest = "To: <sip:a>\r\nX: y\r\nContent-Length: 1\r\n\r\nb";

@@ -72,7 +72,7 @@ fn exercise(bytes: Vec<u8>, stream: bool) {
         Ok(Message::Response(response)) => {
             let _ = validate::response(&response);
             interrogate(&response);
-            if let Some(copy) = forward::response(&response) {
+            if let Some(copy) = forward::response(&response, &[]) {
                 assert!(Message::parse(copy, true, &loose()).is_ok());
             }
         }
