@@ -28,6 +28,8 @@ const GAP: Duration = Duration::from_millis(3);
 const ENOUGH: usize = 32;
 /// Rows of one batch that somebody waits for (one commit may bring more), and as many that nobody waits for.
 const BATCH: usize = 512;
+/// Rows that nobody waits for, beside some that somebody waits for.
+const BESIDE: usize = 64;
 /// Rows kept lazily are written this often; what was kept before a tick is written at it.
 const TICK: Duration = Duration::from_secs(5);
 
@@ -127,7 +129,9 @@ impl Writer {
                 timeout_at(gap_ends, self.jobs.recv()).await.ok().flatten()
             };
         }
-        units.extend(self.desk.due(self.due, self.taken, BATCH, &self.jobs));
+        // Who waits for an answer does not wait for hundreds of rows that nobody waits for.
+        let lazy = if units.is_empty() { BATCH } else { BESIDE };
+        units.extend(self.desk.due(self.due, self.taken, lazy, &self.jobs));
         self.write(units).await;
         if let Some(job) = account {
             self.account(job).await;
