@@ -75,7 +75,8 @@ fn every_spelling_of_a_user_reaches_the_user_rfc3261_10_3_5(database: Database, 
     for (uri, status) in [
         (format!("sip:Bob@{DOMAIN}"), 404),
         (format!("im:nobody@{DOMAIN}"), 404),
-        ("tel:+12015550123".to_string(), 416),
+        ("tel:+12015550199".to_string(), 404),
+        ("tel:5550123;phone-context=example.com".to_string(), 416),
         ("isbn:2983792873".to_string(), 416),
     ] {
         let request = alice.message_request("bob", "hello").aimed_at(&uri).set("To", &format!("<{uri}>"));
@@ -106,11 +107,32 @@ fn a_presentity_is_watched_by_its_pres_uri_rfc3859(database: Database, via: Tran
     let refresh = watcher.resubscribe_request(&watching, 600);
     assert_eq!(watcher.ask(refresh).status(), Some(200));
     watcher.expect_notify(&watching.call_id);
-    for (uri, status) in [(format!("pres:zoe@{DOMAIN}"), 404), ("tel:+12015550123".into(), 416)] {
+    for (uri, status) in [(format!("pres:zoe@{DOMAIN}"), 404), ("tel:+12015550199".into(), 404)] {
         let request = watcher.subscribe_request("bob", "presence", 600);
         watcher.challenges.clear();
         let response = watcher.ask(request.aimed_at(&uri).set("To", &format!("<{uri}>")));
         assert_eq!(response.status(), Some(status), "{uri}:\n{response}");
+    }
+}
+
+fn a_number_is_one_user_however_it_is_written_rfc3966_5(database: Database, via: Transport) {
+    let server = Server::start(database);
+    server.add_user("+12015550123");
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "+12015550123", via);
+    bob.register();
+    for uri in [
+        "tel:+12015550123".to_string(),
+        "tel:+1-(201)-555-0123".to_string(),
+        format!("sip:+12015550123@{DOMAIN};user=phone"),
+    ] {
+        let request = alice.message_request("bob", "hello").aimed_at(&uri).set("To", &format!("<{uri}>"));
+        alice.challenges.clear();
+        let request = alice.start(request);
+        let arrived = bob.expect_request("MESSAGE");
+        assert_eq!(arrived.uri(), bob.contact_uri(), "{uri}");
+        bob.answer(&arrived, 200, "OK");
+        alice.expect_status(&request, 200);
     }
 }
 
@@ -459,6 +481,7 @@ over_each_transport!(
     equal_contacts_are_one_binding_rfc3261_19_1_4,
     every_spelling_of_a_user_reaches_the_user_rfc3261_10_3_5,
     a_presentity_is_watched_by_its_pres_uri_rfc3859,
+    a_number_is_one_user_however_it_is_written_rfc3966_5,
     what_needs_brackets_has_them_rfc8217_4,
     what_proxies_act_on_comes_first_rfc3261_7_3_1,
     a_header_of_the_other_kind_is_ignored_rfc3261_7_3_2,

@@ -218,7 +218,7 @@ fn named(request: &Request, domain: &str) -> SmallVec<[Aor; 3]> {
         return SmallVec::new();
     }
     let mut add_uri = |uri: &Uri<'_>| {
-        if let Some(user) = uri.user_decoded() {
+        if let Some(user) = uri.name() {
             add(&user);
         }
     };

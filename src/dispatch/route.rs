@@ -57,11 +57,13 @@ impl Own<'_> {
     }
 
     /// The address of record that a URI of ours means: every name and address of ours is the domain (10.3 step 5).
+    ///
+    /// A telephone number is looked for among our users: there is nobody else to ask (RFC 3261 19.1.6).
     pub fn aor(&self, uri: &Uri<'_>) -> Option<Aor> {
-        if !self.is_ours(uri) {
+        if uri.scheme != Scheme::Tel && !self.is_ours(uri) {
             return None;
         }
-        Aor::new(&uri.user_decoded()?, self.domain)
+        Aor::new(&uri.name()?, self.domain)
     }
 }
 
@@ -94,7 +96,8 @@ pub struct Route {
 /// that we did not forward (`A32`); 400 for Routes that do not parse.
 pub fn route(request: &Request, own: &Own<'_>, marks: &Marks) -> Result<Route, Reject> {
     let uri = request.uri().map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?;
-    if !matches!(uri.scheme, Scheme::Sip | Scheme::Im | Scheme::Pres) {
+    let is_number = uri.scheme == Scheme::Tel && uri.name().is_some();
+    if !is_number && !matches!(uri.scheme, Scheme::Sip | Scheme::Im | Scheme::Pres) {
         // 16.3 step 2. SIPS is routed once there is TLS to route it over.
         return Err(Reject::new(StatusCode::UNSUPPORTED_URI_SCHEME));
     }
@@ -380,7 +383,16 @@ mod tests {
     #[test]
     fn schemes_that_are_not_routed_are_416_rfc3261_16_3_step_2() {
         assert_eq!(decide("OPTIONS nobodyKnowsThisScheme:totallyopaque", TO), Err(416));
-        assert_eq!(decide("INVITE tel:+12025550100", TO), Err(416));
+        assert_eq!(decide("INVITE tel:5550100;phone-context=example.com", TO), Err(416));
+        assert_eq!(decide("INVITE sips:b@example.org", TO), Err(416));
+    }
+
+    #[test]
+    fn a_number_is_one_however_it_is_written_rfc3966_5() {
+        let number = to_user("+12025550100@example.org");
+        assert_eq!(decide("INVITE tel:+12025550100", TO), number);
+        assert_eq!(decide("INVITE tel:+1-(202)-555.0100;x=y", TO), number);
+        assert_eq!(decide("INVITE sip:+12025550100@example.org;user=phone", TO), number);
     }
 
     #[test]

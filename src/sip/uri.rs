@@ -129,6 +129,16 @@ impl<'a> Uri<'a> {
         (!decoded.chars().any(char::is_control)).then_some(Cow::Owned(decoded))
     }
 
+    /// The name by which a domain knows whom the URI means: its user part, decoded; of a `tel:` URI the number without visual separators
+    /// (RFC 3966 5.1.1, RFC 3261 19.1.6). `None` for a local number too: it means somebody else in each place.
+    pub fn name(&self) -> Option<Cow<'a, str>> {
+        if self.scheme != Scheme::Tel {
+            return self.user_decoded();
+        }
+        let digits = self.user?.strip_prefix('+')?.chars().filter(char::is_ascii_digit);
+        Some(Cow::Owned(std::iter::once('+').chain(digits).collect()))
+    }
+
     /// RFC 3261 19.1.4 equality.
     pub fn equals(&self, other: &Uri<'_>) -> bool {
         crate::sip::uri_equality::equal(self, other)
