@@ -44,7 +44,8 @@ impl Seed {
         run(
             database,
             &format!(
-                "INSERT INTO account SELECT {name} || '@{DOMAIN}', '{DOMAIN}', '{HA1}', '{HA1}', '{long}', '{long}', 0 FROM {}",
+                "INSERT INTO account (aor, realm, ha1_md5, ha1_md5_at, ha1_sha256, ha1_sha256_at, created_at) \
+                 SELECT {name} || '@{DOMAIN}', '{DOMAIN}', '{HA1}', '{HA1}', '{long}', '{long}', 0 FROM {}",
                 series(database, self.size)
             ),
         );
