@@ -236,7 +236,8 @@ impl Drop for Program {
     }
 }
 
-/// baresip's configuration: no sound, the commands on its standard input.
+/// baresip's configuration: no sound, the commands on its standard input. Its ports are the system's choice: given one
+/// for SIP it takes the next one too, for TLS, and that one may be somebody else's.
 fn baresip(server: &Server, dir: &Path, via: Transport) -> Program {
     let (transport, sip) = match via {
         Transport::Tcp => ("tcp", server.address(Transport::Tcp)),
@@ -249,9 +250,8 @@ fn baresip(server: &Server, dir: &Path, via: Transport) -> Program {
     std::fs::write(
         dir.join("config"),
         format!(
-            "sip_listen 127.0.0.1:{}\nmodule_path {modules}\nmodule stdio.so\nmodule g711.so\nmodule_app account.so\n\
-             module_app contact.so\nmodule_app menu.so\nmodule_app presence.so\nmodule_tmp uuid.so\n",
-            free_port()
+            "sip_listen 127.0.0.1:0\nmodule_path {modules}\nmodule stdio.so\nmodule g711.so\nmodule_app account.so\n\
+             module_app contact.so\nmodule_app menu.so\nmodule_app presence.so\nmodule_tmp uuid.so\n"
         ),
     )
     .expect("write");
