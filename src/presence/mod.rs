@@ -5,6 +5,7 @@
 
 mod backlog;
 pub mod dialog;
+pub mod explain;
 mod notifier;
 mod notify;
 mod numbers;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::availability::view;
 use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::{Changed, Homes, Refusal};
 use crate::model::{
@@ -35,6 +37,7 @@ use crate::model::{
 };
 use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
+use crate::presence::explain::Explained;
 use crate::presence::notifier::Notifier;
 use crate::presence::publication::{Fresh, Publish};
 use crate::presence::subscribe::Subscribe;
@@ -182,6 +185,14 @@ impl Presence {
                 }
             }
         }
+    }
+
+    /// Why this watcher sees of this presentity what it sees, and what it is still owed.
+    pub fn explain(&self, watcher: &Aor, presentity: &Aor, now: Timestamp) -> Explained {
+        let (home, watched) = (self.homes.read(presentity), self.homes.read(watcher));
+        let (grant, rule) = view::decide(presentity, watcher, &watched, self.policy.domain_default, now);
+        let watches = self.notifier.watches(&home, watcher, now);
+        Explained { grant, rule, home, watches }
     }
 
     /// How many subscriptions have been notified by this run and live.

@@ -1,6 +1,6 @@
 //! What a dialog hears and what it wants.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sip::StatusCode;
 
@@ -153,6 +153,41 @@ pub enum State {
         /// With current state?
         body: bool,
     },
+}
+
+/// Why changes are put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOff {
+    /// After a restart full states go out one after the other.
+    Turn,
+    /// The watcher said Retry-After.
+    Peer,
+    /// We could not: a full table, a store that is away.
+    Ours,
+}
+
+/// What a NOTIFY waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The answer to the NOTIFY of this number: one is in flight at a time.
+    Answer(u32),
+    /// The row is being dropped.
+    Row,
+    /// CSeq numbers are being reserved, or will be asked for again then.
+    Numbers(Option<Instant>),
+    /// Not before this instant.
+    PutOff(PutOff, Instant),
+    /// The next NOTIFY is earned then.
+    Pacing(Instant),
+}
+
+/// How it stands with a dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// Is the watcher owed a NOTIFY?
+    pub owes: bool,
+    /// What it waits for, or the one that is on its way.
+    pub waits_for: Option<Wait>,
 }
 
 /// Nobody is told again sooner.

@@ -12,7 +12,9 @@ use smallvec::SmallVec;
 use crate::presence::numbers::Numbers;
 use crate::presence::pacing::{Bucket, Pacing};
 
-pub use event::{Answer, Fingerprint, Output, Reason, Reserved, Seen, Standing, State};
+pub use event::{
+    Answer, Fingerprint, Outlook, Output, PutOff, Reason, Reserved, Seen, Standing, State, Wait,
+};
 
 /// How much a NOTIFY is owed, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +48,8 @@ pub struct Dialog {
     /// The row is gone and the watcher must hear of it.
     ending: Option<Reason>,
     sent: Option<Fingerprint>,
-    not_before: Option<Instant>,
+    /// Changes wait until then.
+    not_before: Option<(Instant, PutOff)>,
     bucket: Bucket,
     numbers: Numbers,
     proven: bool,
@@ -73,7 +76,7 @@ impl Dialog {
         not_before: Option<Instant>,
     ) -> Dialog {
         let dialog = Dialog::new(Bucket::full(now, pacing), Numbers::resumed(reserved), proven);
-        Dialog { not_before, shown: true, ..dialog }
+        Dialog { not_before: not_before.map(|at| (at, PutOff::Turn)), shown: true, ..dialog }
     }
 
     fn new(bucket: Bucket, numbers: Numbers, proven: bool) -> Dialog {
@@ -155,7 +158,9 @@ impl Dialog {
             Answer::Failed { retry_after } | Answer::Unsent { retry_after } => {
                 self.sent = None;
                 if let Some(after) = retry_after {
-                    self.not_before = Some(now + after);
+                    let theirs = matches!(answer, Answer::Failed { .. });
+                    let why = if theirs { PutOff::Peer } else { PutOff::Ours };
+                    self.not_before = Some((now + after, why));
                     self.owed = self.owed.max(Owed::Changed);
                 }
             }
@@ -186,7 +191,7 @@ impl Dialog {
         if let Phase::Dropping(_) = self.phase {
             self.phase = Phase::Idle;
             self.sent = None;
-            self.not_before = Some(now + RETRY_AFTER);
+            self.not_before = Some((now + RETRY_AFTER, PutOff::Ours));
             self.owed = self.owed.max(Owed::Changed);
             self.advance(now);
         }
@@ -216,12 +221,35 @@ impl Dialog {
         if let Some(at) = self.numbers.retry_at() {
             return Some(at);
         }
-        (self.owed == Owed::Changed).then(|| self.not_before.max(self.bucket.next_at())).flatten()
+        (self.owed == Owed::Changed).then(|| self.not_before().max(self.bucket.next_at())).flatten()
+    }
+
+    /// What is owed to the watcher and what it waits for: for who asks why nothing comes.
+    pub fn outlook(&self, now: Instant) -> Outlook {
+        let owes = self.owed != Owed::Nothing || self.ending.is_some();
+        let waits_for = match self.phase {
+            Phase::InFlight(cseq) | Phase::LastInFlight(cseq) => Some(Wait::Answer(cseq)),
+            Phase::Dropping(_) => Some(Wait::Row),
+            Phase::Looking(_) | Phase::LookingForLast(_) | Phase::Over => None,
+            Phase::Idle if !owes => None,
+            Phase::Idle if self.numbers.is_asking() => Some(Wait::Numbers(None)),
+            Phase::Idle => {
+                let numbers = self.numbers.retry_at().map(|at| Wait::Numbers(Some(at)));
+                let put_off =
+                    self.not_before.filter(|(at, _)| *at > now).map(|(at, why)| Wait::PutOff(why, at));
+                numbers.or(put_off).or_else(|| self.bucket.next_at().map(Wait::Pacing))
+            }
+        };
+        Outlook { owes, waits_for }
     }
 
     /// What to do; call until `None` after every `handle_*`.
     pub fn poll_output(&mut self) -> Option<Output> {
         (!self.outputs.is_empty()).then(|| self.outputs.remove(0))
+    }
+
+    fn not_before(&self) -> Option<Instant> {
+        self.not_before.map(|(at, _)| at)
     }
 
     fn owe(&mut self, now: Instant, owed: Owed) {
@@ -247,7 +275,7 @@ impl Dialog {
     fn advance_running(&mut self, now: Instant) {
         let due = match self.owed {
             Owed::Nothing => false,
-            Owed::Changed => self.not_before.is_none_or(|at| at <= now) && self.bucket.has(now),
+            Owed::Changed => self.not_before().is_none_or(|at| at <= now) && self.bucket.has(now),
             Owed::Urgent | Owed::Asked => true,
         };
         if !due {
