@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{Aor, Binding, Publication, Row, Subscriptions, Timestamp};
+use crate::model::{Aor, Binding, Packages, Publication, Row, Subscriptions, Timestamp};
 
 /// One AoR's bindings, publications and watchers. Replaced as a whole, never changed while somebody reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,19 @@ impl HomeState {
         let bindings = self.bindings.iter().map(|b| b.expires_at);
         let publications = self.publications.iter().map(|p| p.expires_at);
         bindings.chain(publications).chain(self.subscriptions.next_due()).min()
+    }
+    /// The packages whose documents this row may change; asked before it is applied.
+    pub fn moves(&self, row: &Row) -> Packages {
+        match row {
+            Row::PutBinding(_) | Row::DropBinding(..) => Packages::SHOWING_BINDINGS,
+            Row::PutPublication(p) => Packages::showing_publications_of(p.package),
+            Row::DropPublication(_, id) => self
+                .publications
+                .iter()
+                .find(|p| p.id == *id)
+                .map_or(Packages::NONE, |p| Packages::showing_publications_of(p.package)),
+            Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
+        }
     }
     /// Applies one row; the store means the same by it.
     pub fn apply(&mut self, row: &Row) {
