@@ -90,7 +90,7 @@ pub struct Subscribed {
     pub last: Option<LastNotify>,
     /// Is a NOTIFY owed that has not gone?
     pub owed: bool,
-    /// `nothing`, `answer`, `row`, `numbers`, `turn`, `retry_after`, `room`, `pacing` or `store`.
+    /// `nothing`, `answer`, `row`, `numbers`, `turn`, `retry_after`, `refusal`, `room`, `pacing` or `store`.
     pub waits_for: String,
     /// For so long yet, if that is known.
     pub waits_s: Option<f64>,
@@ -323,6 +323,9 @@ fn standing(watched: &Watched, when: When) -> (bool, &'static str, Option<Durati
         }
         Some(Wait::PutOff(PutOff::Peer, at)) => {
             ("retry_after", until(at), "the watcher asked to be told later (Retry-After)".to_owned())
+        }
+        Some(Wait::PutOff(PutOff::Refusal, at)) => {
+            ("refusal", until(at), "the watcher refused the last one, and is told again".to_owned())
         }
         Some(Wait::PutOff(PutOff::Ours, at)) => {
             ("room", until(at), "it could not be sent or dropped, and is tried again".to_owned())
