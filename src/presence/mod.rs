@@ -140,7 +140,7 @@ impl Presence {
                 subscription::subscribe(home, &watched, &subscribe, &source, now, &policy, mode)
             },
             move |result| match result {
-                Ok((accepted, _)) => {
+                Ok((accepted, home)) => {
                     let s = &accepted.subscription;
                     let user = s.presentity.escaped_user();
                     let contact = notify::contact(endpoint.own_uri(&flow, Some(&user)), s);
@@ -153,7 +153,11 @@ impl Presence {
                     endpoint.sockets().together(|| {
                         transaction.respond(StatusCode::OK, ok);
                         match (accepted.outcome, seat) {
-                            (Outcome::Begun, Some(seat)) => notifier.begun(s, seat),
+                            (Outcome::Begun, Some(seat)) => {
+                                notifier.replaced(&accepted.replaces);
+                                notifier.begun(s, seat);
+                                notifier.ask_others(home, s);
+                            }
                             (Outcome::Fetched, Some(seat)) => notifier.fetched(s, seat),
                             (Outcome::Ended, _) => notifier.ended(s, Reason::Timeout),
                             (Outcome::Begun | Outcome::Refreshed | Outcome::Fetched, _) => {

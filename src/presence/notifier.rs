@@ -121,6 +121,29 @@ impl Notifier {
         self.tell(&watch, Dialog::handle_subscribed);
     }
 
+    /// Subscriptions whose rows gave way to the same dialog begun anew: forgotten without a word.
+    pub(super) fn replaced(self: &Arc<Self>, ids: &[SubscriptionId]) {
+        for id in ids {
+            let watch = self.shard(*id).get(id).cloned();
+            if let Some(watch) = watch {
+                self.tell(&watch, |dialog, _| dialog.handle_replaced());
+            }
+        }
+    }
+
+    /// A watcher has begun a subscription. What it has of the same kind to the same Contact may be of a phone that has started again since and knows
+    /// nothing of it any more: a NOTIFY finds out, for who is gone answers 481 (RFC 6665 4.1.3), and whoever is not learns nothing new.
+    pub(super) fn ask_others(self: &Arc<Self>, home: &HomeState, new: &Subscription) {
+        let now = clock::now();
+        let others = home.subscriptions.of(&new.watcher).filter(|other| {
+            other.id != new.id
+                && other.expires_at > now
+                && (&other.remote_target, other.package, &other.event_id)
+                    == (&new.remote_target, new.package, &new.event_id)
+        });
+        others.take(ASKED).for_each(|other| self.refreshed(other));
+    }
+
     /// State was fetched: one NOTIFY, and nothing is kept after its answer.
     pub(super) fn fetched(self: &Arc<Self>, subscription: &Arc<Subscription>, seat: Seat) {
         let dialog =
@@ -540,6 +563,8 @@ const SHARDS: usize = 64;
 const FIRST_TURN: usize = 256;
 /// ..and of those who have more, the next ones, before other presentities have their turn.
 const TURN: usize = 64;
+/// Subscriptions that a new one of the same watcher asks after: a phone that starts again leaves one behind.
+const ASKED: usize = 4;
 /// Packets to a watcher that has never answered (`A16`).
 const UNPROVEN_SENDS: u8 = 2;
 /// At most 2,000 full states a second after a restart.
