@@ -9,6 +9,7 @@ mod authentication;
 mod calls;
 mod diagnosis;
 mod durability;
+mod evening;
 mod forking;
 mod language;
 mod locating;

@@ -184,10 +184,11 @@ fn what_has_ended_stays_ended_over_a_crash_rfc6665_4_1_3(database: Database) {
     let request = alice.subscribe_request("bob", "presence", 1);
     let watching = alice.subscribe_with(request);
     alice.expect_notify_until(&watching.call_id, "terminated", |m| m.subscription_state() == "terminated");
+    server.kill9();
+    assert_eq!(server.rows("subscription"), 0, "gone before its watcher was told");
     server.restart();
-    alice.expect_nothing_more();
-    let mut bob = Phone::new(&server, "bob", Transport::Udp);
-    bob.publish_basic("open", "nobody is there");
+    let request = alice.resubscribe_request(&watching, 600);
+    assert_eq!(alice.ask(request).status(), Some(481));
     alice.expect_nothing_more();
 }
 
