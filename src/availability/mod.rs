@@ -6,5 +6,5 @@ pub mod composition;
 pub mod contact;
 pub mod document;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod view;

@@ -23,7 +23,7 @@ pub use binding::{Binding, BindingKey};
 pub use flow::{Flow, Transport};
 pub use home_state::HomeState;
 pub use plan::{Durability, Moved, Plan, Row, RowKey};
-pub use publication::{EntityTag, Publication, PublicationId};
+pub use publication::{EntityTag, Parsed, Publication, PublicationId, Publisher};
 pub use redacted::Redacted;
 pub use reject::Reject;
 pub use subscription::{Package, Subscription, SubscriptionId};
