@@ -40,7 +40,7 @@ use crate::model::{
 use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
 use crate::presence::notifier::Notifier;
-use crate::presence::publication::{Fresh, Publish};
+use crate::presence::publication::{Body, Fresh, Publish};
 use crate::presence::rate::Rate;
 use crate::presence::subscribe::Subscribe;
 use crate::presence::subscription::{Outcome, Source};
@@ -123,10 +123,10 @@ impl Presence {
 
     /// Keeps what was read until it has been composed; the oldest is let go, and would be read again.
     fn hold(&self, publish: &Publish) {
-        let Some(Ok(document)) = &publish.body else { return };
+        let Some(Ok(Body { bytes, pidf: Some(pidf), .. })) = &publish.body else { return };
         let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
-        documents.bytes += document.body.len();
-        documents.held.push_back((document.body.len(), document.pidf.clone()));
+        documents.bytes += bytes.len();
+        documents.held.push_back((bytes.len(), pidf.clone()));
         while documents.bytes > HELD_BYTES
             && let Some((bytes, _)) = documents.held.pop_front()
         {
@@ -234,28 +234,26 @@ impl Presence {
             let turn = tokio::select! {
                 _ = stop.changed() => return,
                 // Takes an AoR only when it returns one, so losing it half-way loses nothing.
-                Changed { aor, only } = self.homes.next_changed() => {
+                Changed { aor, only, packages } = self.homes.next_changed() => {
                     if backlog.has(&aor) {
-                        backlog.push(aor);
+                        backlog.push(aor, packages);
                         None
                     } else {
-                        Some((aor, only, None))
+                        Some((aor, only, (packages, None)))
                     }
                 }
-                _ = pace.tick(), if !backlog.is_empty() => backlog.pop().map(|(aor, after)| (aor, None, after)),
+                _ = pace.tick(), if !backlog.is_empty() => backlog.pop().map(|(aor, round)| (aor, None, round)),
             };
-            let Some((aor, only, after)) = turn else { continue };
-            let round = catch_unwind(AssertUnwindSafe(|| match &only {
-                Some(watcher) => self.notifier.react_for(&aor, watcher),
-                None => self.notifier.react(&aor, after),
+            let Some((aor, only, round)) = turn else { continue };
+            let told = catch_unwind(AssertUnwindSafe(|| match &only {
+                Some(watcher) => self.notifier.react_for(&aor, watcher, round.0),
+                None => self.notifier.react(&aor, round),
             }));
-            match round {
-                Ok(next) => backlog.done(aor, next),
-                Err(_) => {
-                    tracing::error!("notifying the watchers of a presentity panicked; the others go on");
-                    backlog.done(aor, None);
-                }
-            }
+            let next = told.unwrap_or_else(|_| {
+                tracing::error!("notifying the watchers of a presentity panicked; the others go on");
+                None
+            });
+            backlog.done(aor, round.0, next);
             tokio::task::yield_now().await;
         }
     }

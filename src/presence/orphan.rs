@@ -40,7 +40,7 @@ pub(super) fn is_left_behind(
     package: Package,
     publisher: &Publisher,
     device: &Device<'_>,
-    document: &Pidf,
+    document: Option<&Pidf>,
 ) -> bool {
     if old.package != package {
         return false;
@@ -53,7 +53,7 @@ pub(super) fn is_left_behind(
     is_same_call
         || is_same_flow
             && !device.is_shared
-            && composition::read(old).is_some_and(|old| old.has_a_tuple_of(document))
+            && document.is_some_and(|new| composition::read(old).is_some_and(|old| old.has_a_tuple_of(new)))
 }
 
 #[cfg(test)]
@@ -77,7 +77,7 @@ mod tests {
         let body = pidf("<tuple id=\"t1\"><status><basic>open</basic></status></tuple>");
         let old =
             Publication { publisher: old, body: body.into(), ..crate::presence::testing::publication(1, 1) };
-        is_left_behind(&old, Package::Presence, &new, &device, &document(tuple))
+        is_left_behind(&old, Package::Presence, &new, &device, Some(&document(tuple)))
     }
 
     #[test]

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
 use crate::availability::composition;
-use crate::availability::document::pidf::{PIDF_DIFF, Pidf};
+use crate::availability::document::pidf::Pidf;
 use crate::home::{Decision, Mode};
 use crate::model::{
     Durability, EntityTag, Flow, HomeState, Moved, Package, Parsed, Plan, Publication, PublicationId,
     Publisher, Reject, Row, Text, Timestamp,
 };
 use crate::presence::orphan;
-use crate::presence::package::{self, PIDF};
+use crate::presence::package::{self, Format};
 use crate::presence::policy::Policy;
 use crate::sip::multipart::Part;
 use crate::sip::{HeaderName, ParseError, Request, StatusCode, Uri};
@@ -28,7 +28,7 @@ pub struct Publish {
     /// Expires, in seconds.
     pub expires: Option<u32>,
     /// The document, checked; what is wrong with it is said only when its turn comes (RFC 3903 6 step 5).
-    pub body: Option<Result<Document, Reject>>,
+    pub body: Option<Result<Body, Reject>>,
     /// Call-ID.
     pub call_id: Text,
     /// The flow it came in on, if it came straight from the device (one Via).
@@ -37,13 +37,13 @@ pub struct Publish {
 
 /// A document as it came and as it was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Document {
+pub struct Body {
     /// Its media type.
     pub content_type: &'static str,
     /// Byte for byte.
-    pub body: Bytes,
-    /// Read.
-    pub pidf: Arc<Pidf>,
+    pub bytes: Bytes,
+    /// Read, in packages that compose documents.
+    pub pidf: Option<Arc<Pidf>>,
 }
 
 /// The precondition of a PUBLISH.
@@ -75,6 +75,16 @@ pub struct Fresh {
     pub tag: EntityTag,
 }
 
+impl Body {
+    fn parsed(&self) -> Parsed {
+        self.pidf.as_ref().map(Parsed::of).unwrap_or_default()
+    }
+
+    fn turns(&self, now: Timestamp) -> Box<[Timestamp]> {
+        self.pidf.as_ref().map(|pidf| pidf.turns(now)).unwrap_or_default()
+    }
+}
+
 impl Publish {
     /// Reads a PUBLISH.
     ///
@@ -88,12 +98,12 @@ impl Publish {
         flow: Flow,
         means_target: impl Fn(&Uri<'_>) -> bool,
     ) -> Result<Publish, Reject> {
-        let (package, _) = package::event(request)?;
+        let (package, format) = package::published(request)?;
         let condition = condition(request)?;
         let malformed = |error: ParseError| Reject::because(StatusCode::BAD_REQUEST, error.what);
         let expires = request.expires().map_err(malformed)?;
-        let body =
-            (!request.body().is_empty() && !may_be_ignored(request)).then(|| document(request, means_target));
+        let body = (!request.body().is_empty() && !may_be_ignored(request, package))
+            .then(|| document(request, package, format, means_target));
         let call_id = request.call_id().map_err(malformed)?.into();
         let is_direct = request.elements(HeaderName::Via).take(2).count() == 1;
         Ok(Publish { package, condition, expires, body, call_id, flow: is_direct.then_some(flow) })
@@ -151,7 +161,7 @@ pub fn publish(
         }
         (None, Some(document)) => {
             let is_left_behind = |p: &&Arc<Publication>| {
-                orphan::is_left_behind(p, request.package, &publisher, &device, &document.pidf)
+                orphan::is_left_behind(p, request.package, &publisher, &device, document.pidf.as_deref())
             };
             let mut left_behind = home.live_publications(now).filter(is_left_behind);
             let replaced = left_behind.next();
@@ -161,7 +171,7 @@ pub fn publish(
             if expires == 0 {
                 return Ok((moved(rows), published));
             }
-            let live = home.live_publications(now).count();
+            let live = home.live_publications(now).filter(|p| p.package == request.package).count();
             if replaced.is_none() && live >= policy.max_publications_per_aor {
                 return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Publications")
                     .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
@@ -175,10 +185,10 @@ pub fn publish(
                     tag: fresh.tag,
                     publisher,
                     content_type: document.content_type.to_owned(),
-                    parsed: Parsed::of(&document.pidf),
-                    turns: document.pidf.turns(now),
+                    parsed: document.parsed(),
+                    turns: document.turns(now),
                     is_restamped: false,
-                    body: document.body,
+                    body: document.bytes,
                     created_at: now,
                     modified_at: now,
                     expires_at,
@@ -213,21 +223,21 @@ pub fn publish(
 fn changed(
     old: &Publication,
     publisher: Publisher,
-    document: Document,
+    document: Body,
     fresh: Fresh,
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Publication {
     let is_restamped =
-        if old.body == document.body { old.is_restamped } else { repeats_a_timestamp(old, &document) };
+        if old.body == document.bytes { old.is_restamped } else { repeats_a_timestamp(old, &document) };
     Publication {
         tag: fresh.tag,
         publisher,
         content_type: document.content_type.to_owned(),
-        parsed: Parsed::of(&document.pidf),
-        turns: document.pidf.turns(now),
+        parsed: document.parsed(),
+        turns: document.turns(now),
         is_restamped,
-        body: document.body,
+        body: document.bytes,
         modified_at: now.max(Timestamp(old.modified_at.0.saturating_add(1))),
         expires_at,
         ..old.clone()
@@ -235,10 +245,11 @@ fn changed(
 }
 
 /// Does it say something new under a timestamp that it had before (RFC 3863 4.1.7)? Phones whose clock stands still do.
-fn repeats_a_timestamp(old: &Publication, new: &Document) -> bool {
+fn repeats_a_timestamp(old: &Publication, new: &Body) -> bool {
+    let Some(new) = &new.pidf else { return false };
     let text = std::str::from_utf8(&old.body).unwrap_or_default();
-    new.pidf.timestamps().any(|stamp| text.contains(stamp))
-        && composition::read(old).is_some_and(|old| new.pidf.repeats_a_timestamp_of(&old))
+    new.timestamps().any(|stamp| text.contains(stamp))
+        && composition::read(old).is_some_and(|old| new.repeats_a_timestamp_of(&old))
 }
 
 fn moved(rows: SmallVec<[Row; 1]>) -> Plan {
@@ -264,8 +275,13 @@ fn condition(request: &Request) -> Result<Condition, Reject> {
     }
 }
 
-/// The body if it is a presence document about the AoR that it is published for (RFC 3903 10.1).
-fn document(request: &Request, means_target: impl Fn(&Uri<'_>) -> bool) -> Result<Document, Reject> {
+/// The body if it is a document of this package about the AoR that it is published for (RFC 3903 6 step 5, 10.1).
+fn document(
+    request: &Request,
+    package: Package,
+    format: Format,
+    means_target: impl Fn(&Uri<'_>) -> bool,
+) -> Result<Body, Reject> {
     let encoded = request
         .elements(HeaderName::ContentEncoding)
         .any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"));
@@ -274,47 +290,39 @@ fn document(request: &Request, means_target: impl Fn(&Uri<'_>) -> bool) -> Resul
             Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::AcceptEncoding, "identity")
         );
     }
-    let (content_type, body) = match request.parts() {
-        None => (known(request.content_type().as_deref()).ok_or_else(not_understood)?, request.body()),
-        Some(parts) => the_document(&parts.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?)?,
+    let found = match request.parts() {
+        None => whole(request, package).map(|content_type| (content_type, request.body())),
+        Some(parts) => {
+            the_document(&parts.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?, package)
+        }
     };
-    let pidf = Pidf::read(content_type, body)?.ok_or_else(not_understood)?;
-    // `sip:`, `sips:` and `pres:` URIs name one presentity (RFC 3856 5, RFC 3859); escapes, case of the host, port and parameters do not count.
-    if !Uri::parse(pidf.entity.trim().as_bytes()).is_ok_and(|entity| means_target(&entity)) {
-        return Err(Reject::because(StatusCode::FORBIDDEN, "Document Is About Another Presentity"));
-    }
-    Ok(Document { content_type, body: request.body_bytes().slice_ref(body), pidf: Arc::new(pidf) })
+    let not_understood =
+        || Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, format.as_str());
+    let (content_type, body) = found.ok_or_else(not_understood)?;
+    let pidf = package::check(package, content_type, body, means_target)?;
+    Ok(Body { content_type, bytes: request.body_bytes().slice_ref(body), pidf: pidf.map(Arc::new) })
 }
 
-/// The media types that carry whole documents (RFC 3863; RFC 5264 4.3.1).
-fn known(content_type: Option<&str>) -> Option<&'static str> {
-    KNOWN.into_iter().find(|known| content_type == Some(known))
+/// The type of the whole body, if documents of this package have it.
+fn whole(request: &Request, package: Package) -> Option<&'static str> {
+    let content_type = request.content_type()?;
+    package::media_types(package).iter().find(|known| content_type == **known).copied()
 }
 
 /// A body of another type that need not be understood is as good as none (RFC 3261 8.2.3, 20.11).
-fn may_be_ignored(request: &Request) -> bool {
-    request.body_is_optional()
-        && request.parts().is_none()
-        && known(request.content_type().as_deref()).is_none()
+fn may_be_ignored(request: &Request, package: Package) -> bool {
+    request.body_is_optional() && request.parts().is_none() && whole(request, package).is_none()
 }
 
 /// The one part that is a document; others may stand beside it only if they are optional (RFC 5621 8.4).
-fn the_document<'a>(parts: &[Part<'a>]) -> Result<(&'static str, &'a [u8]), Reject> {
-    let type_of = |part: &Part<'_>| KNOWN.into_iter().find(|known| part.is(known) && !part.is_encoded);
+fn the_document<'a>(parts: &[Part<'a>], package: Package) -> Option<(&'static str, &'a [u8])> {
+    let type_of = |part: &Part<'_>| {
+        package::media_types(package).iter().find(|known| part.is(known) && !part.is_encoded).copied()
+    };
     let mut documents = parts.iter().filter_map(|part| Some((type_of(part)?, part.body)));
-    match (documents.next(), documents.next()) {
-        (Some(document), None) if parts.iter().all(|part| type_of(part).is_some() || part.is_optional) => {
-            Ok(document)
-        }
-        _ => Err(not_understood()),
-    }
+    let only = documents.next().filter(|_| documents.next().is_none());
+    only.filter(|_| parts.iter().all(|part| type_of(part).is_some() || part.is_optional))
 }
-
-fn not_understood() -> Reject {
-    Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, PIDF)
-}
-
-const KNOWN: [&str; 2] = [PIDF, PIDF_DIFF];
 
 /// Somebody with so many publications has forgotten some; they expire.
 const RETRY_WHEN_FULL_S: u32 = 60;
@@ -371,7 +379,7 @@ mod tests {
     #[test]
     fn event_missing_or_unsupported_is_489_rfc3903_6_2() {
         assert_eq!(read("", "").unwrap_err().status, StatusCode::BAD_EVENT);
-        assert_eq!(read("Event: dialog\r\n", "").unwrap_err().status, StatusCode::BAD_EVENT);
+        assert_eq!(read("Event: conference\r\n", "").unwrap_err().status, StatusCode::BAD_EVENT);
     }
 
     #[test]
@@ -423,7 +431,7 @@ mod tests {
         let refused =
             publish(&home(vec![]), &publish_it, FRESH, NOW, &Policy::default(), Mode::Durable).unwrap_err();
         assert_eq!(refused.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        assert_eq!(refused.headers[0], (HeaderName::Accept, PIDF.to_owned()));
+        assert_eq!(refused.headers[0], (HeaderName::Accept, Format::Pidf.as_str().to_owned()));
     }
 
     #[test]
@@ -467,7 +475,7 @@ mod tests {
         ] {
             let reject = publish(&parts).unwrap_err();
             assert_eq!(reject.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{parts}");
-            assert_eq!(reject.headers[0], (HeaderName::Accept, PIDF.to_owned()));
+            assert_eq!(reject.headers[0], (HeaderName::Accept, Format::Pidf.as_str().to_owned()));
         }
         assert_eq!(publish("x").unwrap_err().status, StatusCode::BAD_REQUEST);
     }
@@ -483,21 +491,6 @@ mod tests {
         let (plan, _) = decide(&home(vec![publication(1, 1)]), &if_match(1)).unwrap();
         assert_eq!(plan.moved, Moved::default(), "a refresh");
         assert_eq!(refusal(decide(&home(vec![]), "")), StatusCode::BAD_REQUEST);
-    }
-
-    #[test]
-    fn entity_is_compared_as_an_aor_rfc3856_5() {
-        let is_about = |entity: &str| {
-            let body = BODY.replace("sip:alice@example.org", entity);
-            decide(&home(vec![]), "", &body).map_err(|reject| reject.status)
-        };
-        for entity in ["pres:alice@example.org", "sip:%61lice@EXAMPLE.org", "sips:alice@example.org:5061;a=b"]
-        {
-            assert!(is_about(entity).is_ok(), "{entity}");
-        }
-        for entity in ["alice", "sip:bob@example.org", "sip:example.org"] {
-            assert_eq!(is_about(entity).err(), Some(StatusCode::FORBIDDEN), "{entity}");
-        }
     }
 
     #[test]
@@ -634,7 +627,7 @@ mod tests {
         let diff = full.replace("pidf-full", "pidf-diff");
         let reject = publish(&diff, Some(1)).unwrap_err();
         assert_eq!(reject.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        assert_eq!(reject.headers[0], (HeaderName::Accept, PIDF.to_owned()));
+        assert_eq!(reject.headers[0], (HeaderName::Accept, Format::Pidf.as_str().to_owned()));
         assert_eq!(refusal(publish(BODY, None)), StatusCode::BAD_REQUEST, "a root of the other type");
         assert_eq!(refusal(publish(&full.replace("alice", "carol"), None)), StatusCode::FORBIDDEN);
     }

@@ -6,7 +6,9 @@
 
 pub mod cpim_pidf;
 mod lexis;
+pub mod lists;
 pub mod pidf;
+pub mod rules;
 mod values;
 pub mod write;
 pub mod xml;
