@@ -248,7 +248,10 @@ fn a_large_request_goes_over_udp_where_tcp_is_refused_rfc3261_18_1_1(database: D
 
 fn that_a_name_does_not_exist_is_remembered_rfc2308_5(database: Database) {
     let names = NameServer::of(Vec::new());
-    let server = asking(&names, database);
+    let server = Server::with(database, |config| {
+        names.serve(config);
+        config.set("messaging.store", false);
+    });
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     behind(&mut bob, "nowhere.example");

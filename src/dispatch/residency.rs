@@ -103,7 +103,11 @@ impl Residency {
                 name(&mut subscription.watcher);
                 share(&mut subscription.accept, common);
             }
-            Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => {}
+            Row::PutMessage(message) => name(&mut Arc::make_mut(message).recipient),
+            Row::DropBinding(..)
+            | Row::DropPublication(..)
+            | Row::DropSubscription(..)
+            | Row::DropMessage(..) => {}
         }
         row
     }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{Aor, Binding, Publication, Row, Subscriptions, Timestamp};
+use crate::model::{Aor, Binding, Mailbox, Publication, Row, Subscriptions, Timestamp};
 
-/// One AoR's bindings, publications and watchers. Replaced as a whole, never changed while somebody reads it.
+/// One AoR's bindings, publications, watchers and waiting messages. Replaced as a whole, never changed while somebody reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HomeState {
     /// Whose.
@@ -17,6 +17,8 @@ pub struct HomeState {
     pub publications: Few<Publication>,
     /// Sorted by id.
     pub subscriptions: Subscriptions,
+    /// Messages that no device has taken yet.
+    pub messages: Mailbox,
     /// Grows with every applied plan that moved presence or watchers; a NOTIFY is owed while what was notified is older.
     pub version: u64,
 }
@@ -29,12 +31,16 @@ impl HomeState {
             bindings: Few::new(),
             publications: Few::new(),
             subscriptions: Subscriptions::default(),
+            messages: Mailbox::default(),
             version: 0,
         }
     }
     /// Nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.bindings.is_empty() && self.publications.is_empty() && self.subscriptions.is_empty()
+        self.bindings.is_empty()
+            && self.publications.is_empty()
+            && self.subscriptions.is_empty()
+            && self.messages.is_empty()
     }
     /// Bindings that may be used now.
     pub fn live_bindings(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Binding>> {
@@ -48,7 +54,8 @@ impl HomeState {
     pub fn is_watched_by(&self, watcher: &Aor, now: Timestamp) -> bool {
         self.subscriptions.of(watcher).any(|s| s.expires_at > now)
     }
-    /// The earliest expiry of anything in it.
+    /// The earliest expiry of anything in it that is simply gone then. A message that expires may owe its sender a report: who delivers it
+    /// sees to that.
     pub fn next_due(&self) -> Option<Timestamp> {
         let bindings = self.bindings.iter().map(|b| b.expires_at);
         let publications = self.publications.iter().map(|p| p.expires_at);
@@ -63,6 +70,8 @@ impl HomeState {
             Row::DropPublication(_, id) => self.publications.retain(|p| p.id != *id),
             Row::PutSubscription(new) => self.subscriptions.put(new),
             Row::DropSubscription(_, id) => drop(self.subscriptions.remove(*id)),
+            Row::PutMessage(new) => self.messages.put(new.waiting),
+            Row::DropMessage(_, id) => self.messages.remove(*id),
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::model::{
-    Aor, Binding, BindingKey, Publication, PublicationId, Subscription, SubscriptionId, Timestamp,
+    Aor, Binding, BindingKey, MessageId, Publication, PublicationId, StoredMessage, Subscription,
+    SubscriptionId, Timestamp,
 };
 
 /// One change of one row. The store writes it, memory applies it, loading replays `Put`s. What is put is shared by all three.
@@ -24,6 +25,10 @@ pub enum Row {
     PutSubscription(Arc<Subscription>),
     /// Remove a subscription.
     DropSubscription(Aor, SubscriptionId),
+    /// Insert a message.
+    PutMessage(Arc<StoredMessage>),
+    /// Remove a message.
+    DropMessage(Aor, MessageId),
 }
 
 /// Which row a change is about: one per batch is written, the newest.
@@ -35,6 +40,8 @@ pub enum RowKey {
     Publication(PublicationId),
     /// A subscription.
     Subscription(SubscriptionId),
+    /// A message.
+    Message(MessageId),
 }
 
 impl Row {
@@ -47,6 +54,8 @@ impl Row {
             Row::DropPublication(_, id) => RowKey::Publication(*id),
             Row::PutSubscription(s) => RowKey::Subscription(s.id),
             Row::DropSubscription(_, id) => RowKey::Subscription(*id),
+            Row::PutMessage(m) => RowKey::Message(m.waiting.id),
+            Row::DropMessage(_, id) => RowKey::Message(*id),
         }
     }
     /// This row as it counts at a start. A refresh of the last [`LAZY_MAX`] may not have been written, so what has ended in that time, or would
@@ -57,6 +66,8 @@ impl Row {
             Row::PutPublication(publication) => &mut Arc::make_mut(publication).expires_at,
             Row::PutSubscription(subscription) => &mut Arc::make_mut(subscription).expires_at,
             Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => return self,
+            // Nothing about a message is written late.
+            Row::PutMessage(_) | Row::DropMessage(..) => return self,
         };
         let earliest = now.after(LAZY_MAX);
         if expires_at.after(LAZY_MAX) > now && *expires_at < earliest {
@@ -70,7 +81,11 @@ impl Row {
             Row::PutBinding(b) => &b.aor,
             Row::PutPublication(p) => &p.aor,
             Row::PutSubscription(s) => &s.presentity,
-            Row::DropBinding(aor, _) | Row::DropPublication(aor, _) | Row::DropSubscription(aor, _) => aor,
+            Row::PutMessage(m) => &m.recipient,
+            Row::DropBinding(aor, _)
+            | Row::DropPublication(aor, _)
+            | Row::DropSubscription(aor, _)
+            | Row::DropMessage(aor, _) => aor,
         }
     }
 }

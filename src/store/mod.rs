@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::model::{Account, Aor, HomeState, Row};
+use crate::model::{Account, Aor, Content, HomeState, MessageId, Row, StoredMessage};
 use crate::store::desk::{AccountChange, Desk};
 use crate::store::reader::Reader;
 use crate::store::writer::Writer;
@@ -166,7 +166,14 @@ impl Store {
         let bindings = home.bindings.into_iter().map(Row::PutBinding);
         let publications = home.publications.into_iter().map(Row::PutPublication);
         let subscriptions = home.subscriptions.iter().cloned().map(Row::PutSubscription);
-        Ok(bindings.chain(publications).chain(subscriptions).collect())
+        let messages = home.messages.iter().map(|one| {
+            Row::PutMessage(Arc::new(StoredMessage { recipient: aor.clone(), waiting: *one, content: None }))
+        });
+        Ok(bindings.chain(publications).chain(subscriptions).chain(messages).collect())
+    }
+    /// What a device is sent of one stored message; `None`: it is not there.
+    pub async fn content(&self, id: MessageId) -> Result<Option<Content>, Fault> {
+        self.shared.reader.content(id).await
     }
     /// Every account, in order.
     pub async fn load_accounts(&self, each: &mut (dyn FnMut(Account) + Send)) -> Result<(), Fault> {
