@@ -14,7 +14,11 @@ use crate::harness::{Database, Phone, Request, Server, Transport};
 
 /// A server that asks this name server.
 fn asking(names: &NameServer, database: Database) -> Server {
-    Server::with(database, |config| names.serve(config))
+    Server::with(database, |config| {
+        names.serve(config);
+        // What the servers said is what is looked at.
+        config.set("messaging.store", false);
+    })
 }
 
 /// Bob registers from behind a proxy of that name (RFC 3327).
@@ -248,10 +252,7 @@ fn a_large_request_goes_over_udp_where_tcp_is_refused_rfc3261_18_1_1(database: D
 
 fn that_a_name_does_not_exist_is_remembered_rfc2308_5(database: Database) {
     let names = NameServer::of(Vec::new());
-    let server = Server::with(database, |config| {
-        names.serve(config);
-        config.set("messaging.store", false);
-    });
+    let server = asking(&names, database);
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     behind(&mut bob, "nowhere.example");
@@ -313,6 +314,7 @@ fn hostile_zones_cost_an_answer_in_time_and_nobody_a_packet_a28(database: Databa
     let names =
         NameServer::start(move |name, kind| hostile(name, kind, aimed_at, known.get().copied().unwrap_or(1)));
     let server = Server::with(database, |config| {
+        config.set("messaging.store", false);
         names.serve(config);
         config.set("contact.deny", vec!["127.0.0.9/32"]);
     });

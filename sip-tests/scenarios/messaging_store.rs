@@ -125,7 +125,7 @@ fn an_acknowledged_message_survives_a_crash_rfc3428_x1(database: Database) {
     }
     server.kill9();
     server.restart();
-    assert_eq!(stored(&server), 2);
+    wait_until_stored(&server, 2);
     bob.register();
     assert_eq!(take(&mut bob).body_text(), "one");
     assert_eq!(take(&mut bob).body_text(), "two");
@@ -352,6 +352,43 @@ fn without_a_store_the_sender_is_told_rfc3428_7(database: Database) {
     alice.expect_status(&request, 200);
 }
 
+fn many_who_come_back_at_once_are_served_in_order_and_calls_go_on(database: Database) {
+    const USERS: usize = 30;
+    let server = Server::start(database);
+    let users: Vec<String> = (0..USERS).map(|number| format!("user{number}")).collect();
+    users.iter().for_each(|user| server.add_user(user));
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    alice.register();
+    bob.register();
+    let mut phones: Vec<Phone> = users.iter().map(|user| Phone::new(&server, user, Transport::Udp)).collect();
+    for user in &users {
+        for number in 0..3 {
+            assert_eq!(alice.ask_message(user, &format!("number {number}")).status(), Some(202));
+        }
+    }
+    // All of them know the challenge, then all of them register before anybody reads an answer.
+    phones.iter_mut().for_each(|phone| assert!(phone.fetch_contacts().is_empty()));
+    for phone in &mut phones {
+        let contact = phone.contact();
+        let mut register = phone.register_request().header("Contact", &contact).header("Expires", "600");
+        phone.authorize(&mut register, "Authorization");
+        phone.send(&register);
+    }
+    let (caller, _) = crate::harness::call::connect(&mut alice, &mut bob);
+    let bye = alice.in_dialog(&caller, "BYE");
+    alice.send(&bye);
+    let arrived = bob.expect_request("BYE");
+    bob.answer(&arrived, 200, "OK");
+    alice.expect_status(&bye, 200);
+    for number in 0..3 {
+        for phone in &mut phones {
+            assert_eq!(take(phone).body_text(), format!("number {number}"), "to {}", phone.user);
+        }
+    }
+    wait_until_stored(&server, 0);
+}
+
 over_each_transport!(
     a_message_for_who_is_away_is_202_and_comes_when_they_register_rfc3428_7,
     messages_come_in_their_order_one_at_a_time_rfc3428_8,
@@ -370,4 +407,5 @@ on_each_database!(
     what_is_too_large_for_a_device_lets_the_others_pass_rfc3428_8,
     nothing_is_left_on_the_disk_of_what_was_delivered_a34,
     without_a_store_the_sender_is_told_rfc3428_7,
+    many_who_come_back_at_once_are_served_in_order_and_calls_go_on,
 );

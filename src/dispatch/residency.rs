@@ -103,11 +103,15 @@ impl Residency {
                 name(&mut subscription.watcher);
                 share(&mut subscription.accept, common);
             }
+            Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => {}
+            Row::PutDocument(document) => {
+                let document = Arc::make_mut(document);
+                name(&mut document.owner);
+                share(&mut document.content_type, common);
+            }
+            Row::DropDocument(..) => {}
             Row::PutMessage(message) => name(&mut Arc::make_mut(message).recipient),
-            Row::DropBinding(..)
-            | Row::DropPublication(..)
-            | Row::DropSubscription(..)
-            | Row::DropMessage(..) => {}
+            Row::DropMessage(..) => {}
         }
         row
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::model::{
-    Aor, Binding, BindingKey, MessageId, Publication, PublicationId, StoredMessage, Subscription,
-    SubscriptionId, Timestamp,
+    Aor, Binding, BindingKey, Document, DocumentName, MessageId, Publication, PublicationId, StoredMessage,
+    Subscription, SubscriptionId, Timestamp,
 };
 
 /// One change of one row. The store writes it, memory applies it, loading replays `Put`s. What is put is shared by all three.
@@ -25,6 +25,10 @@ pub enum Row {
     PutSubscription(Arc<Subscription>),
     /// Remove a subscription.
     DropSubscription(Aor, SubscriptionId),
+    /// Insert or replace a document of its owner.
+    PutDocument(Arc<Document>),
+    /// Remove a document.
+    DropDocument(Aor, DocumentName),
     /// Insert a message.
     PutMessage(Arc<StoredMessage>),
     /// Remove a message.
@@ -40,6 +44,8 @@ pub enum RowKey {
     Publication(PublicationId),
     /// A subscription.
     Subscription(SubscriptionId),
+    /// A document.
+    Document(Aor, DocumentName),
     /// A message.
     Message(MessageId),
 }
@@ -54,6 +60,8 @@ impl Row {
             Row::DropPublication(_, id) => RowKey::Publication(*id),
             Row::PutSubscription(s) => RowKey::Subscription(s.id),
             Row::DropSubscription(_, id) => RowKey::Subscription(*id),
+            Row::PutDocument(d) => RowKey::Document(d.owner.clone(), d.name.clone()),
+            Row::DropDocument(aor, name) => RowKey::Document(aor.clone(), name.clone()),
             Row::PutMessage(m) => RowKey::Message(m.waiting.id),
             Row::DropMessage(_, id) => RowKey::Message(*id),
         }
@@ -66,6 +74,8 @@ impl Row {
             Row::PutPublication(publication) => &mut Arc::make_mut(publication).expires_at,
             Row::PutSubscription(subscription) => &mut Arc::make_mut(subscription).expires_at,
             Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => return self,
+            // A document does not end by itself.
+            Row::PutDocument(_) | Row::DropDocument(..) => return self,
             // Nothing about a message is written late.
             Row::PutMessage(_) | Row::DropMessage(..) => return self,
         };
@@ -81,11 +91,11 @@ impl Row {
             Row::PutBinding(b) => &b.aor,
             Row::PutPublication(p) => &p.aor,
             Row::PutSubscription(s) => &s.presentity,
+            Row::PutDocument(d) => &d.owner,
+            Row::DropBinding(aor, _) | Row::DropPublication(aor, _) | Row::DropSubscription(aor, _) => aor,
+            Row::DropDocument(aor, _) => aor,
             Row::PutMessage(m) => &m.recipient,
-            Row::DropBinding(aor, _)
-            | Row::DropPublication(aor, _)
-            | Row::DropSubscription(aor, _)
-            | Row::DropMessage(aor, _) => aor,
+            Row::DropMessage(aor, _) => aor,
         }
     }
 }
@@ -113,7 +123,7 @@ pub struct Plan {
 /// What a plan moved; a hint, never data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moved {
-    /// Something that composition reads: bindings or publications came, went or changed.
+    /// Something that composition or the rules read: bindings, publications or documents came, went or changed.
     pub presence: bool,
     /// A subscription of this home came or went: those whom its watcher may see change too (reciprocal rule).
     pub watchers: bool,

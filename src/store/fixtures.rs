@@ -141,6 +141,17 @@ pub(super) fn subscription(presentity: &str, watcher: &str, id: u128) -> Subscri
     }
 }
 
+pub(super) fn document(user: &str, name: &str) -> Document {
+    Document {
+        owner: aor(user),
+        name: DocumentName::new(Auid::PresRules, name),
+        tag: EntityTag(u128::MAX - 7),
+        content_type: "application/auth-policy+xml".into(),
+        body: bytes::Bytes::from_static(b"<ruleset/>\0\xff"),
+        modified_at: Timestamp(9),
+    }
+}
+
 pub(super) fn message(recipient: &str, id: u128, taken_at: i64) -> StoredMessage {
     let head = bytes::Bytes::from_static(b"From: <sip:b@example.org>\r\nSubject: \xc3\xbc\r\n");
     let body = bytes::Bytes::from_static(b"\0\xff\r\n\r\nbody");
@@ -190,7 +201,8 @@ pub(super) async fn everything(store: &Store) -> Vec<Row> {
         Row::PutBinding(_) | Row::DropBinding(..) => 0,
         Row::PutPublication(_) | Row::DropPublication(..) => 1,
         Row::PutSubscription(_) | Row::DropSubscription(..) => 2,
-        Row::PutMessage(_) | Row::DropMessage(..) => 3,
+        Row::PutDocument(_) | Row::DropDocument(..) => 3,
+        Row::PutMessage(_) | Row::DropMessage(..) => 4,
     });
     rows
 }

@@ -166,10 +166,11 @@ impl Store {
         let bindings = home.bindings.into_iter().map(Row::PutBinding);
         let publications = home.publications.into_iter().map(Row::PutPublication);
         let subscriptions = home.subscriptions.iter().cloned().map(Row::PutSubscription);
+        let documents = home.documents.iter().cloned().map(Row::PutDocument);
         let messages = home.messages.iter().map(|one| {
             Row::PutMessage(Arc::new(StoredMessage { recipient: aor.clone(), waiting: *one, content: None }))
         });
-        Ok(bindings.chain(publications).chain(subscriptions).chain(messages).collect())
+        Ok(bindings.chain(publications).chain(subscriptions).chain(documents).chain(messages).collect())
     }
     /// What a device is sent of one stored message; `None`: it is not there.
     pub async fn content(&self, id: MessageId) -> Result<Option<Content>, Fault> {
