@@ -58,11 +58,11 @@ impl HomeState {
     pub fn is_watched_by(&self, watcher: &Aor, now: Timestamp) -> bool {
         self.subscriptions.of(watcher).any(|s| s.expires_at > now)
     }
-    /// The earliest expiry of anything in it that is simply gone then. A message that expires may owe its sender a report: who delivers it
-    /// sees to that.
+    /// The earliest instant at which anything in it ends, or means something else by time alone. Not of messages: one that expires may owe its
+    /// sender a report, and who delivers them sees to that.
     pub fn next_due(&self) -> Option<Timestamp> {
         let bindings = self.bindings.iter().map(|b| b.expires_at);
-        let publications = self.publications.iter().map(|p| p.expires_at);
+        let publications = self.publications.iter().map(|p| p.next_due());
         bindings.chain(publications).chain(self.subscriptions.next_due()).min()
     }
     /// The packages whose documents this row may change; asked before it is applied.
