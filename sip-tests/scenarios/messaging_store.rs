@@ -251,7 +251,7 @@ fn an_expired_message_is_not_delivered_rfc3428_7(database: Database) {
     let old = alice.message_request("carol", "old").header("Expires", "60");
     let old = old.header("Date", "Sat, 13 Nov 2010 23:29:00 GMT");
     assert_eq!(alice.ask(old).status(), Some(480));
-    assert_eq!(stored(&server), 0);
+    wait_until_stored(&server, 0);
 }
 
 fn that_somebody_is_typing_is_never_stored_rfc3994_3_2(database: Database) {
