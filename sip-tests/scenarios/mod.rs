@@ -15,6 +15,7 @@ mod forking;
 mod language;
 mod locating;
 mod messaging;
+mod messaging_store;
 mod operation;
 mod options;
 mod outage;
