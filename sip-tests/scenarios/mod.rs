@@ -7,6 +7,7 @@ mod attack_reflection;
 mod attack_streams;
 mod authentication;
 mod calls;
+mod composition;
 mod durability;
 mod forking;
 mod language;
