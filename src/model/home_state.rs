@@ -57,7 +57,9 @@ impl HomeState {
     /// Applies one row; the store means the same by it.
     pub fn apply(&mut self, row: &Row) {
         match row {
-            Row::PutBinding(new) => put(&mut self.bindings, new, |b| b.key == new.key),
+            Row::PutBinding(new) | Row::RefreshBinding(new) => {
+                put(&mut self.bindings, new, |b| b.key == new.key)
+            }
             Row::DropBinding(_, key) => self.bindings.retain(|b| b.key != *key),
             Row::PutPublication(new) => put(&mut self.publications, new, |p| p.id == new.id),
             Row::DropPublication(_, id) => self.publications.retain(|p| p.id != *id),

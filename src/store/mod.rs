@@ -3,6 +3,7 @@
 //! All writes go through one writer that gathers whatever waits into one transaction. A commit ends in exactly one
 //! [`Outcome`]. What the rows mean is said once, in `model`.
 
+mod checkpoint;
 mod desk;
 mod failure;
 mod lazy;

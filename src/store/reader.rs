@@ -207,7 +207,7 @@ type Each<'a> = Mutex<&'a mut (dyn FnMut(Row) + Send)>;
 /// Gives out the rows of one home in order of creation.
 fn give(home: &mut Vec<Row>, each: &Each<'_>) {
     home.sort_by_key(|row| match row {
-        Row::PutBinding(binding) => binding.created_at,
+        Row::PutBinding(binding) | Row::RefreshBinding(binding) => binding.created_at,
         Row::PutPublication(publication) => publication.created_at,
         Row::PutSubscription(subscription) => subscription.created_at,
         Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => Default::default(),
@@ -226,7 +226,7 @@ fn read(table: &Table, row: &impl Columns) -> Option<Row> {
 
 fn place_of(row: &Row) -> [Value<'static>; 2] {
     let key = match row {
-        Row::PutBinding(binding) => binding.key.0.to_string().into(),
+        Row::PutBinding(binding) | Row::RefreshBinding(binding) => binding.key.0.to_string().into(),
         Row::DropBinding(_, key) => key.0.to_string().into(),
         Row::PutPublication(publication) => crate::store::value::id(publication.id.0),
         Row::DropPublication(_, id) => crate::store::value::id(id.0),
