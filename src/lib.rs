@@ -61,6 +61,7 @@ mod layers {
         "presence/subscription.rs",
         "presence/dialog",
         "presence/pacing.rs",
+        "presence/package",
         "presence/policy.rs",
         "presence/subscribe.rs",
         "proxy/context.rs",

@@ -5,6 +5,7 @@
 pub mod composition;
 pub mod contact;
 pub mod document;
+pub mod documents;
 #[cfg(test)]
 mod fixtures;
 pub mod view;

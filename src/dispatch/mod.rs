@@ -12,8 +12,8 @@ use crate::auth::{Auth, Authenticated, Identity, Marks, Role, digest};
 use crate::dispatch::route::{Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
 use crate::messaging::admission;
-use crate::model::{Aor, Flow, Package, Reject, Timestamp};
-use crate::presence::Presence;
+use crate::model::{Aor, Flow, Reject, Timestamp};
+use crate::presence::{Presence, package};
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
 use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
@@ -44,8 +44,6 @@ pub struct Dispatch {
     presence: Arc<Presence>,
     proxy: Arc<Proxy>,
     policy: Policy,
-    /// The value of Allow-Events.
-    packages: String,
     draining: AtomicBool,
 }
 
@@ -74,7 +72,6 @@ impl Dispatch {
             presence,
             proxy,
             policy,
-            packages: Package::ALL.map(Package::as_str).join(", "),
             draining: AtomicBool::new(false),
         }
     }
@@ -313,9 +310,9 @@ impl Dispatch {
     fn capabilities(&self, incoming: &Incoming) {
         let mut writer = incoming.response(StatusCode::OK);
         writer.header(HeaderName::Allow, self.allow());
-        writer.header(HeaderName::Accept, if self.policy.presence { "application/pidf+xml" } else { "" });
+        writer.header(HeaderName::Accept, if self.policy.presence { package::publishable() } else { "" });
         if self.policy.presence {
-            writer.header(HeaderName::AllowEvents, &self.packages);
+            writer.header(HeaderName::AllowEvents, package::allow_events());
         }
         writer.header(HeaderName::AcceptEncoding, "identity");
         writer.header(HeaderName::AcceptLanguage, "en");

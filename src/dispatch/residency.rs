@@ -104,6 +104,12 @@ impl Residency {
                 share(&mut subscription.accept, common);
             }
             Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => {}
+            Row::PutDocument(document) => {
+                let document = Arc::make_mut(document);
+                name(&mut document.owner);
+                share(&mut document.content_type, common);
+            }
+            Row::DropDocument(..) => {}
         }
         row
     }

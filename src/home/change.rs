@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::home::{Changed, Decision, Homes, MAX_WAITING, Shard, Slot};
-use crate::model::{Aor, Durability, HomeState, Moved, Plan, Reject, Row};
+use crate::model::{Aor, Durability, HomeState, Moved, Packages, Plan, Reject, Row};
 
 /// Under which durability a decision is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,7 @@ impl Slot {
             return touched;
         }
         let state = Arc::make_mut(&mut self.state);
+        let mut packages = Packages::NONE;
         for row in rows {
             if moved.watchers {
                 let watcher = match row {
@@ -174,15 +175,20 @@ impl Slot {
                     Row::DropSubscription(_, id) => state.subscriptions.get(*id).map(|s| &s.watcher),
                     _ => None,
                 };
-                touched.extend(watcher.map(|w| Changed { aor: w.clone(), only: Some(state.aor.clone()) }));
+                let only = || Some(state.aor.clone());
+                let packages = Packages::SHOWN_TO_OTHERS;
+                touched.extend(watcher.map(|w| Changed { aor: w.clone(), only: only(), packages }));
+            }
+            if moved.presence || moved.watchers {
+                packages = packages.and(state.moves(row));
             }
             state.apply(row);
         }
         if moved.presence || moved.watchers {
             state.version += 1;
         }
-        if moved.presence {
-            touched.push(Changed { aor: state.aor.clone(), only: None });
+        if moved.presence || !packages.is_empty() {
+            touched.push(Changed { aor: state.aor.clone(), only: None, packages });
         }
         touched
     }

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::home::change::Job;
-use crate::model::{Aor, HomeState, Reject, Timestamp};
+use crate::model::{Aor, HomeState, Packages, Reject, Timestamp};
 use crate::store::Store;
 
 pub use change::{Mode, Refusal};
@@ -47,6 +47,8 @@ pub struct Changed {
     pub aor: Aor,
     /// Nobody but this watcher is concerned; `None`: all of them may be.
     pub only: Option<Aor>,
+    /// Watchers of other packages are not concerned.
+    pub packages: Packages,
 }
 
 /// Where the time comes from; handed in, so that nothing here reads a clock by itself.
@@ -76,6 +78,8 @@ struct Slot {
     queue: Option<Box<VecDeque<Box<dyn Job>>>>,
     /// Stands in `changed`.
     marked: Marked,
+    /// For watchers of these packages.
+    marked_for: Packages,
     /// Its entry in `due`: at its earliest end, or before.
     due: Option<Timestamp>,
 }
@@ -106,6 +110,7 @@ impl Slot {
             stale: false,
             queue: None,
             marked: Marked::Not,
+            marked_for: Packages::NONE,
             due: None,
         }
     }
@@ -184,13 +189,14 @@ impl Homes {
 
     /// Marks an AoR as changed: whoever reacts reads it again. A hint, so it may come at any time and bursts coalesce.
     pub fn mark(&self, aor: &Aor) {
-        self.mark_for(Changed { aor: aor.clone(), only: None });
+        self.mark_for(Changed { aor: aor.clone(), only: None, packages: Packages::ALL });
     }
 
     /// The same, if it concerns one watcher alone. Two such marks are one for all.
     fn mark_for(&self, mut changed: Changed) {
         let mut shard = self.shard(&changed.aor);
         let Some(slot) = shard.slots.get_mut(&changed.aor) else { return };
+        slot.marked_for = slot.marked_for.and(changed.packages);
         slot.marked = match (slot.marked, &changed.only) {
             (Marked::All, _) => return,
             (Marked::Not, Some(_)) => Marked::One,
@@ -208,7 +214,7 @@ impl Homes {
     pub async fn next_changed(&self) -> Changed {
         loop {
             let next = lock(&self.changed).pop_front();
-            let Some(changed) = next else {
+            let Some(mut changed) = next else {
                 self.changed_wakes.notified().await;
                 continue;
             };
@@ -217,6 +223,7 @@ impl Homes {
                     continue;
                 }
                 slot.marked = Marked::Not;
+                changed.packages = std::mem::take(&mut slot.marked_for);
             }
             return changed;
         }

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::home::{Changed, Decision, Homes, Mode, Refusal};
 use crate::model::{
-    Aor, Binding, BindingKey, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription,
-    SubscriptionId, Text, Timestamp, Transport,
+    Aor, Binding, BindingKey, Durability, Flow, HomeState, Moved, Package, Packages, Plan, Reject, Row,
+    Subscription, SubscriptionId, Text, Timestamp, Transport,
 };
 use crate::sip::StatusCode;
 use crate::store::{Store, Target};
@@ -236,17 +236,18 @@ async fn who_begins_to_watch_is_marked_for_the_watched_alone_and_twice_for_all()
         let plan = Plan { moved, ..plan(row, Durability::Lazy) };
         homes.change(&bob(), move |_, _| Ok((plan.clone(), ())), |_| {});
     };
-    let changed = |only| Changed { aor: alice.clone(), only };
+    let changed = |only, packages| Changed { aor: alice.clone(), only, packages };
+    let some = Packages::SHOWN_TO_OTHERS;
     watch();
-    assert_eq!(homes.next_changed().await, changed(Some(bob())));
+    assert_eq!(homes.next_changed().await, changed(Some(bob()), some));
     watch();
     watch();
-    assert_eq!(homes.next_changed().await, changed(None));
+    assert_eq!(homes.next_changed().await, changed(None, some));
     watch();
     homes.mark(&alice);
-    assert_eq!(homes.next_changed().await, changed(None));
+    assert_eq!(homes.next_changed().await, changed(None, Packages::ALL));
     watch();
-    assert_eq!(homes.next_changed().await, changed(Some(bob())));
+    assert_eq!(homes.next_changed().await, changed(Some(bob()), some));
     let more = tokio::time::timeout(Duration::from_millis(20), homes.next_changed()).await;
     assert!(more.is_err(), "bursts coalesce");
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{Aor, Binding, Publication, Row, Subscriptions, Timestamp};
+use crate::model::{Aor, Binding, Documents, Packages, Publication, Row, Subscriptions, Timestamp};
 
 /// One AoR's bindings, publications and watchers. Replaced as a whole, never changed while somebody reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,6 +17,8 @@ pub struct HomeState {
     pub publications: Few<Publication>,
     /// Sorted by id.
     pub subscriptions: Subscriptions,
+    /// Rules and lists.
+    pub documents: Documents,
     /// Grows with every applied plan that moved presence or watchers; a NOTIFY is owed while what was notified is older.
     pub version: u64,
 }
@@ -29,12 +31,16 @@ impl HomeState {
             bindings: Few::new(),
             publications: Few::new(),
             subscriptions: Subscriptions::default(),
+            documents: Documents::default(),
             version: 0,
         }
     }
     /// Nothing in it.
     pub fn is_empty(&self) -> bool {
-        self.bindings.is_empty() && self.publications.is_empty() && self.subscriptions.is_empty()
+        self.bindings.is_empty()
+            && self.publications.is_empty()
+            && self.subscriptions.is_empty()
+            && self.documents.is_empty()
     }
     /// Bindings that may be used now.
     pub fn live_bindings(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Binding>> {
@@ -54,6 +60,21 @@ impl HomeState {
         let publications = self.publications.iter().map(|p| p.expires_at);
         bindings.chain(publications).chain(self.subscriptions.next_due()).min()
     }
+    /// The packages whose documents this row may change; asked before it is applied.
+    pub fn moves(&self, row: &Row) -> Packages {
+        match row {
+            Row::PutBinding(_) | Row::DropBinding(..) => Packages::SHOWING_BINDINGS,
+            Row::PutPublication(p) => Packages::showing_publications_of(p.package),
+            Row::DropPublication(_, id) => self
+                .publications
+                .iter()
+                .find(|p| p.id == *id)
+                .map_or(Packages::NONE, |p| Packages::showing_publications_of(p.package)),
+            Row::RefreshBinding(_) | Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
+            // Who may see what hangs on the owner's rules.
+            Row::PutDocument(_) | Row::DropDocument(..) => Packages::SHOWN_TO_OTHERS,
+        }
+    }
     /// Applies one row; the store means the same by it.
     pub fn apply(&mut self, row: &Row) {
         match row {
@@ -65,6 +86,8 @@ impl HomeState {
             Row::DropPublication(_, id) => self.publications.retain(|p| p.id != *id),
             Row::PutSubscription(new) => self.subscriptions.put(new),
             Row::DropSubscription(_, id) => drop(self.subscriptions.remove(*id)),
+            Row::PutDocument(new) => self.documents.put(new),
+            Row::DropDocument(_, name) => self.documents.remove(name),
         }
     }
 }

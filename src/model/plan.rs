@@ -6,7 +6,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::model::{
-    Aor, Binding, BindingKey, Publication, PublicationId, Subscription, SubscriptionId, Timestamp,
+    Aor, Binding, BindingKey, Document, DocumentName, Publication, PublicationId, Subscription,
+    SubscriptionId, Timestamp,
 };
 
 /// One change of one row. The store writes it, memory applies it, loading replays `Put`s. What is put is shared by all three.
@@ -26,6 +27,10 @@ pub enum Row {
     PutSubscription(Arc<Subscription>),
     /// Remove a subscription.
     DropSubscription(Aor, SubscriptionId),
+    /// Insert or replace a document of its owner.
+    PutDocument(Arc<Document>),
+    /// Remove a document.
+    DropDocument(Aor, DocumentName),
 }
 
 /// Which row a change is about: one per batch is written, the newest.
@@ -37,6 +42,8 @@ pub enum RowKey {
     Publication(PublicationId),
     /// A subscription.
     Subscription(SubscriptionId),
+    /// A document.
+    Document(Aor, DocumentName),
 }
 
 impl Row {
@@ -49,6 +56,8 @@ impl Row {
             Row::DropPublication(_, id) => RowKey::Publication(*id),
             Row::PutSubscription(s) => RowKey::Subscription(s.id),
             Row::DropSubscription(_, id) => RowKey::Subscription(*id),
+            Row::PutDocument(d) => RowKey::Document(d.owner.clone(), d.name.clone()),
+            Row::DropDocument(aor, name) => RowKey::Document(aor.clone(), name.clone()),
         }
     }
     /// This row, if an older change of the same row was overtaken by it and is never written: what that one would have written counts too.
@@ -66,6 +75,8 @@ impl Row {
             Row::PutPublication(publication) => &mut Arc::make_mut(publication).expires_at,
             Row::PutSubscription(subscription) => &mut Arc::make_mut(subscription).expires_at,
             Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => return self,
+            // A document does not end by itself.
+            Row::PutDocument(_) | Row::DropDocument(..) => return self,
         };
         let earliest = now.after(LAZY_MAX);
         if expires_at.after(LAZY_MAX) > now && *expires_at < earliest {
@@ -79,7 +90,9 @@ impl Row {
             Row::PutBinding(b) | Row::RefreshBinding(b) => &b.aor,
             Row::PutPublication(p) => &p.aor,
             Row::PutSubscription(s) => &s.presentity,
+            Row::PutDocument(d) => &d.owner,
             Row::DropBinding(aor, _) | Row::DropPublication(aor, _) | Row::DropSubscription(aor, _) => aor,
+            Row::DropDocument(aor, _) => aor,
         }
     }
 }
@@ -107,7 +120,7 @@ pub struct Plan {
 /// What a plan moved; a hint, never data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moved {
-    /// Something that composition reads: bindings or publications came, went or changed.
+    /// Something that composition or the rules read: bindings, publications or documents came, went or changed.
     pub presence: bool,
     /// A subscription of this home came or went: those whom its watcher may see change too (reciprocal rule).
     pub watchers: bool,

@@ -1,33 +1,6 @@
 //! Subscriptions: a watcher's dialog with this notifier (RFC 6665).
 
-use crate::model::{Aor, Flow, Text, Timestamp};
-
-/// Event packages that are served.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Package {
-    /// RFC 3856.
-    Presence = 1,
-}
-
-impl Package {
-    /// All of them, as listed in Allow-Events.
-    pub const ALL: [Package; 1] = [Package::Presence];
-    /// The token.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Package::Presence => "presence",
-        }
-    }
-    /// Exact token match (RFC 6665 8.2.1); old linphone sends `Presence`, so ASCII case is ignored.
-    pub fn parse(token: &str) -> Option<Package> {
-        Package::ALL.into_iter().find(|p| p.as_str().eq_ignore_ascii_case(token))
-    }
-    /// From its number, as stored.
-    pub fn from_number(number: u8) -> Option<Package> {
-        Package::ALL.into_iter().find(|p| *p as u8 == number)
-    }
-}
+use crate::model::{Aor, Flow, Package, Text, Timestamp};
 
 /// 128 random bits; part of our Contact and index of the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +35,7 @@ pub struct Subscription {
     pub route_set: Box<[Text]>,
     /// The flow the last SUBSCRIBE came in on: NOTIFYs go back on it.
     pub flow: Flow,
-    /// Accept of the last SUBSCRIBE; empty if there was none.
+    /// The body type that the Accept of the last SUBSCRIBE came to; empty for the package's default.
     pub accept: Text,
     /// CSeq number of the last SUBSCRIBE.
     pub remote_cseq: u32,

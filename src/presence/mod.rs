@@ -199,28 +199,26 @@ impl Presence {
             let turn = tokio::select! {
                 _ = stop.changed() => return,
                 // Takes an AoR only when it returns one, so losing it half-way loses nothing.
-                Changed { aor, only } = self.homes.next_changed() => {
+                Changed { aor, only, packages } = self.homes.next_changed() => {
                     if backlog.has(&aor) {
-                        backlog.push(aor);
+                        backlog.push(aor, packages);
                         None
                     } else {
-                        Some((aor, only, None))
+                        Some((aor, only, (packages, None)))
                     }
                 }
-                _ = pace.tick(), if !backlog.is_empty() => backlog.pop().map(|(aor, after)| (aor, None, after)),
+                _ = pace.tick(), if !backlog.is_empty() => backlog.pop().map(|(aor, round)| (aor, None, round)),
             };
-            let Some((aor, only, after)) = turn else { continue };
-            let round = catch_unwind(AssertUnwindSafe(|| match &only {
-                Some(watcher) => self.notifier.react_for(&aor, watcher),
-                None => self.notifier.react(&aor, after),
+            let Some((aor, only, round)) = turn else { continue };
+            let told = catch_unwind(AssertUnwindSafe(|| match &only {
+                Some(watcher) => self.notifier.react_for(&aor, watcher, round.0),
+                None => self.notifier.react(&aor, round),
             }));
-            match round {
-                Ok(next) => backlog.done(aor, next),
-                Err(_) => {
-                    tracing::error!("notifying the watchers of a presentity panicked; the others go on");
-                    backlog.done(aor, None);
-                }
-            }
+            let next = told.unwrap_or_else(|_| {
+                tracing::error!("notifying the watchers of a presentity panicked; the others go on");
+                None
+            });
+            backlog.done(aor, round.0, next);
             tokio::task::yield_now().await;
         }
     }

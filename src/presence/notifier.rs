@@ -7,17 +7,19 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::availability::composition::unavailable;
-use crate::availability::view::{DomainDefault, Grant, grant};
+use crate::availability::view::{DomainDefault, Grant};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 use crate::home::{Homes, Refusal};
-use crate::model::{Aor, Durability, Flow, HomeState, Subscription, SubscriptionId, Timestamp};
+use crate::model::{
+    Aor, Durability, Flow, HomeState, Package, Packages, Subscription, SubscriptionId, Timestamp,
+};
+use crate::presence::backlog::Round;
 use crate::presence::dialog::{Answer, Dialog, Output, Reason, Reserved, Seen, State};
 use crate::presence::notify::{self, Notify};
 use crate::presence::pacing::Pacing;
+use crate::presence::package::{self, Document, Format, Shown};
 use crate::presence::policy::Policy;
 use crate::presence::seats::{Seat, Seats};
 use crate::presence::subscription::{self, Dropped};
@@ -46,6 +48,7 @@ struct Watch {
     id: SubscriptionId,
     presentity: Aor,
     watcher: Aor,
+    package: Package,
     held: Mutex<Held>,
     _seat: Option<Seat>,
 }
@@ -103,7 +106,8 @@ impl Notifier {
 
     /// A subscription began: its first NOTIFY goes out.
     pub(super) fn begun(self: &Arc<Self>, subscription: &Arc<Subscription>, seat: Seat) {
-        let dialog = Dialog::initial(clock::instant(), self.pacing(), subscription.notify_cseq_reserved);
+        let dialog =
+            Dialog::initial(clock::instant(), self.pacing(subscription), subscription.notify_cseq_reserved);
         let watch = self.enter(subscription, || self.watch(subscription, dialog, Some(seat)));
         self.tell(&watch, Dialog::handle_subscribed);
     }
@@ -116,7 +120,8 @@ impl Notifier {
 
     /// State was fetched: one NOTIFY, and nothing is kept after its answer.
     pub(super) fn fetched(self: &Arc<Self>, subscription: &Arc<Subscription>, seat: Seat) {
-        let dialog = Dialog::initial(clock::instant(), self.pacing(), subscription.notify_cseq_reserved);
+        let dialog =
+            Dialog::initial(clock::instant(), self.pacing(subscription), subscription.notify_cseq_reserved);
         let watch = self.watch(subscription, dialog, Some(seat));
         self.end(&watch, subscription, Reason::Timeout);
     }
@@ -127,16 +132,16 @@ impl Notifier {
         self.end(&watch, subscription, reason);
     }
 
-    /// Something about a presentity moved: every watcher after `after`, in order of id, is told as its pacing allows.
+    /// Something about a presentity moved: every watcher of this round, in order of id, is told as its pacing allows.
     ///
     /// Returns where to go on; `None` if that was the last one.
     pub(super) fn react(
         self: &Arc<Self>,
         presentity: &Aor,
-        after: Option<SubscriptionId>,
+        (packages, after): Round,
     ) -> Option<SubscriptionId> {
         let home = self.homes.read(presentity);
-        let mut rest = home.subscriptions.after(after);
+        let mut rest = home.subscriptions.after(after).filter(|s| packages.has(s.package));
         let mut last = None;
         let turn = if after.is_none() { FIRST_TURN } else { TURN };
         let now = clock::now();
@@ -152,9 +157,14 @@ impl Notifier {
     }
 
     /// The same for the subscriptions of one watcher, who alone is concerned.
-    pub(super) fn react_for(self: &Arc<Self>, presentity: &Aor, watcher: &Aor) -> Option<SubscriptionId> {
+    pub(super) fn react_for(
+        self: &Arc<Self>,
+        presentity: &Aor,
+        watcher: &Aor,
+        packages: Packages,
+    ) -> Option<SubscriptionId> {
         let home = self.homes.read(presentity);
-        let mut theirs = home.subscriptions.of(watcher);
+        let mut theirs = home.subscriptions.of(watcher).filter(|s| packages.has(s.package));
         let now = clock::now();
         self.endpoint.sockets().together(|| {
             for subscription in theirs.by_ref().take(FIRST_TURN).filter(|s| s.expires_at > now) {
@@ -162,7 +172,7 @@ impl Notifier {
             }
         });
         // Somebody with so many is told of the rest in the turns of all.
-        theirs.next().and_then(|_| self.react(presentity, None))
+        theirs.next().and_then(|_| self.react(presentity, (packages, None)))
     }
 
     fn changed(self: &Arc<Self>, subscription: &Arc<Subscription>, now: Timestamp) {
@@ -174,12 +184,17 @@ impl Notifier {
     /// How much the watcher may see. Its own home is read only where the answer hangs on it.
     fn granted(&self, watch: &Watch, now: Timestamp) -> Grant {
         let default = self.policy.domain_default;
-        let granted = |watched: &HomeState| grant(&watch.presentity, &watch.watcher, watched, default, now);
+        let granted = |watched: &HomeState| {
+            package::grant(watch.package, &watch.presentity, &watch.watcher, watched, default, now)
+        };
         match default {
-            DomainDefault::Reciprocal => granted(&self.homes.read(&watch.watcher)),
-            DomainDefault::Confirm | DomainDefault::Basic | DomainDefault::Full => {
-                granted(&HomeState::empty(watch.watcher.clone()))
+            DomainDefault::Reciprocal if Packages::SHOWN_TO_OTHERS.has(watch.package) => {
+                granted(&self.homes.read(&watch.watcher))
             }
+            DomainDefault::Reciprocal
+            | DomainDefault::Confirm
+            | DomainDefault::Basic
+            | DomainDefault::Full => granted(&HomeState::empty(watch.watcher.clone())),
         }
     }
 
@@ -214,8 +229,9 @@ impl Notifier {
             subscription::by_id(&home, watch.id).filter(|s| s.expires_at > now).cloned()
         };
         let seen = row.map(|row| {
-            let granted = self.granted(watch, now);
-            (row, self.views.document(&home, granted, now))
+            let format = Format::of(row.package, &row.accept);
+            let shown = Shown { package: row.package, format, grant: self.granted(watch, now) };
+            (row, self.views.document(&home, shown, now))
         });
         let mut held = watch.held();
         let found = seen.as_ref().map_or(Seen::Missing, |(_, rendered)| Seen::State(rendered.fingerprint));
@@ -227,18 +243,21 @@ impl Notifier {
     }
 
     fn send(self: &Arc<Self>, watch: &Arc<Watch>, cseq: u32, state: State, unproven: bool) {
-        let (row, body) = {
+        let (row, document) = {
             let mut held = watch.held();
-            let (row, body) = match held.seen.take() {
-                Some((row, rendered)) => (Some(row), rendered.body),
-                None => (None, Bytes::new()),
+            let (row, document) = match held.seen.take() {
+                Some((row, rendered)) => (Some(row), rendered.document),
+                None => (None, Document::none()),
             };
             match state {
-                State::Active => (row, body),
-                State::Pending { shown: true } => (row, unavailable(&watch.presentity.uri())),
-                State::Pending { shown: false } => (row, Bytes::new()),
-                State::Terminated { body: true, .. } => (held.ended.clone(), body),
-                State::Terminated { body: false, .. } => (held.ended.clone(), Bytes::new()),
+                State::Active => (row, document),
+                State::Pending { shown: true } => {
+                    let shown = row.as_ref().map(|row| package::polite(row, &watch.presentity));
+                    (row, shown.unwrap_or_else(Document::none))
+                }
+                State::Pending { shown: false } => (row, Document::none()),
+                State::Terminated { body: true, .. } => (held.ended.clone(), document),
+                State::Terminated { body: false, .. } => (held.ended.clone(), Document::none()),
             }
         };
         let answer = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
@@ -247,7 +266,10 @@ impl Notifier {
                 let user = row.presentity.escaped_user();
                 let contact = notify::contact(self.endpoint.own_uri(&flow, Some(&user)), &row);
                 let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
-                let notify = Notify { cseq, state, body: &body, via: &via, contact: &contact };
+                let format = Format::of(row.package, &row.accept);
+                // It only grows, over restarts too, as the numbers of NOTIFYs do; the first one is 0 (RFC 4235 4.1, RFC 3680 5.1).
+                let body = document.with_version(cseq.saturating_sub(1));
+                let notify = Notify { cseq, state, format, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());
                 let max_sends = if unproven { UNPROVEN_SENDS } else { u8::MAX };
                 match self.endpoint.send_limited(bytes, &via, &flow, watch.clone(), cseq, max_sends) {
@@ -376,7 +398,8 @@ impl Notifier {
         // Whoever never answers is dropped well within Timer F.
         let proven = subscription.created_at.after(TIMER_F) <= clock::now();
         let reserved = subscription.notify_cseq_reserved;
-        let dialog = Dialog::resumed(clock::instant(), self.pacing(), reserved, proven, not_before);
+        let dialog =
+            Dialog::resumed(clock::instant(), self.pacing(subscription), reserved, proven, not_before);
         let seat = self.seats.take(&subscription.watcher, usize::MAX);
         self.watch(subscription, dialog, seat)
     }
@@ -392,6 +415,7 @@ impl Notifier {
             id: subscription.id,
             presentity: subscription.presentity.clone(),
             watcher: subscription.watcher.clone(),
+            package: subscription.package,
             held: Mutex::new(Held { dialog, ended: None, seen: None, remote_cseq: 0, wake_at: None }),
             _seat: seat,
         })
@@ -405,8 +429,8 @@ impl Notifier {
         slot
     }
 
-    fn pacing(&self) -> Pacing {
-        Pacing { burst: self.policy.notify_burst, interval: self.policy.notify_interval }
+    fn pacing(&self, subscription: &Subscription) -> Pacing {
+        package::pacing(subscription.package, &self.policy)
     }
 
     fn shard(&self, id: SubscriptionId) -> MutexGuard<'_, Dialogs> {

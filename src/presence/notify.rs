@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use crate::model::{Subscription, Timestamp};
 use crate::presence::dialog::State;
-use crate::presence::package::{PIDF, allow_events};
+use crate::presence::package::{Format, allow_events};
 use crate::presence::subscribe::gr;
 use crate::sip::{HeaderName, Host, Method, NameAddr, Uri, Writer};
 
@@ -15,6 +15,8 @@ use crate::sip::{HeaderName, Host, Method, NameAddr, Uri, Writer};
 pub(super) struct Notify<'a> {
     pub(super) cseq: u32,
     pub(super) state: State,
+    /// Of the document.
+    pub(super) format: Format,
     /// The document; empty without one.
     pub(super) body: &'a [u8],
     /// Our Via with a fresh branch.
@@ -54,7 +56,7 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
     };
     writer.header_of(HeaderName::SubscriptionState, &state);
     writer.header(HeaderName::AllowEvents, allow_events());
-    if notify.body.is_empty() { writer.finish() } else { writer.body(PIDF, notify.body) }
+    if notify.body.is_empty() { writer.finish() } else { writer.body(notify.format.as_str(), notify.body) }
 }
 
 /// Our Contact in the dialog: `base` with the presentity's user part, and the name of the subscription (RFC 6665 4.5.1).
@@ -108,7 +110,7 @@ mod tests {
         let via = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport";
         let bytes = write(
             subscription,
-            &Notify { cseq: 7, state, body, via, contact: &contact },
+            &Notify { cseq: 7, state, format: Format::Pidf, body, via, contact: &contact },
             NOW.after_secs(100),
         );
         match Message::parse(bytes, true, &Limits::default()) {
@@ -136,7 +138,7 @@ mod tests {
             notify.text(HeaderName::Contact),
             Some("<sip:alice@192.0.2.1:5060;gr=hither-00000000000000000000000000000005>")
         );
-        assert_eq!(notify.content_type().as_deref(), Some(PIDF));
+        assert_eq!(notify.content_type().as_deref(), Some("application/pidf+xml"));
         assert_eq!(notify.body(), b"<presence/>");
     }
 

@@ -3,22 +3,23 @@
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
-use crate::availability::document::pidf::Pidf;
 use crate::home::{Decision, Mode};
 use crate::model::{
     Aor, Durability, EntityTag, HomeState, Moved, Package, Plan, Publication, PublicationId, Reject, Row,
     Timestamp,
 };
-use crate::presence::package::{self, PIDF};
+use crate::presence::package::{self, Format};
 use crate::presence::policy::Policy;
 use crate::sip::multipart::Part;
-use crate::sip::{HeaderName, Request, StatusCode, Uri};
+use crate::sip::{HeaderName, Request, StatusCode};
 
 /// A PUBLISH as far as it concerns us. Record-Route and Contact are not looked at (RFC 3903 6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
     /// Of which package.
     pub package: Package,
+    /// The body type of that package.
+    pub format: Format,
     /// SIP-If-Match.
     pub condition: Condition,
     /// Expires, in seconds.
@@ -62,13 +63,13 @@ impl Publish {
     /// # Errors
     /// 489 (Event), 400 (SIP-If-Match without exactly one tag, malformed Expires).
     pub fn read(request: &Request, target: &Aor) -> Result<Publish, Reject> {
-        let (package, _) = package::event(request)?;
+        let (package, format) = package::published(request)?;
         let condition = condition(request)?;
         let expires =
             request.expires().map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?;
-        let body =
-            (!request.body().is_empty() && !may_be_ignored(request)).then(|| document(request, target));
-        Ok(Publish { package, condition, expires, body })
+        let body = (!request.body().is_empty() && !may_be_ignored(request, format))
+            .then(|| document(request, package, format, target));
+        Ok(Publish { package, format, condition, expires, body })
     }
 }
 
@@ -115,7 +116,7 @@ pub fn publish(
         }
         (None, Some(_)) if expires == 0 => Plan::nothing(),
         (None, Some(body)) => {
-            let live = home.live_publications(now).count();
+            let live = home.live_publications(now).filter(|p| p.package == request.package).count();
             if live >= policy.max_publications_per_aor {
                 return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Publications")
                     .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
@@ -126,7 +127,7 @@ pub fn publish(
                     id: fresh.id,
                     package: request.package,
                     tag: fresh.tag,
-                    content_type: PIDF.to_owned(),
+                    content_type: request.format.as_str().to_owned(),
                     body,
                     created_at: now,
                     modified_at: now,
@@ -177,8 +178,8 @@ fn condition(request: &Request) -> Result<Condition, Reject> {
     }
 }
 
-/// The body if it is a presence document about `target` (RFC 3903 10.1).
-fn document(request: &Request, target: &Aor) -> Result<Bytes, Reject> {
+/// The body if it is a document of this package about `target` (RFC 3903 6 step 5, 10.1).
+fn document(request: &Request, package: Package, format: Format, target: &Aor) -> Result<Bytes, Reject> {
     let encoded = request
         .elements(HeaderName::ContentEncoding)
         .any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"));
@@ -188,44 +189,37 @@ fn document(request: &Request, target: &Aor) -> Result<Bytes, Reject> {
         );
     }
     let body = match request.parts() {
-        None if request.content_type().as_deref() == Some(PIDF) => request.body(),
-        None => return Err(not_understood()),
-        Some(parts) => the_document(&parts.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?)?,
+        None if request.content_type().as_deref() == Some(format.as_str()) => request.body(),
+        None => return Err(not_understood(format)),
+        Some(parts) => {
+            let parts = parts.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?;
+            the_document(&parts, format)?
+        }
     };
-    let pidf = Pidf::parse(body)?;
-    if !is_about(&pidf.entity, target) {
-        return Err(Reject::because(StatusCode::FORBIDDEN, "Document Is About Another Presentity"));
-    }
+    package::check(package, body, target)?;
     Ok(request.body_bytes().slice_ref(body))
 }
 
 /// A body of another type that need not be understood is as good as none (RFC 3261 8.2.3, 20.11).
-fn may_be_ignored(request: &Request) -> bool {
-    request.body_is_optional() && request.parts().is_none() && request.content_type().as_deref() != Some(PIDF)
+fn may_be_ignored(request: &Request, format: Format) -> bool {
+    let is_other = || request.content_type().as_deref() != Some(format.as_str());
+    request.body_is_optional() && request.parts().is_none() && is_other()
 }
 
 /// The one part that is a document; others may stand beside it only if they are optional (RFC 5621 8.4).
-fn the_document<'a>(parts: &[Part<'a>]) -> Result<&'a [u8], Reject> {
-    let is_document = |part: &&Part<'_>| part.is(PIDF) && !part.is_encoded;
+fn the_document<'a>(parts: &[Part<'a>], format: Format) -> Result<&'a [u8], Reject> {
+    let is_document = |part: &&Part<'_>| part.is(format.as_str()) && !part.is_encoded;
     let mut documents = parts.iter().filter(is_document);
     match (documents.next(), documents.next()) {
         (Some(document), None) if parts.iter().all(|part| is_document(&part) || part.is_optional) => {
             Ok(document.body)
         }
-        _ => Err(not_understood()),
+        _ => Err(not_understood(format)),
     }
 }
 
-fn not_understood() -> Reject {
-    Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, PIDF)
-}
-
-/// `sip:`, `sips:` and `pres:` URIs name one presentity (RFC 3856 5, RFC 3859); escapes, case of the host, port and parameters do not count.
-fn is_about(entity: &str, target: &Aor) -> bool {
-    Uri::parse(entity.trim().as_bytes())
-        .ok()
-        .and_then(|uri| Aor::from_uri(&uri))
-        .is_some_and(|aor| aor == *target)
+fn not_understood(format: Format) -> Reject {
+    Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, format.as_str())
 }
 
 /// Somebody with so many publications has forgotten some; they expire.
@@ -280,7 +274,7 @@ mod tests {
     #[test]
     fn event_missing_or_unsupported_is_489_rfc3903_6_2() {
         assert_eq!(read("", "").unwrap_err().status, StatusCode::BAD_EVENT);
-        assert_eq!(read("Event: dialog\r\n", "").unwrap_err().status, StatusCode::BAD_EVENT);
+        assert_eq!(read("Event: conference\r\n", "").unwrap_err().status, StatusCode::BAD_EVENT);
     }
 
     #[test]
@@ -332,7 +326,7 @@ mod tests {
         let refused =
             publish(&home(vec![]), &publish_it, FRESH, NOW, &Policy::default(), Mode::Durable).unwrap_err();
         assert_eq!(refused.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-        assert_eq!(refused.headers[0], (HeaderName::Accept, PIDF.to_owned()));
+        assert_eq!(refused.headers[0], (HeaderName::Accept, Format::Pidf.as_str().to_owned()));
     }
 
     #[test]
@@ -376,7 +370,7 @@ mod tests {
         ] {
             let reject = publish(&parts).unwrap_err();
             assert_eq!(reject.status, StatusCode::UNSUPPORTED_MEDIA_TYPE, "{parts}");
-            assert_eq!(reject.headers[0], (HeaderName::Accept, PIDF.to_owned()));
+            assert_eq!(reject.headers[0], (HeaderName::Accept, Format::Pidf.as_str().to_owned()));
         }
         assert_eq!(publish("x").unwrap_err().status, StatusCode::BAD_REQUEST);
     }
@@ -392,18 +386,6 @@ mod tests {
         let (plan, _) = decide(&home(vec![publication(1, 1)]), &if_match(1)).unwrap();
         assert_eq!(plan.moved, Moved::default(), "a refresh");
         assert_eq!(refusal(decide(&home(vec![]), "")), StatusCode::BAD_REQUEST);
-    }
-
-    #[test]
-    fn entity_is_compared_as_an_aor_rfc3856_5() {
-        let alice = aor("alice@example.org");
-        for entity in ["pres:alice@example.org", "sip:%61lice@EXAMPLE.org", "sips:alice@example.org:5061;a=b"]
-        {
-            assert!(is_about(entity, &alice), "{entity}");
-        }
-        for entity in ["", "alice", "sip:bob@example.org", "sip:example.org"] {
-            assert!(!is_about(entity, &alice), "{entity}");
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads a SUBSCRIBE: what it asks, and in which dialog (RFC 6665 4.1.2, RFC 3261 12).
 
 use crate::model::{Package, Reject, SubscriptionId};
-use crate::presence::package;
+use crate::presence::package::{self, Format};
 use crate::sip::{Contacts, HeaderName, NameAddr, Request, Scheme, StatusCode};
 
 /// A SUBSCRIBE as far as it concerns us.
@@ -13,8 +13,8 @@ pub struct Subscribe {
     pub event_id: Option<String>,
     /// Expires, in seconds.
     pub expires: Option<u32>,
-    /// Accept as sent; empty if there was none.
-    pub accept: String,
+    /// The body type that its Accept comes to.
+    pub format: Format,
     /// Dialog: Call-ID.
     pub call_id: String,
     /// CSeq number.
@@ -54,7 +54,7 @@ impl Subscribe {
     pub fn read(request: &Request) -> Result<Subscribe, Reject> {
         let (package, event_id) = package::event(request)?;
         let event_id = event_id.map(str::to_owned);
-        let accept = package::accept(request)?;
+        let format = package::accept(request, package)?;
         let (from, to) = (request.from().map_err(bad)?, request.to().map_err(bad)?);
         let contact = contact(request)?;
         let local_tag = to.tag().map(str::to_owned);
@@ -70,7 +70,7 @@ impl Subscribe {
             package,
             event_id,
             expires: request.expires().map_err(bad)?,
-            accept,
+            format,
             call_id: request.call_id().map_err(bad)?.to_owned(),
             cseq: request.cseq().map_err(bad)?.number,
             remote_tag: from.tag().unwrap_or_default().to_owned(),
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn event_and_accept_are_checked_rfc6665_3_1() {
-        let rows = "Contact: <sip:a@b>\r\nEvent: dialog\r\n";
+        let rows = "Contact: <sip:a@b>\r\nEvent: conference\r\n";
         assert_eq!(refusal(read(rows)), 489);
         assert_eq!(refusal(read("Contact: <sip:a@b>\r\nEvent: presence\r\nAccept: text/plain\r\n")), 406);
     }

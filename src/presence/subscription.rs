@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use smallvec::smallvec;
 
-use crate::availability::view::{Grant, grant};
+use crate::availability::view::Grant;
 use crate::home::{Decision, Mode};
 use crate::model::{
     Aor, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Subscription, SubscriptionId, Text, Timestamp,
 };
 use crate::presence::numbers::BLOCK;
+use crate::presence::package;
 use crate::presence::policy::{Intervals, Policy};
 use crate::presence::subscribe::{Named, Subscribe};
 use crate::sip::{HeaderName, StatusCode};
@@ -71,10 +72,12 @@ pub fn subscribe(
 ) -> Decision<Accepted> {
     let cap = (mode == Mode::Volatile).then_some(policy.outage_subscription_s);
     // RFC 6665 4.2.1.1: 423 only for durations of less than an hour.
-    let intervals = Intervals { min_s: policy.subscription.min_s.min(3_600), ..policy.subscription };
+    let intervals = package::intervals(request.package, policy);
+    let intervals = Intervals { min_s: intervals.min_s.min(3_600), ..intervals };
     match &request.local_tag {
         None => {
-            let granted = grant(&home.aor, &source.watcher, watched, policy.domain_default, now);
+            let (watcher, default) = (&source.watcher, policy.domain_default);
+            let granted = package::grant(request.package, &home.aor, watcher, watched, default, now);
             if granted == Grant::Rejected {
                 return Err(Reject::new(StatusCode::FORBIDDEN));
             }
@@ -158,7 +161,7 @@ fn begin(
         remote_target: request.contact.as_deref().unwrap_or_default().into(),
         route_set: request.route_set.iter().map(Text::from).collect(),
         flow: source.flow,
-        accept: request.accept.as_str().into(),
+        accept: request.format.kept(request.package),
         remote_cseq: request.cseq,
         notify_cseq_reserved: BLOCK,
         created_at: now,
@@ -190,9 +193,7 @@ fn go_on(
     let mut row = Subscription::clone(current);
     row.remote_cseq = request.cseq;
     row.flow = source.flow;
-    if row.accept != request.accept {
-        row.accept = request.accept.as_str().into();
-    }
+    row.accept = request.format.kept(request.package).or_shared(&row.accept);
     if let Some(contact) = &request.contact {
         row.remote_target = contact.into();
     }
@@ -385,7 +386,7 @@ mod tests {
         let (plan, accepted) = decide(&watched_by_bob(), &request).unwrap();
         assert_eq!((plan.durability, plan.moved), (Durability::Lazy, Moved::default()));
         let s = accepted.subscription;
-        assert_eq!((s.remote_target.as_str(), s.accept.as_str()), ("sip:bob@192.0.2.8", "application/*"));
+        assert_eq!((s.remote_target.as_str(), s.accept.as_str()), ("sip:bob@192.0.2.8", ""));
         assert_eq!((s.id, s.remote_cseq, s.expires_at), (SubscriptionId(5), 2, NOW.after_secs(600)));
     }
 

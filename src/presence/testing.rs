@@ -86,7 +86,7 @@ pub(super) fn publication(id: u128, tag: u128) -> Publication {
         id: PublicationId(id),
         package: Package::Presence,
         tag: EntityTag(tag),
-        content_type: super::package::PIDF.to_owned(),
+        content_type: super::package::Format::Pidf.as_str().to_owned(),
         body: Bytes::from_static(b"<presence/>"),
         created_at: NOW,
         modified_at: NOW,

@@ -4,19 +4,19 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use smallvec::SmallVec;
 
-use crate::availability::view::{Grant, View, render};
+use crate::availability::view::Grant;
 use crate::model::{Aor, Binding, HomeState, Publication, Timestamp};
 use crate::presence::dialog::{Fingerprint, Standing};
+use crate::presence::package::{self, Document, Shown};
 
 /// What a watcher is told: the document and how to recognise it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rendered {
     pub(super) fingerprint: Fingerprint,
-    /// Empty without a document.
-    pub(super) body: Bytes,
+    /// Empty without one.
+    pub(super) document: Document,
 }
 
 /// The newest documents of the presentities that were looked at last. Bounded: a full shard is emptied.
@@ -31,7 +31,7 @@ pub(super) struct Views {
 #[derive(Debug)]
 struct Kept {
     sources: Sources,
-    documents: SmallVec<[(Grant, Rendered); 2]>,
+    documents: SmallVec<[(Shown, Rendered); 2]>,
 }
 
 /// What documents are composed of. A snapshot's version would not do: it begins anew when a home was let go meanwhile.
@@ -48,10 +48,10 @@ impl Views {
         Views { keep, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
-    /// What this grant shows of this home now. Composes without any lock held; at worst two do so at once.
-    pub(super) fn document(&self, home: &HomeState, grant: Grant, now: Timestamp) -> Rendered {
-        if !self.keep {
-            return self.render(home, grant, now);
+    /// What is shown of this home now. Composes without any lock held; at worst two do so at once.
+    pub(super) fn document(&self, home: &HomeState, shown: Shown, now: Timestamp) -> Rendered {
+        if !self.keep || !package::may_be_kept(shown.package) {
+            return self.render(home, shown, now);
         }
         let shard =
             &self.shards[usize::try_from(self.hasher.hash_one(&home.aor) % SHARDS as u64).unwrap_or(0)];
@@ -59,13 +59,13 @@ impl Views {
             let kept = shard.lock().unwrap_or_else(PoisonError::into_inner);
             let found = kept.get(&home.aor).filter(|kept| kept.sources.are_those_of(home, now));
             if let Some((_, rendered)) =
-                found.and_then(|kept| kept.documents.iter().find(|(kept, _)| *kept == grant))
+                found.and_then(|kept| kept.documents.iter().find(|(kept, _)| *kept == shown))
             {
                 return rendered.clone();
             }
         }
-        let rendered = self.render(home, grant, now);
-        if rendered.body.is_empty() {
+        let rendered = self.render(home, shown, now);
+        if rendered.document.is_empty() {
             return rendered;
         }
         let mut kept = shard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,21 +78,21 @@ impl Views {
         if !entry.sources.are_those_of(home, now) {
             *entry = Kept { sources: Sources::of(home, now), documents: SmallVec::new() };
         }
-        entry.documents.retain(|(kept, _)| *kept != grant);
-        entry.documents.push((grant, rendered.clone()));
+        entry.documents.retain(|(kept, _)| *kept != shown);
+        entry.documents.push((shown, rendered.clone()));
         rendered
     }
 
-    fn render(&self, home: &HomeState, grant: Grant, now: Timestamp) -> Rendered {
-        let without =
-            |standing| Rendered { fingerprint: Fingerprint { standing, body: 0 }, body: Bytes::new() };
-        match render(home, grant, now) {
-            View::Active(body) => {
-                let hash = self.hasher.hash_one(&body);
-                Rendered { fingerprint: Fingerprint { standing: Standing::Active, body: hash }, body }
+    fn render(&self, home: &HomeState, shown: Shown, now: Timestamp) -> Rendered {
+        match package::document(home, shown, now) {
+            Some(document) => {
+                let body = self.hasher.hash_one(document.text());
+                Rendered { fingerprint: Fingerprint { standing: standing(shown.grant), body }, document }
             }
-            View::Pending => without(Standing::Pending),
-            View::Rejected => without(Standing::Refused),
+            None => {
+                let fingerprint = Fingerprint { standing: standing(shown.grant), body: 0 };
+                Rendered { fingerprint, document: Document::none() }
+            }
         }
     }
 }
@@ -145,8 +145,15 @@ const PER_SHARD: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::EntityTag;
+    use bytes::Bytes;
+
+    use crate::model::{EntityTag, Package};
+    use crate::presence::package::Format;
     use crate::presence::testing::{NOW, aor, publication};
+
+    fn shown(grant: Grant) -> Shown {
+        Shown { package: Package::Presence, format: Format::Pidf, grant }
+    }
 
     fn home(publications: &[Arc<Publication>]) -> HomeState {
         HomeState { publications: publications.into(), ..HomeState::empty(aor("alice@example.org")) }
@@ -156,11 +163,11 @@ mod tests {
     fn one_document_is_shared_by_all_who_may_see_it() {
         let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
-        let first = views.document(&home, Grant::Full, NOW);
+        let first = views.document(&home, shown(Grant::Full), NOW);
         let mut other = home.clone();
         other.version += 1;
-        let second = views.document(&other, Grant::Full, NOW);
-        assert_eq!(first.body.as_ptr(), second.body.as_ptr());
+        let second = views.document(&other, shown(Grant::Full), NOW);
+        assert_eq!(first.document.text().as_ptr(), second.document.text().as_ptr());
         assert_eq!(first.fingerprint, second.fingerprint);
     }
 
@@ -170,48 +177,57 @@ mod tests {
         let body = "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:alice@example.org\"><tuple id=\"t\"><status><basic>open\
                     </basic></status></tuple></presence>";
         let old = Publication { body: Bytes::from_static(body.as_bytes()), ..publication(1, 1) };
-        let first = views.document(&home(&[Arc::new(old.clone())]), Grant::Full, NOW);
+        let first = views.document(&home(&[Arc::new(old.clone())]), shown(Grant::Full), NOW);
         let longer =
             Publication { tag: EntityTag(9), expires_at: old.expires_at.after_secs(600), ..old.clone() };
         let refreshed = home(&[Arc::new(longer)]);
         for now in [NOW, old.expires_at.after_secs(1)] {
-            assert_eq!(first.body.as_ptr(), views.document(&refreshed, Grant::Full, now).body.as_ptr());
+            assert_eq!(
+                first.document.text().as_ptr(),
+                views.document(&refreshed, shown(Grant::Full), now).document.text().as_ptr()
+            );
         }
-        let ended = views.document(&refreshed, Grant::Full, old.expires_at.after_secs(600));
-        assert_ne!(first.body, ended.body);
-        assert_eq!(ended.body, views.document(&home(&[]), Grant::Full, NOW).body);
+        let ended = views.document(&refreshed, shown(Grant::Full), old.expires_at.after_secs(600));
+        assert_ne!(first.document, ended.document);
+        assert_eq!(ended.document, views.document(&home(&[]), shown(Grant::Full), NOW).document);
     }
 
     #[test]
     fn documents_that_are_not_kept_are_the_same_documents() {
         let (kept, anew) = (Views::new(true), Views::new(false));
         let home = home(&[Arc::new(publication(1, 1))]);
-        let [first, second] = [(), ()].map(|()| anew.document(&home, Grant::Full, NOW));
-        assert_ne!(first.body.as_ptr(), second.body.as_ptr());
+        let [first, second] = [(), ()].map(|()| anew.document(&home, shown(Grant::Full), NOW));
+        assert_ne!(first.document.text().as_ptr(), second.document.text().as_ptr());
         assert_eq!(first, second, "who was told the first is not told the second");
-        assert_eq!(first.body, kept.document(&home, Grant::Full, NOW).body);
+        assert_eq!(first.document, kept.document(&home, shown(Grant::Full), NOW).document);
     }
 
     #[test]
     fn other_sources_and_ended_ones_are_composed_anew() {
         let views = Views::new(true);
         let old = home(&[Arc::new(publication(1, 1))]);
-        let first = views.document(&old, Grant::Full, NOW);
+        let first = views.document(&old, shown(Grant::Full), NOW);
         let new = home(&[Arc::new(publication(2, 1))]);
-        assert_ne!(first.body.as_ptr(), views.document(&new, Grant::Full, NOW).body.as_ptr());
+        assert_ne!(
+            first.document.text().as_ptr(),
+            views.document(&new, shown(Grant::Full), NOW).document.text().as_ptr()
+        );
         let later = NOW.after_secs(3_600);
-        assert_ne!(first.body.as_ptr(), views.document(&old, Grant::Full, later).body.as_ptr());
+        assert_ne!(
+            first.document.text().as_ptr(),
+            views.document(&old, shown(Grant::Full), later).document.text().as_ptr()
+        );
     }
 
     #[test]
     fn grants_are_kept_apart_a31() {
         let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
-        let full = views.document(&home, Grant::Full, NOW);
+        let full = views.document(&home, shown(Grant::Full), NOW);
         assert_eq!(full.fingerprint.standing, Standing::Active);
         for (grant, standing) in [(Grant::Pending, Standing::Pending), (Grant::Rejected, Standing::Refused)] {
-            let none = views.document(&home, grant, NOW);
-            assert_eq!((none.fingerprint.standing, none.body.len()), (standing, 0));
+            let none = views.document(&home, shown(grant), NOW);
+            assert_eq!((none.fingerprint.standing, none.document.text().len()), (standing, 0));
         }
     }
 }

@@ -41,6 +41,7 @@ on_both! {
     what_is_kept_after_a_commit_overtakes_it
     everything_is_loaded_in_order_of_creation_within_a_home
     a_second_opener_is_refused
+    documents_are_loaded_page_by_page
     the_secret_stays_the_same
     accounts_are_put_replaced_and_listed
     accounts_are_read_page_by_page_and_one_alone
@@ -58,6 +59,7 @@ async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
         Row::PutPublication(publication("a", 1).into()),
         Row::PutSubscription(subscription("a", "b", u128::MAX).into()),
         Row::PutSubscription(Subscription { event_id: Some("7".into()), ..subscription("b", "a", 0) }.into()),
+        Row::PutDocument(document("b", "folder/index").into()),
     ];
     assert_eq!(soon(store.commit(SmallVec::from(rows.to_vec()))).await, Outcome::Committed);
     assert_eq!(home(&store, "a").await, rows[..4]);
@@ -73,6 +75,7 @@ async fn a_put_replaces_and_a_drop_removes(place: Place) {
         Row::PutBinding(binding("a", "1", 1).into()),
         Row::PutPublication(publication("a", 1).into()),
         Row::PutSubscription(subscription("a", "b", 1).into()),
+        Row::PutDocument(document("a", "index").into()),
     ] {
         put(&store, row).await;
     }
@@ -82,6 +85,7 @@ async fn a_put_replaces_and_a_drop_removes(place: Place) {
             Publication { tag: EntityTag(9), body: "new".into(), ..publication("a", 1) }.into(),
         ),
         Row::PutSubscription(Subscription { remote_cseq: 8, ..subscription("a", "b", 1) }.into()),
+        Row::PutDocument(Document { tag: EntityTag(9), body: "new".into(), ..document("a", "index") }.into()),
     ];
     assert_eq!(soon(store.commit(newer.iter().cloned().collect())).await, Outcome::Committed);
     assert_eq!(home(&store, "a").await, newer);
@@ -89,6 +93,7 @@ async fn a_put_replaces_and_a_drop_removes(place: Place) {
         Row::DropBinding(aor("a"), BindingKey("1".into())),
         Row::DropPublication(aor("a"), PublicationId(1)),
         Row::DropSubscription(aor("a"), SubscriptionId(1)),
+        Row::DropDocument(aor("a"), document("a", "index").name),
         Row::DropBinding(aor("a"), BindingKey("never".into())),
     ];
     assert_eq!(soon(store.commit(drops)).await, Outcome::Committed);
@@ -281,6 +286,22 @@ async fn a_second_opener_is_refused(place: Place) {
     place.end(store).await;
 }
 
+async fn documents_are_loaded_page_by_page(place: Place) {
+    let store = place.open().await;
+    // A page has 64; names that a careless order or a careless query would trip over.
+    let names: Vec<String> =
+        (0..150).map(|n| if n % 3 == 0 { format!("%a'--{n}") } else { format!("folder/ü{n}") }).collect();
+    let rows: Vec<Row> = names
+        .iter()
+        .map(|name| Row::PutDocument(document(&format!("u{}", name.len()), name).into()))
+        .collect();
+    assert_eq!(soon(store.commit(rows.clone().into())).await, Outcome::Committed);
+    let loaded = everything(&store).await;
+    assert_eq!(loaded.len(), rows.len());
+    assert!(rows.iter().all(|row| loaded.contains(row)));
+    place.end(store).await;
+}
+
 async fn the_secret_stays_the_same(place: Place) {
     let store = place.open().await;
     assert_eq!(soon(store.secret([1; 32])).await.unwrap(), [1; 32]);
@@ -321,12 +342,14 @@ async fn a_removed_account_takes_everything_of_its_user_along(place: Place) {
     let others = [
         Row::PutBinding(binding("b", "1", 1).into()),
         Row::PutSubscription(subscription("b", "c", 3).into()),
+        Row::PutDocument(document("b", "index").into()),
     ];
     let rows: SmallVec<[Row; 1]> = smallvec![
         Row::PutBinding(binding("a", "1", 1).into()),
         Row::PutPublication(publication("a", 1).into()),
         Row::PutSubscription(subscription("a", "b", 1).into()),
         Row::PutSubscription(subscription("b", "a", 2).into()),
+        Row::PutDocument(document("a", "index").into()),
     ];
     assert_eq!(soon(store.commit(others.iter().cloned().collect())).await, Outcome::Committed);
     assert_eq!(soon(store.commit(rows)).await, Outcome::Committed);

@@ -141,6 +141,17 @@ pub(super) fn subscription(presentity: &str, watcher: &str, id: u128) -> Subscri
     }
 }
 
+pub(super) fn document(user: &str, name: &str) -> Document {
+    Document {
+        owner: aor(user),
+        name: DocumentName::new(Auid::PresRules, name),
+        tag: EntityTag(u128::MAX - 7),
+        content_type: "application/auth-policy+xml".into(),
+        body: bytes::Bytes::from_static(b"<ruleset/>\0\xff"),
+        modified_at: Timestamp(9),
+    }
+}
+
 pub(super) fn account(user: &str, password: &str) -> Account {
     Account {
         aor: aor(user),
@@ -170,6 +181,7 @@ pub(super) async fn everything(store: &Store) -> Vec<Row> {
         Row::PutBinding(_) | Row::RefreshBinding(_) | Row::DropBinding(..) => 0,
         Row::PutPublication(_) | Row::DropPublication(..) => 1,
         Row::PutSubscription(_) | Row::DropSubscription(..) => 2,
+        Row::PutDocument(_) | Row::DropDocument(..) => 3,
     });
     rows
 }

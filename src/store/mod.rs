@@ -167,7 +167,8 @@ impl Store {
         let bindings = home.bindings.into_iter().map(Row::PutBinding);
         let publications = home.publications.into_iter().map(Row::PutPublication);
         let subscriptions = home.subscriptions.iter().cloned().map(Row::PutSubscription);
-        Ok(bindings.chain(publications).chain(subscriptions).collect())
+        let documents = home.documents.iter().cloned().map(Row::PutDocument);
+        Ok(bindings.chain(publications).chain(subscriptions).chain(documents).collect())
     }
     /// Every account, in order.
     pub async fn load_accounts(&self, each: &mut (dyn FnMut(Account) + Send)) -> Result<(), Fault> {

@@ -13,7 +13,7 @@ use crate::store::Fault;
 use crate::store::failure::deadline;
 use crate::store::migrations::migrator;
 use crate::store::session::{DEADLINE, Options};
-use crate::store::table::{Table, account, binding, publication, subscription};
+use crate::store::table::{Table, account, binding, document, publication, subscription};
 use crate::store::value::{Columns, Value};
 use crate::store::write::bind_all;
 
@@ -28,6 +28,9 @@ pub(super) enum Reader {
 
 /// Rows of one page when everything is loaded: few enough that whoever waits for the same thread waits for milliseconds.
 const PAGE: i64 = 1_024;
+
+/// Documents of one page: they may be large.
+const DOCUMENTS: i64 = 64;
 
 /// A page is read, and a migration is applied, within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -91,6 +94,7 @@ impl Reader {
             self.table(&binding::TABLE, &each),
             self.table(&publication::TABLE, &each),
             self.table(&subscription::TABLE, &each),
+            self.table(&document::TABLE, &each),
         )?;
         Ok(())
     }
@@ -98,7 +102,7 @@ impl Reader {
     /// Every row of one home.
     pub async fn home(&self, aor: &Aor) -> Result<Vec<Row>, Fault> {
         let mut home = Vec::new();
-        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE] {
+        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE] {
             home.extend(rows!(
                 self,
                 DEADLINE,
@@ -178,14 +182,15 @@ impl Reader {
 
     async fn table(&self, table: &'static Table, each: &Each<'_>) -> Result<(), Fault> {
         let mut place = (table.start)();
+        let size = if table.name == document::TABLE.name { DOCUMENTS } else { PAGE };
         let mut home: Vec<Row> = Vec::new();
         loop {
-            let values = place.into_iter().chain([Value::from(PAGE)]);
+            let values = place.into_iter().chain([Value::from(size)]);
             let page: Vec<Row> =
                 rows!(self, PATIENCE, "load a page", table.page, values, table.name, |row| read(table, row))?;
             let Some(last) = page.last() else { break };
             place = place_of(last);
-            let is_last = (page.len() as i64) < PAGE;
+            let is_last = (page.len() as i64) < size;
             for row in page {
                 if home.last().is_some_and(|held| held.aor() != row.aor()) {
                     give(&mut home, each);
@@ -210,7 +215,9 @@ fn give(home: &mut Vec<Row>, each: &Each<'_>) {
         Row::PutBinding(binding) | Row::RefreshBinding(binding) => binding.created_at,
         Row::PutPublication(publication) => publication.created_at,
         Row::PutSubscription(subscription) => subscription.created_at,
+        Row::PutDocument(document) => document.modified_at,
         Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => Default::default(),
+        Row::DropDocument(..) => Default::default(),
     });
     let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
     home.drain(..).for_each(&mut **each);
@@ -220,6 +227,7 @@ fn read(table: &Table, row: &impl Columns) -> Option<Row> {
     match table.name {
         "binding" => binding::read(row).map(|read| Row::PutBinding(read.into())),
         "publication" => publication::read(row).map(|read| Row::PutPublication(read.into())),
+        "document" => document::read(row).map(|read| Row::PutDocument(read.into())),
         _ => subscription::read(row).map(|read| Row::PutSubscription(read.into())),
     }
 }
@@ -232,6 +240,8 @@ fn place_of(row: &Row) -> [Value<'static>; 2] {
         Row::DropPublication(_, id) => crate::store::value::id(id.0),
         Row::PutSubscription(subscription) => crate::store::value::id(subscription.id.0),
         Row::DropSubscription(_, id) => crate::store::value::id(id.0),
+        Row::PutDocument(document) => document.name.path().into(),
+        Row::DropDocument(_, name) => name.path().into(),
     };
     [row.aor().as_str().to_owned().into(), key]
 }

@@ -11,7 +11,7 @@ use sqlx::{
 };
 
 use crate::model::Row;
-use crate::store::table::{Table, binding, publication, subscription};
+use crate::store::table::{Table, binding, document, publication, subscription};
 use crate::store::value::Value;
 
 /// Writes rows, one per key, inside the transaction that is open.
@@ -193,6 +193,8 @@ fn change(row: &Row) -> (&'static Table, Kind, Vec<Value<'_>>) {
         Row::DropPublication(_, id) => (&publication::TABLE, Kind::Drop, publication::key(*id)),
         Row::PutSubscription(new) => (&subscription::TABLE, Kind::Put, subscription::values(new)),
         Row::DropSubscription(_, id) => (&subscription::TABLE, Kind::Drop, subscription::key(*id)),
+        Row::PutDocument(new) => (&document::TABLE, Kind::Put, document::values(new)),
+        Row::DropDocument(owner, name) => (&document::TABLE, Kind::Drop, document::key(owner, name)),
     }
 }
 
@@ -243,7 +245,7 @@ mod tests {
         assert_eq!(for_rows(sql, 2), twice);
         assert!(std::ptr::eq(for_rows(sql, 2), for_rows(sql, 2)));
         assert_eq!(for_rows(sql, 1), sql);
-        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE] {
+        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE] {
             assert!(repeated(table.put_sqlite, 2).is_some(), "{}", table.name);
         }
         assert!(repeated(binding::REFRESH_SQLITE, 2).is_some());

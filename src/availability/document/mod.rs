@@ -4,7 +4,9 @@
 //! What is not understood travels as a [`xml::Fragment`]: its own bytes, and the namespaces they need.
 
 mod lexis;
+pub mod lists;
 pub mod pidf;
+pub mod rules;
 mod values;
 pub mod write;
 pub mod xml;

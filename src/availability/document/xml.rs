@@ -35,6 +35,10 @@ impl Limits {
     /// What a publisher may send (`A07`): far more than any presence document needs.
     pub const PUBLISHED: Limits =
         Limits { bytes: 32 * 1024, elements: 2_000, depth: 32, attributes: 64, namespaces: 32 };
+
+    /// What a user may keep here: lists with thousands of entries.
+    pub const STORED: Limits =
+        Limits { bytes: 256 * 1024, elements: 20_000, depth: 32, attributes: 64, namespaces: 32 };
 }
 
 /// Why a document is not read.

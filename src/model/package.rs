@@ -1,0 +1,96 @@
+//! Event packages (RFC 6665 7.2), and sets of them.
+
+/// Event packages that are served. The numbers are stored; templates (RFC 6665 4.5.4, "winfo") have theirs from 16 on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Package {
+    /// RFC 3856.
+    Presence = 1,
+}
+
+impl Package {
+    /// All of them, as listed in Allow-Events.
+    pub const ALL: [Package; 1] = [Package::Presence];
+    /// The token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Package::Presence => "presence",
+        }
+    }
+    /// Exact token match (RFC 6665 8.2.1); old linphone sends `Presence`, so ASCII case is ignored.
+    pub fn parse(token: &str) -> Option<Package> {
+        Package::ALL.into_iter().find(|p| p.as_str().eq_ignore_ascii_case(token))
+    }
+    /// From its number, as stored.
+    pub fn from_number(number: u8) -> Option<Package> {
+        Package::ALL.into_iter().find(|p| *p as u8 == number)
+    }
+}
+
+/// A set of packages, as a hint about which watchers may have something to hear: one too many costs a look, one too few a NOTIFY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Packages(u32);
+
+impl Packages {
+    /// None.
+    pub const NONE: Packages = Packages(0);
+    /// Every one there is or will be.
+    pub const ALL: Packages = Packages(u32::MAX);
+    /// Those whose documents show bindings.
+    pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence]);
+    /// Those whose documents hang on who else watches whom (the reciprocal rule).
+    pub const SHOWN_TO_OTHERS: Packages = Packages::of(&[Package::Presence]);
+
+    /// These.
+    pub const fn of(packages: &[Package]) -> Packages {
+        let (mut set, mut at) = (0, 0);
+        while at < packages.len() {
+            set |= 1 << packages[at] as u8;
+            at += 1;
+        }
+        Packages(set)
+    }
+    /// Those whose documents show what is published in this package.
+    pub const fn showing_publications_of(package: Package) -> Packages {
+        match package {
+            Package::Presence => Packages::of(&[Package::Presence]),
+        }
+    }
+    /// Both.
+    pub const fn and(self, other: Packages) -> Packages {
+        Packages(self.0 | other.0)
+    }
+    /// Is it one of them?
+    pub const fn has(self, package: Package) -> bool {
+        self.0 & 1 << package as u8 != 0
+    }
+    /// None at all?
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+}
+
+/// Every number has its bit.
+const _: () = {
+    let mut at = 0;
+    while at < Package::ALL.len() {
+        assert!((Package::ALL[at] as u8) < 32);
+        at += 1;
+    }
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_and_numbers_name_one_package_each_rfc6665_8_2_1() {
+        for package in Package::ALL {
+            assert_eq!(Package::parse(package.as_str()), Some(package));
+            assert_eq!(Package::from_number(package as u8), Some(package));
+            assert!(Packages::of(&[package]).has(package) && !Packages::NONE.has(package));
+            assert!(Packages::ALL.has(package) && !Packages::of(&[package]).is_empty());
+        }
+        assert_eq!((Package::parse("presence.x"), Package::from_number(0)), (None, None));
+    }
+}

@@ -1,0 +1,178 @@
+//! Everything in which event packages differ. What they have in common (dialogs, rows, the machine of NOTIFYs) is elsewhere and asks here.
+//!
+//! A package is a variant of [`Package`] and a file here; the compiler then names the matches in which it is missing. Which watchers a change
+//! concerns is said in [`crate::model::Packages`], as homes ask it.
+
+mod document;
+mod format;
+mod presence;
+
+use std::sync::LazyLock;
+
+use crate::availability::view::{self, DomainDefault, Grant};
+use crate::model::{Aor, HomeState, Package, Reject, Subscription, Timestamp};
+use crate::presence::pacing::Pacing;
+use crate::presence::policy::{Intervals, Policy};
+use crate::sip::{HeaderName, Request, StatusCode};
+
+pub use format::Format;
+
+pub(super) use document::Document;
+pub(super) use format::accept;
+
+/// The package and the `id` parameter of Event.
+///
+/// # Errors
+/// 489 with Allow-Events if Event is missing or names a package that is not served (RFC 6665 4.2.1.1, 4.2.3; RFC 3903 6 step 2); 400 if
+/// it cannot be read.
+pub(super) fn event(request: &Request) -> Result<(Package, Option<&str>), Reject> {
+    let event = request
+        .event()
+        .map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?
+        .and_then(|event| Package::parse(event.package).map(|package| (package, event.id)));
+    event.ok_or_else(|| Reject::new(StatusCode::BAD_EVENT).with(HeaderName::AllowEvents, allow_events()))
+}
+
+/// The package that is published in, and the body type it takes.
+///
+/// # Errors
+/// As [`event`]; 489 too for a package whose state nobody publishes.
+pub(super) fn published(request: &Request) -> Result<(Package, Format), Reject> {
+    let (package, _) = event(request)?;
+    let format = takes(package);
+    format.map(|format| (package, format)).ok_or_else(|| {
+        let publishable = Package::ALL.into_iter().filter(|package| takes(*package).is_some());
+        let tokens: Vec<_> = publishable.map(Package::as_str).collect();
+        Reject::new(StatusCode::BAD_EVENT).with(HeaderName::AllowEvents, tokens.join(", "))
+    })
+}
+
+/// The value of Allow-Events (RFC 6665 4.4.4).
+pub fn allow_events() -> &'static str {
+    static ALL: LazyLock<String> = LazyLock::new(|| Package::ALL.map(Package::as_str).join(", "));
+    &ALL
+}
+
+/// The body types that PUBLISH takes: Accept of a 200 to OPTIONS (RFC 3261 11.2).
+pub fn publishable() -> &'static str {
+    static ALL: LazyLock<String> = LazyLock::new(|| {
+        Package::ALL.into_iter().filter_map(takes).map(Format::as_str).collect::<Vec<_>>().join(", ")
+    });
+    &ALL
+}
+
+/// The body types a NOTIFY may have; the first is the default (RFC 6665 5.4.4), and what is preferred where a watcher wants several alike.
+fn formats(package: Package) -> &'static [Format] {
+    match package {
+        Package::Presence => presence::FORMATS,
+    }
+}
+
+/// The body type that PUBLISH takes; `None`: it has no publications.
+fn takes(package: Package) -> Option<Format> {
+    match package {
+        Package::Presence => Some(Format::Pidf),
+    }
+}
+
+/// Checks a document that is published for `target`; it is of the type that [`published`] said.
+///
+/// # Errors
+/// 400, 403 or 413, as it is malformed, about somebody else, or too large.
+pub(super) fn check(package: Package, body: &[u8], target: &Aor) -> Result<(), Reject> {
+    match package {
+        Package::Presence => presence::check(body, target),
+    }
+}
+
+/// Expiry of subscriptions (RFC 6665 5.4.5).
+pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
+    match package {
+        Package::Presence => policy.subscription,
+    }
+}
+
+/// How often a watcher is told of changes (RFC 6665 5.4.10).
+pub(super) fn pacing(package: Package, policy: &Policy) -> Pacing {
+    match package {
+        Package::Presence => Pacing { burst: policy.notify_burst, interval: policy.notify_interval },
+    }
+}
+
+/// Who may see how much (RFC 6665 5.4.6).
+///
+/// - `watched`: the watcher's own home, looked at only where [`crate::model::Packages::SHOWN_TO_OTHERS`] has the package.
+pub(super) fn grant(
+    package: Package,
+    presentity: &Aor,
+    watcher: &Aor,
+    watched: &HomeState,
+    default: DomainDefault,
+    now: Timestamp,
+) -> Grant {
+    match package {
+        Package::Presence => view::grant(presentity, watcher, watched, default, now),
+    }
+}
+
+/// Which document: all that it hangs on besides the home.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    /// Of which package.
+    pub(super) package: Package,
+    /// As what.
+    pub(super) format: Format,
+    /// How much.
+    pub(super) grant: Grant,
+}
+
+/// The document that a NOTIFY carries; `None` if the grant shows nothing. Equal state gives equal documents, whatever `now` is.
+pub(super) fn document(home: &HomeState, shown: Shown, now: Timestamp) -> Option<Document> {
+    match shown.package {
+        Package::Presence => presence::document(home, shown.grant, now),
+    }
+}
+
+/// Does a document hang on nothing but live bindings (which, not until when) and publications, so that it can be kept until they change?
+pub(super) fn may_be_kept(package: Package) -> bool {
+    match package {
+        Package::Presence => true,
+    }
+}
+
+/// What somebody is told who was shown state and may see nothing any more: neutral, whatever is true.
+pub(super) fn polite(subscription: &Subscription, presentity: &Aor) -> Document {
+    match subscription.package {
+        Package::Presence => presence::polite(presentity),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::presence::testing::request;
+
+    fn subscribe(rows: &str) -> Request {
+        request("SUBSCRIBE", "sip:alice@example.org", rows, "")
+    }
+
+    #[test]
+    fn event_missing_or_unknown_is_489_with_allow_events_rfc6665_4_2_3() {
+        for rows in ["", "Event: conference\r\n", "Event: presence.x\r\n"] {
+            let reject = event(&subscribe(rows)).unwrap_err();
+            assert_eq!(reject.status, StatusCode::BAD_EVENT);
+            assert_eq!(reject.headers[0], (HeaderName::AllowEvents, allow_events().to_owned()));
+        }
+    }
+
+    #[test]
+    fn allow_events_names_every_package_rfc6665_4_4_4() {
+        assert!(allow_events().split(", ").eq(Package::ALL.map(Package::as_str)));
+    }
+
+    #[test]
+    fn event_id_is_kept_and_other_parameters_are_ignored_rfc6665_8_2_1() {
+        assert_eq!(event(&subscribe("Event: presence;id=7;x=y\r\n")), Ok((Package::Presence, Some("7"))));
+        assert_eq!(event(&subscribe("o: Presence\r\n")), Ok((Package::Presence, None)));
+    }
+}
