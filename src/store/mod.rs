@@ -9,6 +9,7 @@ mod failure;
 mod lazy;
 mod migrations;
 mod open;
+mod packed;
 mod reader;
 mod session;
 mod table;

@@ -33,7 +33,7 @@ const BATCH: usize = 512;
 /// Rows that nobody waits for, beside some that somebody waits for; and as many at least without.
 const BESIDE: usize = 32;
 /// Rows that nobody waits for are written in turns of this length, and between two turns is as much time again: so long may a commit wait for them.
-const TURN: Duration = Duration::from_millis(3);
+const TURN: Duration = Duration::from_millis(4);
 /// Rows kept lazily are written this often; what was kept before a tick is written at it.
 const TICK: Duration = Duration::from_secs(2);
 /// A session that was quiet for so long is tried.
@@ -164,7 +164,7 @@ impl Writer {
         self.write(units, count == self.turn).await;
         let took = begun.elapsed();
         self.next_turn = begun + took * 2;
-        self.turn = if took > TURN { self.turn * 2 / 3 } else { self.turn * 4 / 3 }.clamp(BESIDE, BATCH);
+        self.turn = if took > TURN { self.turn * 2 / 3 } else { self.turn * 3 / 2 }.clamp(BESIDE, BATCH);
     }
 
     /// Writes units in one transaction; if the database refuses, in halves, until the guilty unit stands alone.
@@ -282,6 +282,10 @@ impl Writer {
 
 /// The newest row of each key, in no particular order: keys differ, so order means nothing.
 fn newest(units: &[Unit]) -> Vec<Cow<'_, Row>> {
+    // Of what is kept there is one row of each key.
+    if units.iter().all(|unit| unit.reply.is_none()) {
+        return units.iter().flat_map(|unit| &unit.rows).map(Cow::Borrowed).collect();
+    }
     let mut places = HashMap::new();
     let mut newest: Vec<Cow<'_, Row>> = Vec::new();
     for row in units.iter().flat_map(|unit| &unit.rows) {
