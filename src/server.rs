@@ -214,6 +214,8 @@ fn presence_policy(config: &Config) -> presence::Policy {
             max_s: config.subscription.max_interval_s,
         },
         max_publications_per_aor: config.publication.max_per_aor,
+        publish_burst: config.publication.burst,
+        publish_per_second: config.publication.per_second,
         max_per_watcher: config.subscription.max_per_watcher,
         max_per_presentity: config.subscription.max_per_presentity,
         domain_default: config.presence.default_rule,

@@ -47,10 +47,12 @@ pub struct Source {
     pub kind: String,
     /// Contact, or event package.
     pub what: String,
-    /// What the device says of itself: User-Agent of the registration, media type of the publication.
+    /// What is known of the device: User-Agent of a registration; instance of a publisher, or Call-ID of the PUBLISH.
     pub device: String,
-    /// The way to the device, of a registration.
+    /// The way it came.
     pub flow: Option<String>,
+    /// Media type, of a publication.
+    pub content_type: Option<String>,
     /// Entity-tag, of a publication.
     pub tag: Option<String>,
     /// Since when it is there.
@@ -235,6 +237,7 @@ fn sources(home: &HomeState, now: Timestamp) -> Vec<Source> {
         what: binding.contact.to_string(),
         device: binding.user_agent.to_string(),
         flow: Some(binding.flow.to_string()),
+        content_type: None,
         tag: None,
         since: binding.created_at.rfc3339(),
         changed: binding.refreshed_at.rfc3339(),
@@ -243,8 +246,12 @@ fn sources(home: &HomeState, now: Timestamp) -> Vec<Source> {
     let publications = home.live_publications(now).map(|publication| Source {
         kind: "publication".to_owned(),
         what: publication.package.as_str().to_owned(),
-        device: publication.content_type.clone(),
-        flow: None,
+        device: match &publication.publisher.instance {
+            Some(instance) => instance.to_string(),
+            None => format!("Call-ID {}", publication.publisher.call_id),
+        },
+        flow: Some(publication.publisher.source.to_string()).filter(|source| !source.is_empty()),
+        content_type: Some(publication.content_type.clone()),
         tag: Some(publication.tag.to_string()),
         since: publication.created_at.rfc3339(),
         changed: publication.modified_at.rfc3339(),

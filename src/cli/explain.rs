@@ -56,11 +56,10 @@ fn text(explanation: &Explanation) -> String {
 
 fn source(source: &Source) -> String {
     let Source { kind, what, device, since, changed, expires_in_s, .. } = source;
-    let which = match (&source.tag, &source.flow) {
-        (Some(tag), _) => format!("{what}, entity-tag {tag}, {device}"),
-        (None, Some(flow)) => format!("{what} over {flow}, {device}"),
-        (None, None) => what.clone(),
-    };
+    let tag = source.tag.as_ref().map(|tag| format!(", entity-tag {tag}")).unwrap_or_default();
+    let content_type = source.content_type.as_ref().map(|kind| format!(", {kind}")).unwrap_or_default();
+    let flow = source.flow.as_ref().map(|flow| format!(" over {flow}")).unwrap_or_default();
+    let which = format!("{what}{tag}{content_type}{flow}, {device}");
     format!("  {kind} {which}\n    since {since}, last changed {changed}, ends in {expires_in_s} s")
 }
 
@@ -105,8 +104,9 @@ mod tests {
             sources: vec![Source {
                 kind: "publication".into(),
                 what: "presence".into(),
-                device: "application/pidf+xml".into(),
-                flow: None,
+                device: "Call-ID p".into(),
+                flow: Some("udp:192.0.2.9:5060".into()),
+                content_type: Some("application/pidf+xml".into()),
                 tag: Some("0f".into()),
                 since: "2026-11-20T23:00:00Z".into(),
                 changed: "2026-11-20T23:01:00Z".into(),
@@ -146,7 +146,7 @@ mod tests {
             text(&explanation()),
             "bob@example.org sees all of alice@example.org: alice@example.org watches bob@example.org too\n\
              alice@example.org is open; its sources:\n\
-             \u{20} publication presence, entity-tag 0f, application/pidf+xml\n\
+             \u{20} publication presence, entity-tag 0f, application/pidf+xml over udp:192.0.2.9:5060, Call-ID p\n\
              \u{20}   since 2026-11-20T23:00:00Z, last changed 2026-11-20T23:01:00Z, ends in 60 s\n\
              subscription hither-05 (presence), since 2026-11-20T23:00:00Z, ends in 600 s\n\
              \u{20} to sip:bob@192.0.2.7 over udp:192.0.2.7:5060, Call-ID c\n\

@@ -186,7 +186,14 @@ impl Dispatch {
             return transaction.reject(&request, &reject);
         }
         match request.method() {
-            Method::Publish => self.presence.publish(request, transaction, identity.aor(), target, now),
+            Method::Publish => {
+                // In a document every name of ours is the domain, as anywhere else.
+                let target = target.clone();
+                let means = |uri: &Uri<'_>| {
+                    Aor::from_uri(uri).as_ref() == Some(&target) || own.aor(uri).as_ref() == Some(&target)
+                };
+                self.presence.publish(request, flow, transaction, identity.aor(), target.clone(), means, now);
+            }
             _ => self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now),
         }
     }

@@ -9,10 +9,12 @@ pub mod explain;
 mod notifier;
 mod notify;
 mod numbers;
+mod orphan;
 pub mod pacing;
 pub mod package;
 pub mod policy;
 pub mod publication;
+mod rate;
 mod resting;
 mod seats;
 pub mod subscribe;
@@ -23,13 +25,15 @@ mod views;
 #[cfg(test)]
 mod wire;
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::availability::document::pidf::Pidf;
 use crate::availability::view;
 use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::{Changed, Homes, Refusal};
@@ -40,10 +44,11 @@ use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
 use crate::presence::explain::Explained;
 use crate::presence::notifier::Notifier;
-use crate::presence::publication::{Fresh, Publish};
+use crate::presence::publication::{Body, Fresh, Publish};
+use crate::presence::rate::Rate;
 use crate::presence::subscribe::Subscribe;
 use crate::presence::subscription::{Outcome, Source};
-use crate::sip::{HeaderName, Request, StatusCode};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
 pub use notifier::RESUME_GAP;
 pub use policy::{Intervals, Policy};
@@ -55,6 +60,9 @@ pub struct Presence {
     endpoint: Arc<Endpoint>,
     policy: Arc<Policy>,
     notifier: Arc<Notifier>,
+    rate: Rate,
+    /// Documents that were published last, read: they are composed next.
+    documents: Mutex<Documents>,
 }
 
 impl Presence {
@@ -62,29 +70,43 @@ impl Presence {
     pub fn new(homes: Arc<Homes>, endpoint: Arc<Endpoint>, policy: Policy) -> Arc<Presence> {
         let policy = Arc::new(policy);
         let notifier = Notifier::new(homes.clone(), endpoint.clone(), policy.clone());
-        Arc::new(Presence { homes, endpoint, policy, notifier })
+        let rate = Rate::new(policy.publish_burst, policy.publish_per_second);
+        Arc::new(Presence { homes, endpoint, policy, notifier, rate, documents: Mutex::default() })
     }
 
     /// Answers a PUBLISH (RFC 3903 6).
     ///
     /// - `publisher`: authenticated.
     /// - `target`: the AoR of the Request-URI, an account of ours.
+    /// - `means_target`: does this URI mean it, too?
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each of them is something else that only the caller knows"
+    )]
     pub fn publish(
         &self,
         request: Request,
+        flow: Flow,
         transaction: ServerTransaction,
         publisher: &Aor,
         target: Aor,
+        means_target: impl Fn(&Uri<'_>) -> bool,
         now: Timestamp,
     ) {
         // RFC 3903 14.1: state is published by its owner.
         if *publisher != target {
             return transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
         }
-        let publish = match Publish::read(&request, &target) {
+        if let Err(seconds) = self.rate.take(&target, now) {
+            let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Published Too Often")
+                .with(HeaderName::RetryAfter, seconds.to_string());
+            return transaction.reject(&request, &reject);
+        }
+        let publish = match Publish::read(&request, flow, means_target) {
             Ok(publish) => publish,
             Err(reject) => return transaction.reject(&request, &reject),
         };
+        self.hold(&publish);
         let random = self.endpoint.random();
         let fresh = Fresh { id: PublicationId(random.bits128()), tag: EntityTag(random.bits128()) };
         let policy = self.policy.clone();
@@ -101,6 +123,19 @@ impl Presence {
                 Err(refusal) => refuse_or_fail(&request, &transaction, refusal),
             },
         );
+    }
+
+    /// Keeps what was read until it has been composed; the oldest is let go, and would be read again.
+    fn hold(&self, publish: &Publish) {
+        let Some(Ok(Body { bytes, pidf: Some(pidf), .. })) = &publish.body else { return };
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.bytes += bytes.len();
+        documents.held.push_back((bytes.len(), pidf.clone()));
+        while documents.bytes > HELD_BYTES
+            && let Some((bytes, _)) = documents.held.pop_front()
+        {
+            documents.bytes = documents.bytes.saturating_sub(bytes);
+        }
     }
 
     /// Answers a SUBSCRIBE, then notifies (RFC 6665 4.2.1).
@@ -243,6 +278,16 @@ impl Presence {
 /// From one turn of a presentity with a great many watchers to the next of the same or another such: as long again as such a turn takes with
 /// the answers to it, so that half of a core is left for others and nobody's request waits behind ten thousand answers (`A25`).
 const PACE: Duration = Duration::from_millis(2);
+
+/// Documents as they were read, the oldest first.
+#[derive(Debug, Default)]
+struct Documents {
+    held: VecDeque<(usize, Arc<Pidf>)>,
+    bytes: usize,
+}
+
+/// Of documents held as read, as they came: a document is composed some milliseconds after it was published. Read, they are at worst ten times as large.
+const HELD_BYTES: usize = 1 << 20;
 
 fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: Refusal) {
     match refusal {

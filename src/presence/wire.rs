@@ -41,7 +41,10 @@ impl Handler for Door {
         let user = request.uri().expect("a URI").user_decoded().expect("a user").into_owned();
         let target = Aor::new(&user, "example.org").expect("an AoR");
         match request.method() {
-            Method::Publish => presence.publish(request, transaction, &who, target, clock::now()),
+            Method::Publish => {
+                let means = |uri: &crate::sip::Uri<'_>| Aor::from_uri(uri).as_ref() == Some(&target);
+                presence.publish(request, flow, transaction, &who, target.clone(), means, clock::now());
+            }
             _ => presence.subscribe(request, flow, transaction, who, target, clock::now()),
         }
     }

@@ -9,11 +9,12 @@ mod presence;
 
 use std::sync::LazyLock;
 
+use crate::availability::document::pidf::Pidf;
 use crate::availability::view::{self, DomainDefault, Grant};
 use crate::model::{Aor, HomeState, Package, Reject, Subscription, Timestamp};
 use crate::presence::pacing::Pacing;
 use crate::presence::policy::{Intervals, Policy};
-use crate::sip::{HeaderName, Request, StatusCode};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
 pub use format::Format;
 
@@ -75,13 +76,27 @@ fn takes(package: Package) -> Option<Format> {
     }
 }
 
-/// Checks a document that is published for `target`; it is of the type that [`published`] said.
+/// All body types in which a published document may come: the one that [`published`] says, and what carries the same in another form.
+pub(super) fn media_types(package: Package) -> &'static [&'static str] {
+    match package {
+        Package::Presence => &presence::MEDIA_TYPES,
+    }
+}
+
+/// Checks a document of one of the [`media_types`]. What is composed with others is given back as it was read.
+///
+/// - `means_target`: does a URI mean the AoR it is published for?
 ///
 /// # Errors
-/// 400, 403 or 413, as it is malformed, about somebody else, or too large.
-pub(super) fn check(package: Package, body: &[u8], target: &Aor) -> Result<(), Reject> {
+/// 400, 403, 413 or 415, as it is malformed, about somebody else, too large, or no document.
+pub(super) fn check(
+    package: Package,
+    media_type: &str,
+    body: &[u8],
+    means_target: impl Fn(&Uri<'_>) -> bool,
+) -> Result<Option<Pidf>, Reject> {
     match package {
-        Package::Presence => presence::check(body, target),
+        Package::Presence => presence::check(media_type, body, means_target).map(Some),
     }
 }
 
