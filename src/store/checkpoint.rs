@@ -1,7 +1,7 @@
 //! The log of an SQLite file is copied into the file beside the writer, on a connection of its own: no commit stops for it.
 //!
-//! What is copied while nothing is written ends the log: the next commit begins it anew. So each round goes on beside the writer until little is
-//! left, and that little is copied while the writer waits.
+//! What is copied to its end while nothing is written ends the log: the next commit begins it anew. So rounds go on beside the writer, and when the
+//! log has become long, or nobody writes, the little that a round has left is copied while the writer waits.
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Error, SqliteConnection};
@@ -13,33 +13,45 @@ pub(super) struct Checkpoints {
     options: SqliteConnectOptions,
     connection: Option<SqliteConnection>,
     running: Option<JoinHandle<Result<(SqliteConnection, i64), Error>>>,
-    /// Rows written since the log began anew, or was last looked at.
+    /// Rows written since the last round began..
     rows: usize,
+    /// ..and since the log began anew.
+    log: usize,
 }
 
 impl Checkpoints {
     pub fn new(options: SqliteConnectOptions) -> Checkpoints {
-        Checkpoints { options, connection: None, running: None, rows: 0 }
+        Checkpoints { options, connection: None, running: None, rows: 0, log: 0 }
     }
 
-    /// So many rows were written. Seldom waits: for the little that is left of a round, or because the log has grown far too long.
+    /// So many rows were written. Seldom waits: for the little that is left of a round, when the log has become long.
     pub async fn written(&mut self, rows: usize) {
         self.rows += rows;
-        if self.running.as_ref().is_some_and(|running| running.is_finished() || self.rows >= MOST) {
+        self.log += rows;
+        if self.running.as_ref().is_some_and(|running| running.is_finished() || self.log >= MOST) {
             match self.join().await {
-                Some(0) => self.rows = 0,
-                Some(left) if left <= LITTLE => {
-                    self.begin();
-                    self.join().await;
-                    self.rows = 0;
-                }
-                Some(_) => self.begin(),
-                // Tried again after as many rows; meanwhile the log grows.
-                None => self.rows = 0,
+                Some(0) => self.log = 0,
+                Some(left) if left <= LITTLE && self.log >= LONG => self.finish().await,
+                Some(_) | None => {}
             }
         }
         if self.running.is_none() && self.rows >= EVERY {
             self.begin();
+        }
+    }
+
+    /// Nobody has written anything for a while: the log ends.
+    pub async fn quiet(&mut self) {
+        if self.log > 0 {
+            self.join().await;
+            self.finish().await;
+        }
+    }
+
+    async fn finish(&mut self) {
+        self.begin();
+        if self.join().await == Some(0) {
+            self.log = 0;
         }
     }
 
@@ -53,6 +65,7 @@ impl Checkpoints {
 
     #[expect(clippy::disallowed_methods, reason = "copies beside the writer, which awaits it")]
     fn begin(&mut self) {
+        self.rows = 0;
         let (options, connection) = (self.options.clone(), self.connection.take());
         self.running = Some(tokio::spawn(async move {
             let mut connection = match connection {
@@ -82,8 +95,10 @@ impl Checkpoints {
 }
 
 /// Rows after which a round begins: each is a few pages of 4 KB in the log.
-const EVERY: usize = 2_000;
-/// Rows after which the writer waits for the round: the log is bounded, some hundred MB at worst.
-const MOST: usize = 40_000;
-/// Pages of the log that are copied while the writer waits: a few milliseconds.
+const EVERY: usize = 400;
+/// Rows in the log after which it is to begin anew, which one commit waits a few milliseconds for.
+const LONG: usize = 12_000;
+/// Rows in the log after which the writer waits for a round that takes so long: a few hundred MB at worst.
+const MOST: usize = 50_000;
+/// Pages of the log that are copied while the writer waits.
 const LITTLE: i64 = 200;

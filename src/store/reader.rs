@@ -140,7 +140,7 @@ impl Reader {
         loop {
             let values = [Value::from(after.as_str()), Value::from(PAGE)];
             let page: Vec<Account> =
-                page!(self, "read accounts", account::PAGE, values, account::NAME, |row| account::read(row))?;
+                page!(self, "read accounts", account::PAGE, values, account::NAME, account::read)?;
             let is_last = (page.len() as i64) < PAGE;
             if let Some(last) = page.last() {
                 last.aor.as_str().clone_into(&mut after);

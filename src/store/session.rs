@@ -182,10 +182,10 @@ const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('hither ' || cu
 /// Who needs nothing on disk does not wait for the disk.
 const BEGIN_LAZILY: &str = "BEGIN; SET LOCAL synchronous_commit = off";
 
-/// No commit stops to copy the log into the file: that is done beside it (`checkpoint.rs`). Up to 64 MB of pages are kept, so that a row
+/// No commit stops to copy the log into the file: that is done beside it (`checkpoint.rs`). Up to 16 MB of pages are kept, so that a row
 /// is changed without being looked for on disk, and what a statement of many rows needs for itself stays in memory.
 const FILE_SETTINGS: &[&str] =
-    &["PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -65536", "PRAGMA temp_store = MEMORY"];
+    &["PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -16384", "PRAGMA temp_store = MEMORY"];
 
 /// A server that loses sight of us lets go of the lock soon; *Committed* means on disk whatever the default is.
 const SETTINGS: &[&str] = &[

@@ -110,7 +110,11 @@ impl Writer {
             match timeout_at(until, self.jobs.recv()).await {
                 Ok(Some(job)) => self.round(job).await,
                 Ok(None) => break,
-                Err(_) if is_clear => {}
+                Err(_) if is_clear => {
+                    if let Some(checkpoints) = &mut self.checkpoints {
+                        checkpoints.quiet().await;
+                    }
+                }
                 Err(_) => self.lazy_turn().await,
             }
         }
