@@ -65,7 +65,7 @@ impl Pidf {
 
 impl Fragment {
     /// The element as a document of its own.
-    pub(super) fn alone(&self) -> String {
+    pub(in crate::availability) fn alone(&self) -> String {
         let (start, rest) = self.split();
         let mut out =
             Writer { text: String::with_capacity(self.raw().len() + 64), most: usize::MAX, root: Vec::new() };
