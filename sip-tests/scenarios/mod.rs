@@ -11,6 +11,7 @@ mod durability;
 mod forking;
 mod language;
 mod locating;
+mod message_summary;
 mod messaging;
 mod operation;
 mod options;

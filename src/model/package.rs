@@ -6,15 +6,18 @@
 pub enum Package {
     /// RFC 3856.
     Presence = 1,
+    /// RFC 3842.
+    MessageSummary = 3,
 }
 
 impl Package {
     /// All of them, as listed in Allow-Events.
-    pub const ALL: [Package; 1] = [Package::Presence];
+    pub const ALL: [Package; 2] = [Package::Presence, Package::MessageSummary];
     /// The token.
     pub fn as_str(self) -> &'static str {
         match self {
             Package::Presence => "presence",
+            Package::MessageSummary => "message-summary",
         }
     }
     /// Exact token match (RFC 6665 8.2.1); old linphone sends `Presence`, so ASCII case is ignored.
@@ -54,6 +57,7 @@ impl Packages {
     pub const fn showing_publications_of(package: Package) -> Packages {
         match package {
             Package::Presence => Packages::of(&[Package::Presence]),
+            Package::MessageSummary => Packages::of(&[Package::MessageSummary]),
         }
     }
     /// Both.

@@ -9,6 +9,8 @@ use crate::sip::{HeaderName, Request, StatusCode};
 pub enum Format {
     /// RFC 3863.
     Pidf,
+    /// RFC 3842.
+    MessageSummary,
 }
 
 impl Format {
@@ -16,6 +18,7 @@ impl Format {
     pub fn as_str(self) -> &'static str {
         match self {
             Format::Pidf => "application/pidf+xml",
+            Format::MessageSummary => "application/simple-message-summary",
         }
     }
 

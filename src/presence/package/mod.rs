@@ -5,9 +5,12 @@
 
 mod document;
 mod format;
+mod message_summary;
 mod presence;
+mod summary;
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use crate::availability::view::{self, DomainDefault, Grant};
 use crate::model::{Aor, HomeState, Package, Reject, Subscription, Timestamp};
@@ -37,7 +40,7 @@ pub(super) fn event(request: &Request) -> Result<(Package, Option<&str>), Reject
 ///
 /// # Errors
 /// As [`event`]; 489 too for a package whose state nobody publishes.
-pub(super) fn published(request: &Request) -> Result<(Package, Format), Reject> {
+pub fn published(request: &Request) -> Result<(Package, Format), Reject> {
     let (package, _) = event(request)?;
     let format = takes(package);
     format.map(|format| (package, format)).ok_or_else(|| {
@@ -65,6 +68,7 @@ pub fn publishable() -> &'static str {
 fn formats(package: Package) -> &'static [Format] {
     match package {
         Package::Presence => presence::FORMATS,
+        Package::MessageSummary => message_summary::FORMATS,
     }
 }
 
@@ -72,6 +76,7 @@ fn formats(package: Package) -> &'static [Format] {
 fn takes(package: Package) -> Option<Format> {
     match package {
         Package::Presence => Some(Format::Pidf),
+        Package::MessageSummary => Some(Format::MessageSummary),
     }
 }
 
@@ -82,13 +87,15 @@ fn takes(package: Package) -> Option<Format> {
 pub(super) fn check(package: Package, body: &[u8], target: &Aor) -> Result<(), Reject> {
     match package {
         Package::Presence => presence::check(body, target),
+        Package::MessageSummary => message_summary::check(body),
     }
 }
 
 /// Expiry of subscriptions (RFC 6665 5.4.5).
 pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
     match package {
-        Package::Presence => policy.subscription,
+        // RFC 3842 3.4 recommends hours or days, an hour by default: as everything else.
+        Package::Presence | Package::MessageSummary => policy.subscription,
     }
 }
 
@@ -96,6 +103,8 @@ pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
 pub(super) fn pacing(package: Package, policy: &Policy) -> Pacing {
     match package {
         Package::Presence => Pacing { burst: policy.notify_burst, interval: policy.notify_interval },
+        // RFC 3842 3.11: not more than one per second, but for an operator who wants everything sooner.
+        Package::MessageSummary => Pacing { burst: 1, interval: policy.notify_interval.min(SECOND) },
     }
 }
 
@@ -112,6 +121,7 @@ pub(super) fn grant(
 ) -> Grant {
     match package {
         Package::Presence => view::grant(presentity, watcher, watched, default, now),
+        Package::MessageSummary => message_summary::grant(presentity, watcher),
     }
 }
 
@@ -130,6 +140,7 @@ pub(super) struct Shown {
 pub(super) fn document(home: &HomeState, shown: Shown, now: Timestamp) -> Option<Document> {
     match shown.package {
         Package::Presence => presence::document(home, shown.grant, now),
+        Package::MessageSummary => message_summary::document(home, shown.grant, now),
     }
 }
 
@@ -137,6 +148,8 @@ pub(super) fn document(home: &HomeState, shown: Shown, now: Timestamp) -> Option
 pub(super) fn may_be_kept(package: Package) -> bool {
     match package {
         Package::Presence => true,
+        // Short, seldom asked for, and soon made.
+        Package::MessageSummary => false,
     }
 }
 
@@ -144,8 +157,12 @@ pub(super) fn may_be_kept(package: Package) -> bool {
 pub(super) fn polite(subscription: &Subscription, presentity: &Aor) -> Document {
     match subscription.package {
         Package::Presence => presence::polite(presentity),
+        // The owner may always see it, and nobody else was ever shown anything.
+        Package::MessageSummary => Document::none(),
     }
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
