@@ -13,11 +13,12 @@ use crate::api::control::{self, Control, Request, Response};
 use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
 use crate::cli::dev::{self, Dev};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dispatch::residency::{Gate, Residency};
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
+use crate::model::Packages;
 use crate::presence::{self, Presence};
 use crate::proxy::context::{Forking, Order};
 use crate::proxy::{self, Proxy};
@@ -145,6 +146,7 @@ fn dispatch(
         nonce_lifetime_s: config.auth.nonce_lifetime_s,
         algorithms: config.auth.algorithms.clone(),
         integrity: config.auth.integrity,
+        peers: auth::Peers::new(config.peers.iter().map(peer).collect()),
     };
     let registrar_policy = registrar::binding::Policy {
         min_interval_s: config.registration.min_interval_s,
@@ -192,6 +194,17 @@ fn dispatch(
         Arc::new(Proxy::new(endpoint.clone(), homes.clone(), marks.clone(), resolver, proxy_policy)),
         policy,
     )
+}
+
+/// One of `peers`.
+fn peer(peer: &config::Peer) -> auth::Peer {
+    auth::Peer {
+        name: peer.name.clone(),
+        networks: peer.addresses.iter().map(|net| (net.address, net.prefix)).collect(),
+        udp: peer.udp,
+        publish: Packages::of(&peer.publish),
+        asserts: peer.assert_identity,
+    }
 }
 
 /// Networks of `contact.deny`.

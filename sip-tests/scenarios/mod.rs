@@ -16,6 +16,7 @@ mod messaging;
 mod operation;
 mod options;
 mod outage;
+mod peers;
 mod presence;
 mod presence_lifetime;
 mod publication;

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::debug_span;
 
-use crate::auth::{Auth, Authenticated, Identity, Marks, Role, digest};
+use crate::auth::{self, Auth, Authenticated, Identity, Marks, Role, digest};
 use crate::dispatch::route::{Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
 use crate::messaging::admission;
 use crate::model::{Aor, Flow, Reject, Timestamp};
-use crate::presence::{Presence, package};
+use crate::presence::{Presence, Publisher, package};
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
 use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
@@ -74,6 +74,11 @@ impl Dispatch {
             policy,
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Is a trusted peer at the other end? What it says then stands without credentials, as far as it may say it.
+    pub fn is_peer(&self, flow: &Flow) -> bool {
+        self.auth.peer(flow).is_some()
     }
 
     /// From now on what begins something new is answered 503; what is in hand goes on.
@@ -175,20 +180,50 @@ impl Dispatch {
         if !self.policy.presence {
             return incoming.reject(&self.not_allowed());
         }
-        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
-        else {
-            return;
+        let by_peer = self.is_peers_publication(&incoming);
+        let identified = match by_peer {
+            true => self.taken_on_trust(incoming).map(|(request, flow, on)| (request, flow, on, None)),
+            false => self
+                .identified(incoming, Role::Server, own, now)
+                .map(|(request, flow, on, identity)| (request, flow, on, Some(identity))),
         };
+        let Some((request, flow, transaction, identity)) = identified else { return };
         if !self.auth.accounts().exists(&target) {
             return transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND));
         }
         if let Err(reject) = route::require(&request) {
             return transaction.reject(&request, &reject);
         }
-        match request.method() {
-            Method::Publish => self.presence.publish(request, transaction, identity.aor(), target, now),
-            _ => self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now),
+        match (request.method(), identity) {
+            (_, None) => self.presence.publish(request, transaction, Publisher::Peer, target, now),
+            (Method::Publish, Some(identity)) => {
+                let publisher = Publisher::User(identity.aor());
+                self.presence.publish(request, transaction, publisher, target, now);
+            }
+            (_, Some(identity)) => {
+                self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now);
+            }
         }
+    }
+
+    /// Does a trusted peer publish what it may? Who brings credentials is judged by them. Of an Event that is not served it is told, too.
+    fn is_peers_publication(&self, incoming: &Incoming) -> bool {
+        let request = incoming.request();
+        if *request.method() != Method::Publish || auth::has_credentials(request) {
+            return false;
+        }
+        let Some(peer) = self.auth.peer(incoming.flow()) else { return false };
+        match package::published(request) {
+            Ok((package, _)) => peer.publish.has(package),
+            Err(_) => !peer.publish.is_empty(),
+        }
+    }
+
+    /// Takes on what no credentials protect from being done twice, from a trusted peer.
+    fn taken_on_trust(&self, incoming: Incoming) -> Option<(Request, Flow, ServerTransaction)> {
+        let (request, flow, transaction) = incoming.accept_unchallenged()?;
+        self.endpoint.sockets().authenticated(&flow);
+        Some((request, flow, transaction))
     }
 
     /// Everything else: to the devices of a user, if the sender is somebody we know.
@@ -249,6 +284,7 @@ impl Dispatch {
     }
 
     /// Who sent it? Challenges without keeping anything; with right credentials makes the transaction, spends the nonce count and checks From.
+    /// The word of a trusted peer is as good (RFC 3325 5).
     fn identified(
         &self,
         incoming: Incoming,
@@ -263,7 +299,12 @@ impl Dispatch {
             Role::Server => StatusCode::UNAUTHORIZED,
             Role::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         };
-        match self.auth.authenticate(incoming.request(), role, source, now, salt, is_ours) {
+        let asserted = self.auth.asserted(incoming.request(), incoming.flow(), |uri| own.aor(uri));
+        let authenticated = match asserted {
+            Some(identity) => Authenticated::As(identity),
+            None => self.auth.authenticate(incoming.request(), role, source, now, salt, is_ours),
+        };
+        match authenticated {
             Authenticated::Challenge(rows) => {
                 let challenge = |rows: &[String]| {
                     let mut writer = incoming.response(status);
@@ -286,7 +327,10 @@ impl Dispatch {
                 None
             }
             Authenticated::As(identity) => {
-                let (request, flow, transaction) = incoming.accept()?;
+                let (request, flow, transaction) = match identity.is_asserted() {
+                    true => incoming.accept_unchallenged()?,
+                    false => incoming.accept()?,
+                };
                 if !self.auth.spend(&identity, now) {
                     let mut writer = transaction.response(&request, status);
                     for row in self.auth.stale(&request, source, now, salt) {

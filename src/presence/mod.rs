@@ -44,6 +44,15 @@ use crate::sip::{HeaderName, Request, StatusCode};
 pub use notifier::RESUME_GAP;
 pub use policy::{Intervals, Policy};
 
+/// Who publishes.
+#[derive(Debug, Clone, Copy)]
+pub enum Publisher<'a> {
+    /// A user, authenticated: for nobody else.
+    User(&'a Aor),
+    /// A trusted peer that may publish in the package of this request, for any user (RFC 3903 14.1).
+    Peer,
+}
+
 /// The service.
 #[derive(Debug)]
 pub struct Presence {
@@ -63,18 +72,21 @@ impl Presence {
 
     /// Answers a PUBLISH (RFC 3903 6).
     ///
-    /// - `publisher`: authenticated.
     /// - `target`: the AoR of the Request-URI, an account of ours.
     pub fn publish(
         &self,
         request: Request,
         transaction: ServerTransaction,
-        publisher: &Aor,
+        publisher: Publisher<'_>,
         target: Aor,
         now: Timestamp,
     ) {
         // RFC 3903 14.1: state is published by its owner.
-        if *publisher != target {
+        let may_publish = match publisher {
+            Publisher::User(user) => *user == target,
+            Publisher::Peer => true,
+        };
+        if !may_publish {
             return transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
         }
         let publish = match Publish::read(&request, &target) {

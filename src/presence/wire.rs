@@ -14,7 +14,7 @@ use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
 use crate::model::{Aor, Flow, Transport};
 use crate::presence::testing::aor;
-use crate::presence::{Policy, Presence, RESUME_GAP};
+use crate::presence::{Policy, Presence, Publisher, RESUME_GAP};
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Writer};
 use crate::store::{Store, Target};
@@ -41,7 +41,9 @@ impl Handler for Door {
         let user = request.uri().expect("a URI").user_decoded().expect("a user").into_owned();
         let target = Aor::new(&user, "example.org").expect("an AoR");
         match request.method() {
-            Method::Publish => presence.publish(request, transaction, &who, target, clock::now()),
+            Method::Publish => {
+                presence.publish(request, transaction, Publisher::User(&who), target, clock::now());
+            }
             _ => presence.subscribe(request, flow, transaction, who, target, clock::now()),
         }
     }
