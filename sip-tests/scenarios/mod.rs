@@ -7,6 +7,7 @@ mod attack_reflection;
 mod attack_streams;
 mod authentication;
 mod calls;
+mod dialog_state;
 mod durability;
 mod forking;
 mod language;

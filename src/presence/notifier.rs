@@ -19,7 +19,7 @@ use crate::presence::backlog::Round;
 use crate::presence::dialog::{Answer, Dialog, Output, Reason, Reserved, Seen, State};
 use crate::presence::notify::{self, Notify};
 use crate::presence::pacing::Pacing;
-use crate::presence::package::{self, Document, Format, Shown};
+use crate::presence::package::{self, Document, Shown};
 use crate::presence::policy::Policy;
 use crate::presence::seats::{Seat, Seats};
 use crate::presence::subscription::{self, Dropped};
@@ -63,6 +63,8 @@ struct Held {
     seen: Option<(Arc<Subscription>, Rendered)>,
     /// Which SUBSCRIBE the last look followed.
     remote_cseq: u32,
+    /// What had ended when the watcher was told last ([`Document::ended`]).
+    ended_told: Option<u32>,
     /// The earliest wake that is under way.
     wake_at: Option<Instant>,
 }
@@ -229,9 +231,9 @@ impl Notifier {
             subscription::by_id(&home, watch.id).filter(|s| s.expires_at > now).cloned()
         };
         let seen = row.map(|row| {
-            let format = Format::of(row.package, &row.accept);
-            let shown = Shown { package: row.package, format, grant: self.granted(watch, now) };
-            (row, self.views.document(&home, shown, now))
+            let shown = Shown::to(&row, self.granted(watch, now));
+            let rendered = self.views.document(&home, shown, &row, now);
+            (row, rendered)
         });
         let mut held = watch.held();
         let found = seen.as_ref().map_or(Seen::Missing, |(_, rendered)| Seen::State(rendered.fingerprint));
@@ -266,9 +268,10 @@ impl Notifier {
                 let user = row.presentity.escaped_user();
                 let contact = notify::contact(self.endpoint.own_uri(&flow, Some(&user)), &row);
                 let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
-                let format = Format::of(row.package, &row.accept);
+                let format = package::body_type(&row);
                 // It only grows, over restarts too, as the numbers of NOTIFYs do; the first one is 0 (RFC 4235 4.1, RFC 3680 5.1).
-                let body = document.with_version(cseq.saturating_sub(1));
+                let ended = watch.held().ended_told.replace(document.ended());
+                let body = document.sent_after(ended, cseq.saturating_sub(1));
                 let notify = Notify { cseq, state, format, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());
                 let max_sends = if unproven { UNPROVEN_SENDS } else { u8::MAX };
@@ -416,7 +419,14 @@ impl Notifier {
             presentity: subscription.presentity.clone(),
             watcher: subscription.watcher.clone(),
             package: subscription.package,
-            held: Mutex::new(Held { dialog, ended: None, seen: None, remote_cseq: 0, wake_at: None }),
+            held: Mutex::new(Held {
+                dialog,
+                ended: None,
+                seen: None,
+                remote_cseq: 0,
+                ended_told: None,
+                wake_at: None,
+            }),
             _seat: seat,
         })
     }

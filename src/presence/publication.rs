@@ -146,10 +146,17 @@ pub fn publish(
                 moved: Moved::default(),
             }
         }
-        (Some(current), Some(body)) => moved(Row::PutPublication(
-            Publication { tag: fresh.tag, body, modified_at: now, expires_at, ..Publication::clone(current) }
-                .into(),
-        )),
+        (Some(current), Some(body)) => {
+            let body = package::succeed(request.package, &current.body, body);
+            let changed = Publication {
+                tag: fresh.tag,
+                body,
+                modified_at: now,
+                expires_at,
+                ..Publication::clone(current)
+            };
+            moved(Row::PutPublication(changed.into()))
+        }
     };
     Ok((plan, published))
 }

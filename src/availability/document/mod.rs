@@ -3,6 +3,7 @@
 //! [`xml`] reads any document within limits; [`pidf`] gives it the meaning of RFC 3863 and 4479; [`mod@write`] writes it back.
 //! What is not understood travels as a [`xml::Fragment`]: its own bytes, and the namespaces they need.
 
+pub mod dialog_info;
 mod lexis;
 pub mod lists;
 pub mod pidf;

@@ -189,7 +189,8 @@ impl Basic {
 }
 
 /// Text or an attribute's value in double quotes; line ends and tabs survive as references, what XML cannot carry is left out.
-fn escape(out: &mut String, text: &str) {
+/// As text or as the value of an attribute.
+pub(super) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),

@@ -3,8 +3,10 @@
 //! A package is a variant of [`Package`] and a file here; the compiler then names the matches in which it is missing. Which watchers a change
 //! concerns is said in [`crate::model::Packages`], as homes ask it.
 
+mod dialog;
 mod document;
 mod format;
+mod kept;
 mod message_summary;
 mod presence;
 mod summary;
@@ -12,16 +14,20 @@ mod summary;
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::availability::view::{self, DomainDefault, Grant};
 use crate::model::{Aor, HomeState, Package, Reject, Subscription, Timestamp};
 use crate::presence::pacing::Pacing;
 use crate::presence::policy::{Intervals, Policy};
-use crate::sip::{HeaderName, Request, StatusCode};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
+pub use dialog::Selection;
 pub use format::Format;
+pub use kept::Wanted;
 
 pub(super) use document::Document;
-pub(super) use format::accept;
+pub(super) use kept::body_type;
 
 /// The package and the `id` parameter of Event.
 ///
@@ -34,6 +40,18 @@ pub(super) fn event(request: &Request) -> Result<(Package, Option<&str>), Reject
         .map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?
         .and_then(|event| Package::parse(event.package).map(|package| (package, event.id)));
     event.ok_or_else(|| Reject::new(StatusCode::BAD_EVENT).with(HeaderName::AllowEvents, allow_events()))
+}
+
+/// What a SUBSCRIBE asks to be shown.
+///
+/// # Errors
+/// 406 with Accept if no body type is one that it accepts; 400 for an Event that names half a dialog.
+pub(super) fn wanted(request: &Request, package: Package) -> Result<Wanted, Reject> {
+    let selection = match package {
+        Package::Dialog => Selection::read(request)?,
+        Package::Presence | Package::MessageSummary => None,
+    };
+    Ok(Wanted { format: format::accept(request, package)?, selection })
 }
 
 /// The package that is published in, and the body type it takes.
@@ -68,6 +86,7 @@ pub fn publishable() -> &'static str {
 fn formats(package: Package) -> &'static [Format] {
     match package {
         Package::Presence => presence::FORMATS,
+        Package::Dialog => dialog::FORMATS,
         Package::MessageSummary => message_summary::FORMATS,
     }
 }
@@ -76,6 +95,7 @@ fn formats(package: Package) -> &'static [Format] {
 fn takes(package: Package) -> Option<Format> {
     match package {
         Package::Presence => Some(Format::Pidf),
+        Package::Dialog => Some(Format::DialogInfo),
         Package::MessageSummary => Some(Format::MessageSummary),
     }
 }
@@ -87,15 +107,33 @@ fn takes(package: Package) -> Option<Format> {
 pub(super) fn check(package: Package, body: &[u8], target: &Aor) -> Result<(), Reject> {
     match package {
         Package::Presence => presence::check(body, target),
+        Package::Dialog => dialog::check(body, target),
         Package::MessageSummary => message_summary::check(body),
     }
+}
+
+/// What a publication comes to that has said `before` and now says `body`.
+pub(super) fn succeed(package: Package, before: &[u8], body: Bytes) -> Bytes {
+    match package {
+        Package::Presence | Package::MessageSummary => body,
+        Package::Dialog => dialog::succeed(before, body),
+    }
+}
+
+/// Is a document with this entity about `target`? `sip:`, `sips:` and `pres:` URIs name one presentity (RFC 3856 5, RFC 3859); escapes, case of the host,
+/// port and parameters do not count.
+fn is_about(entity: &str, target: &Aor) -> bool {
+    Uri::parse(entity.trim().as_bytes())
+        .ok()
+        .and_then(|uri| Aor::from_uri(&uri))
+        .is_some_and(|aor| aor == *target)
 }
 
 /// Expiry of subscriptions (RFC 6665 5.4.5).
 pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
     match package {
-        // RFC 3842 3.4 recommends hours or days, an hour by default: as everything else.
-        Package::Presence | Package::MessageSummary => policy.subscription,
+        // RFC 3842 3.4 and RFC 4235 3.4: an hour by default, as everything else.
+        Package::Presence | Package::Dialog | Package::MessageSummary => policy.subscription,
     }
 }
 
@@ -103,8 +141,10 @@ pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
 pub(super) fn pacing(package: Package, policy: &Policy) -> Pacing {
     match package {
         Package::Presence => Pacing { burst: policy.notify_burst, interval: policy.notify_interval },
-        // RFC 3842 3.11: not more than one per second, but for an operator who wants everything sooner.
-        Package::MessageSummary => Pacing { burst: 1, interval: policy.notify_interval.min(SECOND) },
+        // RFC 3842 3.11, RFC 4235 3.10: not more than one per second, but for an operator who wants everything sooner.
+        Package::Dialog | Package::MessageSummary => {
+            Pacing { burst: 1, interval: policy.notify_interval.min(SECOND) }
+        }
     }
 }
 
@@ -120,7 +160,7 @@ pub(super) fn grant(
     now: Timestamp,
 ) -> Grant {
     match package {
-        Package::Presence => view::grant(presentity, watcher, watched, default, now),
+        Package::Presence | Package::Dialog => view::grant(presentity, watcher, watched, default, now),
         Package::MessageSummary => message_summary::grant(presentity, watcher),
     }
 }
@@ -134,20 +174,43 @@ pub(super) struct Shown {
     pub(super) format: Format,
     /// How much.
     pub(super) grant: Grant,
+    /// More than that, because it is the watcher's own (RFC 4235 3.6).
+    pub(super) is_owner: bool,
+}
+
+impl Shown {
+    /// What this subscription is shown.
+    pub(super) fn to(row: &Subscription, grant: Grant) -> Shown {
+        let is_owner = match row.package {
+            Package::Presence | Package::MessageSummary => false,
+            Package::Dialog => row.watcher == row.presentity,
+        };
+        Shown { package: row.package, format: kept::body_type(row), grant, is_owner }
+    }
 }
 
 /// The document that a NOTIFY carries; `None` if the grant shows nothing. Equal state gives equal documents, whatever `now` is.
-pub(super) fn document(home: &HomeState, shown: Shown, now: Timestamp) -> Option<Document> {
+///
+/// - `row`: whose document it is, where [`may_be_kept`] says that it is for one subscription alone.
+pub(super) fn document(
+    home: &HomeState,
+    shown: Shown,
+    row: &Subscription,
+    now: Timestamp,
+) -> Option<Document> {
     match shown.package {
         Package::Presence => presence::document(home, shown.grant, now),
+        Package::Dialog => dialog::document(home, shown, row, now),
         Package::MessageSummary => message_summary::document(home, shown.grant, now),
     }
 }
 
-/// Does a document hang on nothing but live bindings (which, not until when) and publications, so that it can be kept until they change?
-pub(super) fn may_be_kept(package: Package) -> bool {
-    match package {
+/// Does a document hang on nothing but live bindings (which, not until when) and publications, so that it can be kept until they change, and shared?
+pub(super) fn may_be_kept(shown: Shown) -> bool {
+    match shown.package {
         Package::Presence => true,
+        // A device's own view leaves out its own dialogs.
+        Package::Dialog => !shown.is_owner,
         // Short, seldom asked for, and soon made.
         Package::MessageSummary => false,
     }
@@ -157,6 +220,7 @@ pub(super) fn may_be_kept(package: Package) -> bool {
 pub(super) fn polite(subscription: &Subscription, presentity: &Aor) -> Document {
     match subscription.package {
         Package::Presence => presence::polite(presentity),
+        Package::Dialog => dialog::polite(presentity),
         // The owner may always see it, and nobody else was ever shown anything.
         Package::MessageSummary => Document::none(),
     }

@@ -4,8 +4,8 @@ use crate::availability::composition::unavailable;
 use crate::availability::document::pidf::Pidf;
 use crate::availability::view::{self, Grant, View};
 use crate::model::{Aor, HomeState, Reject, Timestamp};
-use crate::presence::package::{Document, Format};
-use crate::sip::{StatusCode, Uri};
+use crate::presence::package::{Document, Format, is_about};
+use crate::sip::StatusCode;
 
 /// The first is the default (RFC 3856 6.5).
 pub(super) const FORMATS: &[Format] = &[Format::Pidf];
@@ -29,14 +29,6 @@ pub(super) fn check(body: &[u8], target: &Aor) -> Result<(), Reject> {
         return Ok(());
     }
     Err(Reject::because(StatusCode::FORBIDDEN, "Document Is About Another Presentity"))
-}
-
-/// `sip:`, `sips:` and `pres:` URIs name one presentity (RFC 3856 5, RFC 3859); escapes, case of the host, port and parameters do not count.
-fn is_about(entity: &str, target: &Aor) -> bool {
-    Uri::parse(entity.trim().as_bytes())
-        .ok()
-        .and_then(|uri| Aor::from_uri(&uri))
-        .is_some_and(|aor| aor == *target)
 }
 
 #[cfg(test)]
