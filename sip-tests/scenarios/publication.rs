@@ -1,6 +1,6 @@
 //! PUBLISH (RFC 3903 section 6).
 
-use crate::harness::documents::pidf;
+use crate::harness::documents::{basics, pidf};
 use crate::harness::phone::aor;
 use crate::harness::{Database, Phone, Server, Transport};
 
@@ -251,13 +251,235 @@ fn hostile_documents_are_refused_a07(database: Database) {
     assert!(seen.body_text().contains("honest") && !seen.body_text().contains("hostile"), "{seen}");
 }
 
+fn of_writers_with_one_tag_exactly_one_wins_rfc3903_6_6(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut phones: Vec<Phone> = (0..4).map(|_| Phone::new(&server, "bob", via)).collect();
+    // So that all of them know a challenge.
+    phones.iter_mut().for_each(|phone| drop(phone.fetch_contacts()));
+    let mut watcher = Phone::new(&server, "bob", Transport::Udp);
+    let watching = watcher.subscribe("bob");
+    let mut tag = phones[0].publish_basic("open", "begin");
+    for round in 0..5 {
+        let requests: Vec<_> = phones
+            .iter_mut()
+            .enumerate()
+            .map(|(at, phone)| {
+                let document = pidf("bob", "t1", "open", &format!("round {round} writer {at}"));
+                let mut request = phone.publish_request(Some(&document), Some(&tag), 600);
+                phone.authorize(&mut request, "Authorization");
+                request
+            })
+            .collect();
+        phones.iter_mut().zip(&requests).for_each(|(phone, request)| phone.send(request));
+        let responses: Vec<_> =
+            phones.iter_mut().zip(&requests).map(|(phone, request)| phone.expect_final(request)).collect();
+        let won: Vec<usize> = (0..4).filter(|at| responses[*at].status() == Some(200)).collect();
+        assert_eq!(won.len(), 1, "{responses:?}");
+        assert!(responses.iter().all(|r| matches!(r.status(), Some(200 | 412))), "{responses:?}");
+        let next = responses[won[0]].need("SIP-ETag").to_string();
+        assert_ne!(next, tag);
+        tag = next;
+        let winner = format!("round {round} writer {}", won[0]);
+        watcher.expect_notify_until(&watching.call_id, &winner, |m| m.body_text().contains(&winner));
+    }
+}
+
+fn a_storm_is_slowed_and_nobody_else_is_rfc3903_9(database: Database) {
+    let server = Server::with(database, |config| {
+        config.set("publication.burst", 10);
+        config.set("publication.per_second", 5);
+    });
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let mut carol = Phone::new(&server, "carol", Transport::Udp);
+    let mut tag = bob.publish_basic("open", "storm 0");
+    let mut refused = None;
+    for number in 1..200 {
+        let document = pidf("bob", "t1", "open", &format!("storm {number}"));
+        let request = bob.publish_request(Some(&document), Some(&tag), 600);
+        let response = bob.ask(request);
+        match response.status() {
+            Some(200) => tag = response.need("SIP-ETag").to_string(),
+            _ => {
+                refused = Some(response);
+                break;
+            }
+        }
+    }
+    let refused = refused.expect("200 at once are too many");
+    assert_eq!(refused.status(), Some(503), "{refused}");
+    assert!(matches!(refused.need("Retry-After").parse::<u32>(), Ok(1..=10)), "{refused}");
+    carol.publish_basic("open", "calm");
+    // What is refused changes nothing: the tag is still good as soon as there is room again.
+    let deadline = std::time::Instant::now() + crate::harness::DEADLINE;
+    loop {
+        let request = bob.publish_request(None, Some(&tag), 600);
+        let response = bob.ask(request);
+        if response.status() == Some(200) {
+            break;
+        }
+        assert_eq!(response.status(), Some(503), "{response}");
+        assert!(std::time::Instant::now() < deadline, "slowed for ever");
+    }
+}
+
+fn a_phone_that_starts_twice_is_one_publication(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut bob = Phone::new(&server, "bob", via);
+    let watching = bob.subscribe("bob");
+    // As baresip does: two initial PUBLISHes, a Call-ID each, the same ids.
+    let forgotten = bob.publish(&pidf("bob", "t4109", "closed", "first"));
+    let kept = bob.publish(&pidf("bob", "t4109", "open", "second"));
+    let seen = bob.expect_notify_until(&watching.call_id, "second", |m| m.body_text().contains("second"));
+    assert!(!seen.body_text().contains("first"), "{seen}");
+    assert_eq!(basics(&seen.body_text()), ["open"], "{seen}");
+    let request = bob.publish_request(None, Some(&forgotten), 600);
+    assert_eq!(bob.ask(request).status(), Some(412));
+    bob.publish_as(None, Some(&kept), 0);
+    let last = bob.expect_notify_until(&watching.call_id, "gone", |m| !m.body_text().contains("second"));
+    assert_eq!(basics(&last.body_text()), ["closed"], "nothing is left behind: {last}");
+}
+
+fn two_phones_of_one_model_lose_nothing_rfc3903_10(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut desk = Phone::new(&server, "bob", via);
+    let mut hall = Phone::new(&server, "bob", via);
+    for (phone, instance) in [(&mut desk, 1), (&mut hall, 2)] {
+        let contact = format!(
+            "{};+sip.instance=\"<urn:uuid:00000000-0000-0000-0000-00000000000{instance}>\"",
+            phone.contact()
+        );
+        phone.register_contact(&contact, Some(600));
+    }
+    let watching = desk.subscribe("bob");
+    desk.publish(&pidf("bob", "t4109", "open", "desk"));
+    hall.publish(&pidf("bob", "t4109", "open", "hall"));
+    let both = |m: &crate::harness::Message| m.body_text().contains("desk") && m.body_text().contains("hall");
+    desk.expect_notify_until(&watching.call_id, "both", both);
+}
+
+fn a_device_that_comes_back_anew_replaces_what_it_left_behind(database: Database) {
+    let server = Server::start(database);
+    let mut desk = Phone::new(&server, "bob", Transport::Udp);
+    let watching = desk.subscribe("bob");
+    let instance = "+sip.instance=\"<urn:uuid:00000000-0000-0000-0000-000000000007>\"";
+    // As linphone does when its connection breaks: another connection, Call-ID and tuple id, the same instance.
+    for (tuple, note) in [("kqdnj6", "before"), ("x3cvbn", "after")] {
+        let mut mobile = Phone::new(&server, "bob", Transport::Tcp);
+        let contact = format!("{};{instance}", mobile.contact());
+        mobile.register_contact(&contact, Some(600));
+        mobile.publish(&pidf("bob", tuple, "open", note));
+        let seen = desk.expect_notify_until(&watching.call_id, note, |m| m.body_text().contains(note));
+        assert_eq!(basics(&seen.body_text()).len(), 1, "{seen}");
+    }
+}
+
+fn a_removal_needs_neither_body_nor_length_rfc3903_6_5(database: Database) {
+    let server = Server::start(database);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let tag = bob.publish_basic("open", "a");
+    let request = bob.publish_request(None, Some(&tag), 0).without_length();
+    let response = bob.ask(request);
+    assert_eq!(response.status(), Some(200), "{response}");
+    assert_eq!(response.need("Expires"), "0");
+}
+
+fn every_name_of_ours_is_the_domain_in_a_document_too_rfc3903_10_1(database: Database) {
+    let server = Server::with(database, |config| config.set("aliases", vec!["old.example"]));
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let watching = bob.subscribe("bob");
+    let address = format!("sip:bob@{}", server.address(Transport::Udp));
+    for (entity, status) in [
+        ("sip:bob@old.example", 200),
+        ("pres:bob@OLD.example", 200),
+        (address.as_str(), 200),
+        ("sip:carol@old.example", 403),
+        ("sip:bob@new.example", 403),
+        ("sip:bob@127.0.0.1:9", 403),
+    ] {
+        let document = pidf("bob", "t1", "open", "named").replace(&aor("bob"), entity);
+        let request = bob.publish_request(Some(&document), None, 600);
+        let response = bob.ask(request);
+        assert_eq!(response.status(), Some(status), "{entity}:\n{response}");
+    }
+    let seen = bob.expect_notify_until(&watching.call_id, "named", |m| m.body_text().contains("named"));
+    assert!(seen.body_text().contains(&format!("entity=\"{}\"", aor("bob"))), "{seen}");
+}
+
+fn strange_tags_are_412_and_never_500_rfc3903_6_3(database: Database) {
+    let server = Server::start(database);
+    let mut bob = Phone::new(&server, "bob", Transport::Tcp);
+    let tag = bob.publish_basic("open", "a");
+    let (long, upper) = ("f".repeat(4_000), tag.to_uppercase());
+    for strange in [
+        "0",
+        "*",
+        "\"quoted\"",
+        "-1",
+        "%00",
+        "\u{fc}",
+        "0x1234",
+        long.as_str(),
+        upper.as_str(),
+        &tag[1..],
+        "a b",
+        "'; DROP TABLE publication; --",
+    ] {
+        let request = bob.publish_request(None, Some(strange), 600);
+        let response = bob.ask(request);
+        let same = strange == tag;
+        assert!(same || matches!(response.status(), Some(400 | 412)), "{strange}:\n{response}");
+    }
+    bob.publish_as(None, Some(&tag), 600);
+}
+
+fn full_state_of_the_partial_type_is_taken_and_changes_are_415_rfc5264_4_3(database: Database) {
+    let server = Server::start(database);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let watching = bob.subscribe("bob");
+    let document = |root: &str, note: &str| {
+        format!(
+            "<?xml version=\"1.0\"?><p:{root} xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:p=\"urn:ietf:params:xml:ns:pidf-diff\" \
+             entity=\"{}\" version=\"1\"><tuple id=\"t\"><status><basic>open</basic></status><note>{note}</note></tuple></p:{root}>",
+            aor("bob")
+        )
+    };
+    let mut tag = None;
+    for note in ["initial", "modified"] {
+        let request = bob
+            .publish_request(None, tag.as_deref(), 600)
+            .body("application/pidf-diff+xml", document("pidf-full", note).as_bytes());
+        let response = bob.ask(request);
+        assert_eq!(response.status(), Some(200), "{response}");
+        tag = Some(response.need("SIP-ETag").to_string());
+        let seen = bob.expect_notify_until(&watching.call_id, note, |m| m.body_text().contains(note));
+        assert_eq!(seen.need("Content-Type"), "application/pidf+xml");
+        assert!(!seen.body_text().contains("pidf-full"), "{seen}");
+    }
+    let request = bob
+        .publish_request(None, tag.as_deref(), 600)
+        .body("application/pidf-diff+xml", document("pidf-diff", "x").as_bytes());
+    let response = bob.ask(request);
+    assert_eq!(response.status(), Some(415), "{response}");
+    assert_eq!(response.list("Accept"), ["application/pidf+xml"]);
+    bob.publish_as(None, tag.as_deref(), 600);
+}
+
 over_each_transport!(
+    of_writers_with_one_tag_exactly_one_wins_rfc3903_6_6,
+    a_phone_that_starts_twice_is_one_publication,
+    two_phones_of_one_model_lose_nothing_rfc3903_10,
     a_publication_lives_changes_and_goes_rfc3903_6,
     an_unknown_or_used_tag_is_412_rfc3903_6_3,
     an_unknown_event_is_489_rfc3903_6_2,
     only_the_owner_publishes_rfc3903_14_1,
 );
 on_each_database!(
+    a_storm_is_slowed_and_nobody_else_is_rfc3903_9,
+    a_device_that_comes_back_anew_replaces_what_it_left_behind,
+    a_removal_needs_neither_body_nor_length_rfc3903_6_5,
+    strange_tags_are_412_and_never_500_rfc3903_6_3,
+    every_name_of_ours_is_the_domain_in_a_document_too_rfc3903_10_1,
+    full_state_of_the_partial_type_is_taken_and_changes_are_415_rfc5264_4_3,
     a_part_that_is_not_understood_is_415_rfc5621_8_4,
     two_tags_are_400_rfc3903_6_3,
     a_tag_of_one_package_is_none_of_another_rfc3903_6_3,

@@ -14,6 +14,7 @@
 //! Equal state gives equal bytes, whatever `now` is.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -53,11 +54,16 @@ pub fn unavailable(entity: &str) -> Bytes {
     document.write(usize::MAX).unwrap_or_default()
 }
 
+/// A publication's document, read; `None` if it no longer reads.
+pub fn read(publication: &Publication) -> Option<Arc<Pidf>> {
+    let read = || Pidf::read(&publication.content_type, &publication.body).ok().flatten().map(Arc::new);
+    publication.parsed.get().or_else(read)
+}
+
 fn gather(home: &HomeState, now: Timestamp) -> Pidf {
     let entity = home.aor.uri();
     let live = home.live_publications(now).filter(|p| p.package == Package::Presence);
-    let sources: Vec<(&Publication, Pidf)> =
-        live.filter_map(|p| Some((p.as_ref(), Pidf::parse(&p.body).ok()?))).collect();
+    let sources: Vec<(&Publication, Arc<Pidf>)> = live.filter_map(|p| Some((p.as_ref(), read(p)?))).collect();
     let mut document = Pidf::empty(entity.clone());
     let mut ids = Ids::default();
     for (publication, source) in &sources {
@@ -127,7 +133,7 @@ fn public(contact: Contact, home: &HomeState) -> Contact {
 }
 
 /// One device per deviceID, in the place of its first mention, as the publication modified last has it.
-fn devices(sources: &[(&Publication, Pidf)], ids: &mut Ids) -> Vec<Device> {
+fn devices(sources: &[(&Publication, Arc<Pidf>)], ids: &mut Ids) -> Vec<Device> {
     let mut chosen: Vec<(Timestamp, PublicationId, &Device)> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
     for (publication, source) in sources {
@@ -192,7 +198,6 @@ const OFFLINE_ID: &str = "offline";
 mod tests {
     use std::io::Write as _;
     use std::process::{Command, Stdio};
-    use std::sync::Arc;
 
     use proptest::prelude::*;
 

@@ -7,5 +7,5 @@ pub mod contact;
 pub mod document;
 pub mod documents;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 pub mod view;

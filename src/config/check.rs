@@ -207,12 +207,14 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     let Config { server, registration, subscription, publication, presence, auth, proxy, limits, .. } =
         config;
-    let all: [(&'static str, u64, RangeInclusive<u64>); 19] = [
+    let all: [(&'static str, u64, RangeInclusive<u64>); 21] = [
         ("server.workers", count(server.workers), 0..=count(section::MAX_WORKERS)),
         ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
         ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
         ("subscription.max_per_presentity", count(subscription.max_per_presentity), 1..=1_000_000),
         ("publication.max_per_aor", count(publication.max_per_aor), 1..=1_000),
+        ("publication.burst", publication.burst.into(), 1..=1_000_000),
+        ("publication.per_second", publication.per_second.into(), 1..=1_000),
         ("presence.notify_burst", presence.notify_burst.into(), 1..=1_000),
         ("presence.notify_interval_ms", presence.notify_interval_ms, 1..=3_600_000),
         ("auth.nonce_lifetime_s", auth.nonce_lifetime_s.into(), 1..=86_400),

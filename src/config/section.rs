@@ -161,11 +161,22 @@ pub struct Publication {
     pub max_interval_s: u32,
     /// Live publications of one user (one per device is usual). Example: `max_per_aor = 16`.
     pub max_per_aor: usize,
+    /// PUBLISHes of one user that may come at once; what is more is 503 with Retry-After (RFC 3903 9). Example: `burst = 50`.
+    pub burst: u32,
+    /// PUBLISHes of one user in a second, again and again. Example: `per_second = 10`.
+    pub per_second: u32,
 }
 
 impl Default for Publication {
     fn default() -> Self {
-        Publication { min_interval_s: 60, default_interval_s: 3_600, max_interval_s: 86_400, max_per_aor: 16 }
+        Publication {
+            min_interval_s: 60,
+            default_interval_s: 3_600,
+            max_interval_s: 86_400,
+            max_per_aor: 16,
+            burst: 50,
+            per_second: 10,
+        }
     }
 }
 

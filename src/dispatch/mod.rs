@@ -13,7 +13,7 @@ use crate::dispatch::route::{Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
 use crate::messaging::admission;
 use crate::model::{Aor, Flow, Reject, Timestamp};
-use crate::presence::{Presence, Publisher, package};
+use crate::presence::{Presence, Principal, package};
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
 use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
@@ -194,11 +194,18 @@ impl Dispatch {
         if let Err(reject) = route::require(&request) {
             return transaction.reject(&request, &reject);
         }
-        match (request.method(), identity) {
-            (_, None) => self.presence.publish(request, transaction, Publisher::Peer, target, now),
+        // In a document every name of ours is the domain, as anywhere else.
+        let means = |uri: &Uri<'_>| {
+            Aor::from_uri(uri).as_ref() == Some(&target) || own.aor(uri).as_ref() == Some(&target)
+        };
+        match (request.method(), &identity) {
+            (_, None) => {
+                let by = Principal::Peer;
+                self.presence.publish(request, flow, transaction, by, target.clone(), means, now);
+            }
             (Method::Publish, Some(identity)) => {
-                let publisher = Publisher::User(identity.aor());
-                self.presence.publish(request, transaction, publisher, target, now);
+                let by = Principal::User(identity.aor());
+                self.presence.publish(request, flow, transaction, by, target.clone(), means, now);
             }
             (_, Some(identity)) => {
                 self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now);

@@ -1,4 +1,5 @@
-//! What has ended is taken out of homes: expired bindings, publications and subscriptions.
+//! What has ended is taken out of homes: expired bindings, publications and subscriptions; and a publication that means something else from now on
+//! is said to have changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +7,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::home::Homes;
-use crate::model::{Durability, HomeState, Moved, Plan, Row, Subscription, Timestamp};
+use crate::model::{Durability, HomeState, Moved, Plan, Publication, Row, Subscription, Timestamp};
 
 impl Homes {
     /// Sweeps until `stop` is set. Expired rows are never *used*, swept or not; sweeping is what makes watchers hear of it.
@@ -41,7 +42,9 @@ impl Homes {
     }
 }
 
-/// Drops what has ended. The rows are lazy: a row left behind by a crash is expired when it is loaded, and swept again.
+/// Drops what has ended, and the turns that have come. The rows are lazy: a row left behind by a crash is expired when it is loaded, and swept
+/// again. Only the end of a subscription is durable: it would be given grace at the next start, and its watcher be told more after
+/// `terminated` (RFC 6665 4.1.3).
 pub fn sweep(state: &HomeState, now: Timestamp) -> (Plan, Vec<Arc<Subscription>>) {
     let mut rows: SmallVec<[Row; 1]> = SmallVec::new();
     let mut moved = Moved::default();
@@ -49,8 +52,13 @@ pub fn sweep(state: &HomeState, now: Timestamp) -> (Plan, Vec<Arc<Subscription>>
         rows.push(Row::DropBinding(state.aor.clone(), binding.key.clone()));
         moved.presence = true;
     }
-    for publication in state.publications.iter().filter(|p| p.expires_at <= now) {
-        rows.push(Row::DropPublication(state.aor.clone(), publication.id));
+    for publication in state.publications.iter().filter(|p| p.next_due() <= now) {
+        rows.push(if publication.expires_at <= now {
+            Row::DropPublication(state.aor.clone(), publication.id)
+        } else {
+            let turns = publication.turns.iter().filter(|turn| **turn > now).copied().collect();
+            Row::PutPublication(Arc::new(Publication { turns, ..Publication::clone(publication) }))
+        });
         moved.presence = true;
     }
     let ended: Vec<_> = state.subscriptions.ended(now).cloned().collect();
@@ -58,7 +66,8 @@ pub fn sweep(state: &HomeState, now: Timestamp) -> (Plan, Vec<Arc<Subscription>>
         rows.push(Row::DropSubscription(state.aor.clone(), subscription.id));
         moved.watchers = true;
     }
-    (Plan { rows, durability: Durability::Lazy, moved }, ended)
+    let durability = if ended.is_empty() { Durability::Lazy } else { Durability::Durable };
+    (Plan { rows, durability, moved }, ended)
 }
 
 const TICK: Duration = Duration::from_millis(100);

@@ -54,10 +54,10 @@ impl HomeState {
     pub fn is_watched_by(&self, watcher: &Aor, now: Timestamp) -> bool {
         self.subscriptions.of(watcher).any(|s| s.expires_at > now)
     }
-    /// The earliest expiry of anything in it.
+    /// The earliest instant at which anything in it ends, or means something else by time alone.
     pub fn next_due(&self) -> Option<Timestamp> {
         let bindings = self.bindings.iter().map(|b| b.expires_at);
-        let publications = self.publications.iter().map(|p| p.expires_at);
+        let publications = self.publications.iter().map(|p| p.next_due());
         bindings.chain(publications).chain(self.subscriptions.next_due()).min()
     }
     /// The packages whose documents this row may change; asked before it is applied.

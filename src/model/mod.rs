@@ -28,7 +28,7 @@ pub use flow::{Flow, Transport};
 pub use home_state::HomeState;
 pub use package::{Package, Packages};
 pub use plan::{Durability, Moved, Plan, Row, RowKey};
-pub use publication::{EntityTag, Publication, PublicationId};
+pub use publication::{EntityTag, Parsed, Publication, PublicationId, Publisher};
 pub use redacted::Redacted;
 pub use reject::Reject;
 pub use rules::{Attribute, Permissions, Provided, Rule, RuleSet, Selector, SubHandling, UserInput, Who};

@@ -1,8 +1,12 @@
 //! Publications: event state set by PUBLISH (RFC 3903).
 
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Weak};
+
 use bytes::Bytes;
 
-use crate::model::{Aor, Package, Timestamp};
+use crate::model::{Aor, Package, Text, Timestamp};
 
 /// What a publication is, over all its entity-tags; never shown to anybody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -38,14 +42,76 @@ pub struct Publication {
     pub package: Package,
     /// Its entity-tag now.
     pub tag: EntityTag,
+    /// Who published it last.
+    pub publisher: Publisher,
     /// Media type as checked ("application/pidf+xml").
     pub content_type: String,
     /// The document, byte for byte.
     pub body: Bytes,
+    /// The same, read.
+    pub parsed: Parsed,
+    /// When it will mean something else by time alone (RFC 4480 3.1), in order; those that have passed are taken out when the wheel comes by.
+    pub turns: Box<[Timestamp]>,
+    /// The body says something new under a timestamp that it had before: [`Publication::modified_at`] stands in its place (RFC 3863 4.1.7).
+    pub is_restamped: bool,
     /// First published.
     pub created_at: Timestamp,
-    /// Body last changed (refreshes do not move it).
+    /// Body last changed (refreshes do not move it); grows with every change.
     pub modified_at: Timestamp,
     /// Gone from this instant on.
     pub expires_at: Timestamp,
+}
+
+impl Publication {
+    /// When something about it has to be looked at next.
+    pub fn next_due(&self) -> Timestamp {
+        self.turns.first().map_or(self.expires_at, |turn| self.expires_at.min(*turn))
+    }
+}
+
+/// Where a publication came from, as far as one device can be told from another.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Publisher {
+    /// Call-ID of the last PUBLISH.
+    pub call_id: Text,
+    /// The flow of the last PUBLISH; empty if it did not come straight from the device.
+    pub source: Text,
+    /// The instance (RFC 5626 4.1) that was registered by that flow.
+    pub instance: Option<Text>,
+}
+
+/// A document as it was read, for as long as somebody holds it; it can be read again from the bytes, so publications do not differ by it.
+#[derive(Clone)]
+pub struct Parsed(Weak<dyn Any + Send + Sync>);
+
+impl Parsed {
+    /// What `held` is, while it is held.
+    pub fn of<T: Any + Send + Sync>(held: &Arc<T>) -> Parsed {
+        let held: Arc<dyn Any + Send + Sync> = held.clone();
+        Parsed(Arc::downgrade(&held))
+    }
+    /// The document, if it is still held and is of this type.
+    pub fn get<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.0.upgrade()?.downcast().ok()
+    }
+}
+
+impl Default for Parsed {
+    fn default() -> Parsed {
+        Parsed(Weak::<()>::new())
+    }
+}
+
+impl PartialEq for Parsed {
+    fn eq(&self, _: &Parsed) -> bool {
+        true
+    }
+}
+
+impl Eq for Parsed {}
+
+impl fmt::Debug for Parsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.strong_count() > 0 { "held" } else { "not held" })
+    }
 }

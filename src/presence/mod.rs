@@ -5,13 +5,16 @@
 
 mod backlog;
 pub mod dialog;
+pub mod explain;
 mod notifier;
 mod notify;
 mod numbers;
+mod orphan;
 pub mod pacing;
 pub mod package;
 pub mod policy;
 pub mod publication;
+mod rate;
 mod seats;
 pub mod subscribe;
 pub mod subscription;
@@ -21,13 +24,16 @@ mod views;
 #[cfg(test)]
 mod wire;
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::availability::document::pidf::Pidf;
+use crate::availability::view;
 use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::{Changed, Homes, Refusal};
 use crate::model::{
@@ -35,18 +41,20 @@ use crate::model::{
 };
 use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
+use crate::presence::explain::Explained;
 use crate::presence::notifier::Notifier;
-use crate::presence::publication::{Fresh, Publish};
+use crate::presence::publication::{Body, Fresh, Publish};
+use crate::presence::rate::Rate;
 use crate::presence::subscribe::Subscribe;
 use crate::presence::subscription::{Outcome, Source};
-use crate::sip::{HeaderName, Request, StatusCode};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
 pub use notifier::RESUME_GAP;
 pub use policy::{Intervals, Policy};
 
-/// Who publishes.
+/// In whose name something is published.
 #[derive(Debug, Clone, Copy)]
-pub enum Publisher<'a> {
+pub enum Principal<'a> {
     /// A user, authenticated: for nobody else.
     User(&'a Aor),
     /// A trusted peer that may publish in the package of this request, for any user (RFC 3903 14.1).
@@ -60,6 +68,9 @@ pub struct Presence {
     endpoint: Arc<Endpoint>,
     policy: Arc<Policy>,
     notifier: Arc<Notifier>,
+    rate: Rate,
+    /// Documents that were published last, read: they are composed next.
+    documents: Mutex<Documents>,
 }
 
 impl Presence {
@@ -67,32 +78,46 @@ impl Presence {
     pub fn new(homes: Arc<Homes>, endpoint: Arc<Endpoint>, policy: Policy) -> Arc<Presence> {
         let policy = Arc::new(policy);
         let notifier = Notifier::new(homes.clone(), endpoint.clone(), policy.clone());
-        Arc::new(Presence { homes, endpoint, policy, notifier })
+        let rate = Rate::new(policy.publish_burst, policy.publish_per_second);
+        Arc::new(Presence { homes, endpoint, policy, notifier, rate, documents: Mutex::default() })
     }
 
     /// Answers a PUBLISH (RFC 3903 6).
     ///
     /// - `target`: the AoR of the Request-URI, an account of ours.
+    /// - `means_target`: does this URI mean it, too?
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each of them is something else that only the caller knows"
+    )]
     pub fn publish(
         &self,
         request: Request,
+        flow: Flow,
         transaction: ServerTransaction,
-        publisher: Publisher<'_>,
+        principal: Principal<'_>,
         target: Aor,
+        means_target: impl Fn(&Uri<'_>) -> bool,
         now: Timestamp,
     ) {
         // RFC 3903 14.1: state is published by its owner.
-        let may_publish = match publisher {
-            Publisher::User(user) => *user == target,
-            Publisher::Peer => true,
+        let may_publish = match principal {
+            Principal::User(user) => *user == target,
+            Principal::Peer => true,
         };
         if !may_publish {
             return transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
         }
-        let publish = match Publish::read(&request, &target) {
+        if let Err(seconds) = self.rate.take(&target, now) {
+            let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Published Too Often")
+                .with(HeaderName::RetryAfter, seconds.to_string());
+            return transaction.reject(&request, &reject);
+        }
+        let publish = match Publish::read(&request, flow, means_target) {
             Ok(publish) => publish,
             Err(reject) => return transaction.reject(&request, &reject),
         };
+        self.hold(&publish);
         let random = self.endpoint.random();
         let fresh = Fresh { id: PublicationId(random.bits128()), tag: EntityTag(random.bits128()) };
         let policy = self.policy.clone();
@@ -109,6 +134,19 @@ impl Presence {
                 Err(refusal) => refuse_or_fail(&request, &transaction, refusal),
             },
         );
+    }
+
+    /// Keeps what was read until it has been composed; the oldest is let go, and would be read again.
+    fn hold(&self, publish: &Publish) {
+        let Some(Ok(Body { bytes, pidf: Some(pidf), .. })) = &publish.body else { return };
+        let mut documents = self.documents.lock().unwrap_or_else(PoisonError::into_inner);
+        documents.bytes += bytes.len();
+        documents.held.push_back((bytes.len(), pidf.clone()));
+        while documents.bytes > HELD_BYTES
+            && let Some((bytes, _)) = documents.held.pop_front()
+        {
+            documents.bytes = documents.bytes.saturating_sub(bytes);
+        }
     }
 
     /// Answers a SUBSCRIBE, then notifies (RFC 6665 4.2.1).
@@ -149,7 +187,7 @@ impl Presence {
                 subscription::subscribe(home, &watched, &subscribe, &source, now, &policy, mode)
             },
             move |result| match result {
-                Ok((accepted, _)) => {
+                Ok((accepted, home)) => {
                     let s = &accepted.subscription;
                     let user = s.presentity.escaped_user();
                     let contact = notify::contact(endpoint.own_uri(&flow, Some(&user)), s);
@@ -162,7 +200,11 @@ impl Presence {
                     endpoint.sockets().together(|| {
                         transaction.respond(StatusCode::OK, ok);
                         match (accepted.outcome, seat) {
-                            (Outcome::Begun, Some(seat)) => notifier.begun(s, seat),
+                            (Outcome::Begun, Some(seat)) => {
+                                notifier.replaced(&accepted.replaces);
+                                notifier.begun(s, seat);
+                                notifier.ask_others(home, s);
+                            }
                             (Outcome::Fetched, Some(seat)) => notifier.fetched(s, seat),
                             (Outcome::Ended, _) => notifier.ended(s, Reason::Timeout),
                             (Outcome::Begun | Outcome::Refreshed | Outcome::Fetched, _) => {
@@ -194,6 +236,14 @@ impl Presence {
                 }
             }
         }
+    }
+
+    /// Why this watcher sees of this presentity what it sees, and what it is still owed.
+    pub fn explain(&self, watcher: &Aor, presentity: &Aor, now: Timestamp) -> Explained {
+        let (home, watched) = (self.homes.read(presentity), self.homes.read(watcher));
+        let (grant, rule) = view::decide(presentity, watcher, &watched, self.policy.domain_default, now);
+        let watches = self.notifier.watches(&home, watcher, now);
+        Explained { grant, rule, home, watches }
     }
 
     /// How many subscriptions have been notified by this run and live.
@@ -239,6 +289,16 @@ impl Presence {
 /// From one turn of a presentity with a great many watchers to the next of the same or another such: as long again as such a turn takes with
 /// the answers to it, so that half of a core is left for others and nobody's request waits behind ten thousand answers (`A25`).
 const PACE: Duration = Duration::from_millis(2);
+
+/// Documents as they were read, the oldest first.
+#[derive(Debug, Default)]
+struct Documents {
+    held: VecDeque<(usize, Arc<Pidf>)>,
+    bytes: usize,
+}
+
+/// Of documents held as read, as they came: a document is composed some milliseconds after it was published. Read, they are at worst ten times as large.
+const HELD_BYTES: usize = 1 << 20;
 
 fn refuse_or_fail(request: &Request, transaction: &ServerTransaction, refusal: Refusal) {
     match refusal {

@@ -46,6 +46,10 @@ pub struct Policy {
     pub publication: Intervals,
     /// Live publications of one AoR (`A24`).
     pub max_publications_per_aor: usize,
+    /// PUBLISHes of one user that may come at once (`A25`).
+    pub publish_burst: u32,
+    /// PUBLISHes of one user that may come in a second, again and again.
+    pub publish_per_second: u32,
     /// Expiry of subscriptions.
     pub subscription: Intervals,
     /// Live subscriptions of one watcher, fetches in hand included (`A24`).
@@ -74,6 +78,8 @@ impl Default for Policy {
         Policy {
             publication: intervals,
             max_publications_per_aor: 16,
+            publish_burst: 50,
+            publish_per_second: 10,
             subscription: intervals,
             max_per_watcher: 500,
             max_per_presentity: 10_000,

@@ -1,31 +1,49 @@
 //! What one PUBLISH does to the publications of an address of record (RFC 3903 6).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
+use crate::availability::composition;
+use crate::availability::document::pidf::Pidf;
 use crate::home::{Decision, Mode};
 use crate::model::{
-    Aor, Durability, EntityTag, HomeState, Moved, Package, Plan, Publication, PublicationId, Reject, Row,
-    Timestamp,
+    Durability, EntityTag, Flow, HomeState, Moved, Package, Parsed, Plan, Publication, PublicationId,
+    Publisher, Reject, Row, Text, Timestamp,
 };
+use crate::presence::orphan;
 use crate::presence::package::{self, Format};
 use crate::presence::policy::Policy;
 use crate::sip::multipart::Part;
-use crate::sip::{HeaderName, Request, StatusCode};
+use crate::sip::{HeaderName, ParseError, Request, StatusCode, Uri};
 
 /// A PUBLISH as far as it concerns us. Record-Route and Contact are not looked at (RFC 3903 6).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
     /// Of which package.
     pub package: Package,
-    /// The body type of that package.
-    pub format: Format,
     /// SIP-If-Match.
     pub condition: Condition,
     /// Expires, in seconds.
     pub expires: Option<u32>,
     /// The document, checked; what is wrong with it is said only when its turn comes (RFC 3903 6 step 5).
-    pub body: Option<Result<Bytes, Reject>>,
+    pub body: Option<Result<Body, Reject>>,
+    /// Call-ID.
+    pub call_id: Text,
+    /// The flow it came in on, if it came straight from the device (one Via).
+    pub flow: Option<Flow>,
+}
+
+/// A document as it came and as it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Body {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Byte for byte.
+    pub bytes: Bytes,
+    /// Read, in packages that compose documents.
+    pub pidf: Option<Arc<Pidf>>,
 }
 
 /// The precondition of a PUBLISH.
@@ -57,28 +75,49 @@ pub struct Fresh {
     pub tag: EntityTag,
 }
 
+impl Body {
+    fn parsed(&self) -> Parsed {
+        self.pidf.as_ref().map(Parsed::of).unwrap_or_default()
+    }
+
+    fn turns(&self, now: Timestamp) -> Box<[Timestamp]> {
+        self.pidf.as_ref().map(|pidf| pidf.turns(now)).unwrap_or_default()
+    }
+}
+
 impl Publish {
-    /// Reads a PUBLISH for `target`.
+    /// Reads a PUBLISH.
+    ///
+    /// - `flow`: where it came in.
+    /// - `means_target`: does a URI mean the AoR for which it is?
     ///
     /// # Errors
     /// 489 (Event), 400 (SIP-If-Match without exactly one tag, malformed Expires).
-    pub fn read(request: &Request, target: &Aor) -> Result<Publish, Reject> {
+    pub fn read(
+        request: &Request,
+        flow: Flow,
+        means_target: impl Fn(&Uri<'_>) -> bool,
+    ) -> Result<Publish, Reject> {
         let (package, format) = package::published(request)?;
         let condition = condition(request)?;
-        let expires =
-            request.expires().map_err(|error| Reject::because(StatusCode::BAD_REQUEST, error.what))?;
-        let body = (!request.body().is_empty() && !may_be_ignored(request, format))
-            .then(|| document(request, package, format, target));
-        Ok(Publish { package, format, condition, expires, body })
+        let malformed = |error: ParseError| Reject::because(StatusCode::BAD_REQUEST, error.what);
+        let expires = request.expires().map_err(malformed)?;
+        let body = (!request.body().is_empty() && !may_be_ignored(request, package))
+            .then(|| document(request, package, format, means_target));
+        let call_id = request.call_id().map_err(malformed)?.into();
+        let is_direct = request.elements(HeaderName::Via).take(2).count() == 1;
+        Ok(Publish { package, condition, expires, body, call_id, flow: is_direct.then_some(flow) })
     }
 }
 
 /// Applies one PUBLISH.
 ///
+/// An initial publication takes the place of those that the same publisher made before and has forgotten ([`orphan`]).
+///
 /// - `home`: all publications of the AoR; expired ones are never matched (RFC 3903 6 step 3).
 /// - `fresh`: random values that no other call has had.
 ///
-/// A refresh is lazy and moves nothing, so that watchers are not notified; everything else is durable.
+/// A refresh moves nothing, so that watchers are not notified.
 ///
 /// # Errors
 /// 412 for an unknown, expired or foreign tag, 423 with Min-Expires, 400 without tag and body, 415/413/400/403 for the body, 503 if the
@@ -110,63 +149,116 @@ pub fn publish(
         None => None,
     };
     let expires_at = now.after_secs(expires);
+    let device = orphan::device(home, request.flow, now);
+    let publisher = Publisher {
+        call_id: request.call_id.clone(),
+        source: request.flow.map(|flow| flow.to_string().into()).unwrap_or_default(),
+        instance: device.instance.cloned(),
+    };
     let plan = match (current, body) {
         (None, None) => {
             return Err(Reject::because(StatusCode::BAD_REQUEST, "Missing Body And SIP-If-Match"));
         }
-        (None, Some(_)) if expires == 0 => Plan::nothing(),
-        (None, Some(body)) => {
+        (None, Some(document)) => {
+            let is_left_behind = |p: &&Arc<Publication>| {
+                orphan::is_left_behind(p, request.package, &publisher, &device, document.pidf.as_deref())
+            };
+            let mut left_behind = home.live_publications(now).filter(is_left_behind);
+            let replaced = left_behind.next();
+            let dropped = left_behind.chain(replaced.filter(|_| expires == 0));
+            let mut rows: SmallVec<[Row; 1]> =
+                dropped.map(|p| Row::DropPublication(home.aor.clone(), p.id)).collect();
+            if expires == 0 {
+                return Ok((moved(rows), published));
+            }
             let live = home.live_publications(now).filter(|p| p.package == request.package).count();
-            if live >= policy.max_publications_per_aor {
+            if replaced.is_none() && live >= policy.max_publications_per_aor {
                 return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Publications")
                     .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
             }
-            moved(Row::PutPublication(
-                Publication {
+            let new = match replaced {
+                Some(old) => changed(old, publisher, document, fresh, now, expires_at),
+                None => Publication {
                     aor: home.aor.clone(),
                     id: fresh.id,
                     package: request.package,
                     tag: fresh.tag,
-                    content_type: request.format.as_str().to_owned(),
-                    body,
+                    publisher,
+                    content_type: document.content_type.to_owned(),
+                    parsed: document.parsed(),
+                    turns: document.turns(now),
+                    is_restamped: false,
+                    body: document.bytes,
                     created_at: now,
                     modified_at: now,
                     expires_at,
-                }
-                .into(),
-            ))
+                },
+            };
+            rows.push(Row::PutPublication(new.into()));
+            moved(rows)
         }
-        (Some(current), _) if expires == 0 => moved(Row::DropPublication(home.aor.clone(), current.id)),
+        (Some(current), _) if expires == 0 => {
+            moved(smallvec![Row::DropPublication(home.aor.clone(), current.id)])
+        }
         (Some(current), None) => {
-            let refreshed = Publication { tag: fresh.tag, expires_at, ..Publication::clone(current) };
+            // Whose device it is decides whether it still counts once that device has gone.
+            let presence = current.publisher.instance != publisher.instance;
+            let refreshed =
+                Publication { tag: fresh.tag, publisher, expires_at, ..Publication::clone(current) };
             Plan {
                 rows: smallvec![Row::PutPublication(refreshed.into())],
                 // The answer hands out a new tag, which must be good after a crash too.
                 durability: Durability::Durable,
-                moved: Moved::default(),
+                moved: Moved { presence, watchers: false },
             }
         }
-        (Some(current), Some(body)) => {
-            let body = package::succeed(request.package, &current.body, body);
-            let changed = Publication {
-                tag: fresh.tag,
-                body,
-                modified_at: now,
-                expires_at,
-                ..Publication::clone(current)
-            };
-            moved(Row::PutPublication(changed.into()))
-        }
+        (Some(current), Some(document)) => moved(smallvec![Row::PutPublication(
+            changed(current, publisher, document, fresh, now, expires_at).into()
+        )]),
     };
     Ok((plan, published))
 }
 
-fn moved(row: Row) -> Plan {
-    Plan {
-        rows: smallvec![row],
-        durability: Durability::Durable,
-        moved: Moved { presence: true, watchers: false },
+/// The publication with another document.
+fn changed(
+    old: &Publication,
+    publisher: Publisher,
+    document: Body,
+    fresh: Fresh,
+    now: Timestamp,
+    expires_at: Timestamp,
+) -> Publication {
+    let bytes = package::succeed(old.package, &old.body, document.bytes);
+    let document = Body { bytes, ..document };
+    let is_restamped =
+        if old.body == document.bytes { old.is_restamped } else { repeats_a_timestamp(old, &document) };
+    Publication {
+        tag: fresh.tag,
+        publisher,
+        content_type: document.content_type.to_owned(),
+        parsed: document.parsed(),
+        turns: document.turns(now),
+        is_restamped,
+        body: document.bytes,
+        modified_at: now.max(Timestamp(old.modified_at.0.saturating_add(1))),
+        expires_at,
+        ..old.clone()
     }
+}
+
+/// Does it say something new under a timestamp that it had before (RFC 3863 4.1.7)? Phones whose clock stands still do.
+fn repeats_a_timestamp(old: &Publication, new: &Body) -> bool {
+    let Some(new) = &new.pidf else { return false };
+    let text = std::str::from_utf8(&old.body).unwrap_or_default();
+    new.timestamps().any(|stamp| text.contains(stamp))
+        && composition::read(old).is_some_and(|old| new.repeats_a_timestamp_of(&old))
+}
+
+fn moved(rows: SmallVec<[Row; 1]>) -> Plan {
+    if rows.is_empty() {
+        return Plan::nothing();
+    }
+    Plan { rows, durability: Durability::Durable, moved: Moved { presence: true, watchers: false } }
 }
 
 /// RFC 3903 6 step 3: exactly one entity-tag, or none of the header.
@@ -185,8 +277,13 @@ fn condition(request: &Request) -> Result<Condition, Reject> {
     }
 }
 
-/// The body if it is a document of this package about `target` (RFC 3903 6 step 5, 10.1).
-fn document(request: &Request, package: Package, format: Format, target: &Aor) -> Result<Bytes, Reject> {
+/// The body if it is a document of this package about the AoR that it is published for (RFC 3903 6 step 5, 10.1).
+fn document(
+    request: &Request,
+    package: Package,
+    format: Format,
+    means_target: impl Fn(&Uri<'_>) -> bool,
+) -> Result<Body, Reject> {
     let encoded = request
         .elements(HeaderName::ContentEncoding)
         .any(|encoding| !encoding.is_empty() && !encoding.eq_ignore_ascii_case(b"identity"));
@@ -195,38 +292,38 @@ fn document(request: &Request, package: Package, format: Format, target: &Aor) -
             Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::AcceptEncoding, "identity")
         );
     }
-    let body = match request.parts() {
-        None if request.content_type().as_deref() == Some(format.as_str()) => request.body(),
-        None => return Err(not_understood(format)),
+    let found = match request.parts() {
+        None => whole(request, package).map(|content_type| (content_type, request.body())),
         Some(parts) => {
-            let parts = parts.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?;
-            the_document(&parts, format)?
+            the_document(&parts.map_err(|e| Reject::because(StatusCode::BAD_REQUEST, e.what))?, package)
         }
     };
-    package::check(package, body, target)?;
-    Ok(request.body_bytes().slice_ref(body))
+    let not_understood =
+        || Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, format.as_str());
+    let (content_type, body) = found.ok_or_else(not_understood)?;
+    let pidf = package::check(package, content_type, body, means_target)?;
+    Ok(Body { content_type, bytes: request.body_bytes().slice_ref(body), pidf: pidf.map(Arc::new) })
+}
+
+/// The type of the whole body, if documents of this package have it.
+fn whole(request: &Request, package: Package) -> Option<&'static str> {
+    let content_type = request.content_type()?;
+    package::media_types(package).iter().find(|known| content_type == **known).copied()
 }
 
 /// A body of another type that need not be understood is as good as none (RFC 3261 8.2.3, 20.11).
-fn may_be_ignored(request: &Request, format: Format) -> bool {
-    let is_other = || request.content_type().as_deref() != Some(format.as_str());
-    request.body_is_optional() && request.parts().is_none() && is_other()
+fn may_be_ignored(request: &Request, package: Package) -> bool {
+    request.body_is_optional() && request.parts().is_none() && whole(request, package).is_none()
 }
 
 /// The one part that is a document; others may stand beside it only if they are optional (RFC 5621 8.4).
-fn the_document<'a>(parts: &[Part<'a>], format: Format) -> Result<&'a [u8], Reject> {
-    let is_document = |part: &&Part<'_>| part.is(format.as_str()) && !part.is_encoded;
-    let mut documents = parts.iter().filter(is_document);
-    match (documents.next(), documents.next()) {
-        (Some(document), None) if parts.iter().all(|part| is_document(&part) || part.is_optional) => {
-            Ok(document.body)
-        }
-        _ => Err(not_understood(format)),
-    }
-}
-
-fn not_understood(format: Format) -> Reject {
-    Reject::new(StatusCode::UNSUPPORTED_MEDIA_TYPE).with(HeaderName::Accept, format.as_str())
+fn the_document<'a>(parts: &[Part<'a>], package: Package) -> Option<(&'static str, &'a [u8])> {
+    let type_of = |part: &Part<'_>| {
+        package::media_types(package).iter().find(|known| part.is(known) && !part.is_encoded).copied()
+    };
+    let mut documents = parts.iter().filter_map(|part| Some((type_of(part)?, part.body)));
+    let only = documents.next().filter(|_| documents.next().is_none());
+    only.filter(|_| parts.iter().all(|part| type_of(part).is_some() || part.is_optional))
 }
 
 /// Somebody with so many publications has forgotten some; they expire.
@@ -237,7 +334,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::presence::testing::{NOW, aor, publication, request};
+    use crate::model::{Aor, Transport};
+    use crate::presence::testing::{NOW, aor, flow, publication, request};
 
     const BODY: &str = concat!(
         r#"<?xml version="1.0" encoding="UTF-8"?>"#,
@@ -254,7 +352,9 @@ mod tests {
 
     fn read(rows: &str, body: &str) -> Result<Publish, Reject> {
         let request = request("PUBLISH", "sip:alice@example.org", rows, body);
-        Publish::read(&request, &aor("alice@example.org"))
+        let alice = aor("alice@example.org");
+        let means_alice = |uri: &Uri<'_>| Aor::from_uri(uri).as_ref() == Some(&alice);
+        Publish::read(&request, flow(Transport::Udp), means_alice)
     }
 
     fn decide(home: &HomeState, rows: &str, body: &str) -> Decision<Published> {
@@ -446,6 +546,118 @@ mod tests {
         let full = home((0..16).map(|n| publication(n, n)).collect());
         assert_eq!(refusal(decide(&full, "", BODY)), StatusCode::SERVICE_UNAVAILABLE);
         assert!(decide(&full, &if_match(3), BODY).is_ok());
+    }
+
+    /// A PUBLISH by this Call-ID from a device at this port.
+    fn from(call_id: &str, port: u16, rows: &str, body: &str) -> Publish {
+        let rows = format!("Event: presence\r\nContent-Type: application/pidf+xml\r\n{rows}");
+        let mut publish = read(&rows, body).unwrap();
+        publish.call_id = call_id.into();
+        publish.flow.as_mut().unwrap().remote.set_port(port);
+        publish
+    }
+
+    fn apply(
+        home: &mut HomeState,
+        publish: &Publish,
+        fresh: u128,
+        now: Timestamp,
+    ) -> Result<Plan, StatusCode> {
+        let fresh = Fresh { id: PublicationId(fresh), tag: EntityTag(fresh) };
+        let decided = super::publish(home, publish, fresh, now, &Policy::default(), Mode::Durable);
+        let (plan, _) = decided.map_err(|reject| reject.status)?;
+        plan.rows.iter().for_each(|row| home.apply(row));
+        Ok(plan)
+    }
+
+    #[test]
+    fn who_has_forgotten_a_publication_takes_its_place() {
+        let mut home = home(vec![]);
+        apply(&mut home, &from("first", 5062, "", BODY), 1, NOW).unwrap();
+        let later = NOW.after_secs(1);
+        apply(&mut home, &from("second", 5062, "", BODY), 2, later).unwrap();
+        let [only] = home.publications.as_slice() else { panic!("one publication") };
+        assert_eq!((only.id, only.tag, only.created_at), (PublicationId(1), EntityTag(2), NOW));
+        assert_eq!((only.modified_at, only.publisher.call_id.as_str()), (later, "second"));
+        let refused = apply(&mut home, &from("first", 5062, &if_match(1), ""), 3, later);
+        assert_eq!(refused, Err(StatusCode::CONDITIONAL_REQUEST_FAILED), "its tag is used up");
+        apply(&mut home, &from("third", 5064, "", BODY), 4, later).unwrap();
+        assert_eq!(home.publications.len(), 2, "another device with the same tuple id");
+        apply(&mut home, &from("third", 5066, "", &BODY.replace("t1", "t2")), 5, later).unwrap();
+        assert_eq!(home.publications.len(), 2, "the same publisher goes on elsewhere");
+        apply(&mut home, &from("second", 5062, "Expires: 0\r\n", BODY), 6, later).unwrap();
+        assert_eq!(
+            home.publications.len(),
+            1,
+            "one that ends at once takes with it what it would have replaced"
+        );
+    }
+
+    #[test]
+    fn who_takes_a_place_needs_no_other_a24() {
+        let mut full = home((0..16).map(|n| publication(n, n)).collect());
+        let mut mine = publication(16, 16);
+        mine.publisher.call_id = "mine".into();
+        full.publications[0] = Arc::new(mine);
+        assert_eq!(
+            apply(&mut full, &from("other", 5062, "", BODY), 20, NOW),
+            Err(StatusCode::SERVICE_UNAVAILABLE)
+        );
+        assert!(apply(&mut full, &from("mine", 5062, "", BODY), 21, NOW).is_ok());
+        assert_eq!(full.publications.len(), 16);
+    }
+
+    #[test]
+    fn a_whole_document_of_the_partial_type_is_full_state_rfc5264_4_3_1() {
+        let full = BODY
+            .replace("<presence ", "<p:pidf-full version=\"1\" xmlns:p=\"urn:ietf:params:xml:ns:pidf-diff\" ")
+            .replace("</presence>", "</p:pidf-full>");
+        let publish = |body: &str, tag: Option<u128>| {
+            let rows = format!(
+                "Event: presence\r\nContent-Type: application/pidf-diff+xml\r\n{}",
+                tag.map(if_match).unwrap_or_default()
+            );
+            let home = home(vec![publication(1, 1)]);
+            publish(&home, &read(&rows, body).unwrap(), FRESH, NOW, &Policy::default(), Mode::Durable)
+        };
+        for (tag, id) in [(None, FRESH.id), (Some(1), PublicationId(1))] {
+            let (plan, _) = publish(&full, tag).unwrap();
+            let Row::PutPublication(row) = &plan.rows[0] else { panic!("a publication") };
+            assert_eq!((row.id, row.body.as_ref()), (id, full.as_bytes()));
+            assert_eq!(composition::read(row).unwrap().tuples[0].id, "t1");
+        }
+        let diff = full.replace("pidf-full", "pidf-diff");
+        let reject = publish(&diff, Some(1)).unwrap_err();
+        assert_eq!(reject.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+        assert_eq!(reject.headers[0], (HeaderName::Accept, Format::Pidf.as_str().to_owned()));
+        assert_eq!(refusal(publish(BODY, None)), StatusCode::BAD_REQUEST, "a root of the other type");
+        assert_eq!(refusal(publish(&full.replace("alice", "carol"), None)), StatusCode::FORBIDDEN);
+    }
+
+    #[test]
+    fn something_new_under_an_old_timestamp_is_stamped_anew_rfc3863_4_1_7() {
+        let said = |what: &str, stamp: &str| {
+            BODY.replace("</tuple>", &format!("<note>{what}</note><timestamp>{stamp}</timestamp></tuple>"))
+        };
+        let (one, other) = ("2026-11-20T23:29:15Z", "2026-11-20T23:29:16Z");
+        let mut home = home(vec![]);
+        for (fresh, body, is_restamped) in [
+            (1, said("a", one), false),
+            (2, said("b", one), true),
+            (3, said("b", one), true),
+            (4, said("b", other), false),
+            (5, said("b", other), false),
+        ] {
+            let row = if fresh == 1 { String::new() } else { if_match(fresh - 1) };
+            apply(&mut home, &from("c", 5062, &row, &body), fresh, NOW).unwrap();
+            assert_eq!(home.publications[0].is_restamped, is_restamped, "{fresh}");
+            let grown = i64::try_from(fresh).unwrap() - 1;
+            assert_eq!(
+                home.publications[0].modified_at,
+                Timestamp(NOW.0 + grown),
+                "it grows with every change"
+            );
+        }
     }
 
     #[test]

@@ -125,7 +125,7 @@ impl Sources {
     fn are_those_of(&self, home: &HomeState, now: Timestamp) -> bool {
         self.all_lived
             && home.bindings.iter().all(|b| !b.is_expired(now))
-            && home.publications.iter().all(|p| now < p.expires_at)
+            && home.publications.iter().all(|p| now < p.next_due())
             && self.bindings.len() == home.bindings.len()
             && self.publications.len() == home.publications.len()
             && self.bindings.iter().zip(&home.bindings).all(|(a, b)| is_same_device(a, b))
@@ -135,13 +135,22 @@ impl Sources {
 
 /// A device that has refreshed its registration is what it was.
 fn is_same_device(a: &Arc<Binding>, b: &Arc<Binding>) -> bool {
-    Arc::ptr_eq(a, b) || (a.key == b.key && a.instance == b.instance && a.created_at == b.created_at)
+    Arc::ptr_eq(a, b)
+        || (a.key == b.key
+            && a.instance == b.instance
+            && a.params == b.params
+            && a.created_at == b.created_at)
 }
 
 /// A publication that was refreshed without a body has the very bytes it had.
 fn is_same_document(a: &Arc<Publication>, b: &Arc<Publication>) -> bool {
     let is_same_body = || (a.body.as_ptr(), a.body.len()) == (b.body.as_ptr(), b.body.len());
-    Arc::ptr_eq(a, b) || (a.id == b.id && a.modified_at == b.modified_at && is_same_body())
+    Arc::ptr_eq(a, b)
+        || (a.id == b.id
+            && a.modified_at == b.modified_at
+            && a.turns == b.turns
+            && a.publisher.instance == b.publisher.instance
+            && is_same_body())
 }
 
 const SHARDS: usize = 32;

@@ -14,7 +14,7 @@ use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
 use crate::model::{Aor, Flow, Transport};
 use crate::presence::testing::aor;
-use crate::presence::{Policy, Presence, Publisher, RESUME_GAP};
+use crate::presence::{Policy, Presence, Principal, RESUME_GAP};
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Writer};
 use crate::store::{Store, Target};
@@ -42,7 +42,16 @@ impl Handler for Door {
         let target = Aor::new(&user, "example.org").expect("an AoR");
         match request.method() {
             Method::Publish => {
-                presence.publish(request, transaction, Publisher::User(&who), target, clock::now());
+                let means = |uri: &crate::sip::Uri<'_>| Aor::from_uri(uri).as_ref() == Some(&target);
+                presence.publish(
+                    request,
+                    flow,
+                    transaction,
+                    Principal::User(&who),
+                    target.clone(),
+                    means,
+                    clock::now(),
+                );
             }
             _ => presence.subscribe(request, flow, transaction, who, target, clock::now()),
         }
@@ -90,17 +99,19 @@ struct Phone {
     user: &'static str,
     server: u16,
     cseq: u32,
+    /// Each has dialogs and a Contact of its own.
+    line: u32,
 }
 
 impl Phone {
     async fn of(user: &'static str, server: &Server) -> Phone {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-        Phone { socket, user, server: server.port, cseq: 0 }
+        Phone { socket, user, server: server.port, cseq: 0, line: 0 }
     }
 
     async fn send(&mut self, method: &str, uri: &str, to: &str, rows: &str, body: &str) {
         self.cseq += 1;
-        let (user, cseq) = (self.user, self.cseq);
+        let (user, cseq, line) = (self.user, self.cseq, self.line);
         let port = self.socket.local_addr().expect("bound").port();
         let text = format!(
             "{method} {uri} SIP/2.0\r\n\
@@ -108,9 +119,9 @@ impl Phone {
              Max-Forwards: 70\r\n\
              From: <sip:{user}@example.org>;tag={user}s\r\n\
              To: {to}\r\n\
-             Call-ID: call-{user}-{port}\r\n\
+             Call-ID: call-{user}-{port}-{line}\r\n\
              CSeq: {cseq} {method}\r\n\
-             Contact: <sip:{user}@127.0.0.1:{port}>\r\n\
+             Contact: <sip:{user}@127.0.0.1:{port};line={line}>\r\n\
              Event: presence\r\n\
              {rows}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -445,6 +456,7 @@ async fn a_change_reaches_more_watchers_than_one_turn_has_a25() {
     let server = Server::start(&folder, DomainDefault::Full).await;
     let (mut alice, mut bob) = (Phone::of("alice", &server).await, Phone::of("bob", &server).await);
     for _ in 0..WATCHERS {
+        bob.line += 1;
         bob.subscribe(ALICE, "").await;
         assert_eq!(bob.response().await.status().code(), 200);
         bob.notify().await;

@@ -78,6 +78,7 @@ impl Server {
             "domain = \"{DOMAIN}\"\ndatabase = \"{}\"\ncontrol_socket = \"{}\"\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
              [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n\
              [subscription]\nmax_per_watcher = 1000000\nmax_per_presentity = 1000000\n\
+             [publication]\nburst = 1000000\nper_second = 1000\n\
              [presence]\ndefault_rule = \"full\"\nnotify_burst = 1000\nnotify_interval_ms = 1\n",
             database.address(),
             dir.path().join("sock").display(),

@@ -1,8 +1,10 @@
 //! XML documents, read defensively (`A07`) and written in one form. The only users of `quick-xml`.
 //!
 //! [`xml`] reads any document within limits; [`pidf`] gives it the meaning of RFC 3863 and 4479; [`mod@write`] writes it back.
+//! [`xpidf`] and [`cpim_pidf`] write it for phones of before RFC 3863.
 //! What is not understood travels as a [`xml::Fragment`]: its own bytes, and the namespaces they need.
 
+pub mod cpim_pidf;
 pub mod dialog_info;
 mod lexis;
 pub mod lists;
@@ -11,3 +13,4 @@ pub mod rules;
 mod values;
 pub mod write;
 pub mod xml;
+pub mod xpidf;

@@ -13,9 +13,13 @@ use aws_lc_rs::digest;
 use crate::availability::document::lexis::is_ncname;
 use crate::availability::document::values::{is_date_time, is_language, is_priority};
 use crate::availability::document::xml::{Document, Fragment, Limits, Node, XmlError};
-use crate::model::Reject;
+use crate::model::{Reject, Timestamp};
 use crate::sip::StatusCode;
 
+/// The media type of partial PIDF, whose documents may be whole too (RFC 5262).
+pub const PIDF_DIFF: &str = "application/pidf-diff+xml";
+/// The namespace of its roots.
+const DIFF: &str = "urn:ietf:params:xml:ns:pidf-diff";
 /// The namespace of PIDF.
 pub const PIDF: &str = "urn:ietf:params:xml:ns:pidf";
 /// The namespace of the data model.
@@ -128,9 +132,29 @@ impl Pidf {
     pub fn parse_within(bytes: &[u8], limits: &Limits) -> Result<Pidf, Reject> {
         let document = Document::read(bytes, limits).map_err(refusal)?;
         let root = document.root();
+        Pidf::below(root, root.is(PIDF, "presence"))
+    }
+
+    /// Reads what was published under this media type. `None`: changes of a document, not a document (RFC 5264 4.3.2).
+    ///
+    /// # Errors
+    /// As [`Pidf::parse`].
+    pub fn read(content_type: &str, bytes: &[u8]) -> Result<Option<Pidf>, Reject> {
+        if content_type != PIDF_DIFF {
+            return Pidf::parse(bytes).map(Some);
+        }
+        let document = Document::read(bytes, &Limits::PUBLISHED).map_err(refusal)?;
+        let root = document.root();
+        if root.is(DIFF, "pidf-diff") {
+            return Ok(None);
+        }
+        Pidf::below(root, root.is(DIFF, "pidf-full")).map(Some)
+    }
+
+    fn below(root: Node<'_>, is_known: bool) -> Result<Pidf, Reject> {
         let not_pidf = || Reject::because(StatusCode::BAD_REQUEST, "Not a PIDF document");
         let entity = root.attribute("entity").map(str::trim).filter(|entity| !entity.is_empty());
-        let entity = entity.filter(|_| root.is(PIDF, "presence")).ok_or_else(not_pidf)?;
+        let entity = entity.filter(|_| is_known).ok_or_else(not_pidf)?;
         let mut pidf = Pidf::empty(entity.to_owned());
         let mut ids = Ids::default();
         for child in root.children() {
@@ -155,6 +179,56 @@ impl Pidf {
     /// Is any tuple open?
     pub fn is_open(&self) -> bool {
         self.tuples.iter().any(|t| t.basic == Some(Basic::Open))
+    }
+
+    /// Do both name one component as theirs: a tuple or, where neither has any, a person?
+    pub fn has_a_tuple_of(&self, other: &Pidf) -> bool {
+        let tuples = || self.tuples.iter().any(|t| other.tuples.iter().any(|o| o.id == t.id));
+        let persons = || self.persons.iter().any(|p| other.persons.iter().any(|o| o.id == p.id));
+        tuples() || self.tuples.is_empty() && other.tuples.is_empty() && persons()
+    }
+
+    /// When it will mean something else by time alone: the ends of what RPID qualifies with `from` and `until` (RFC 4480 3.1), after `now`, in
+    /// order, the first [`MAX_TURNS`].
+    pub fn turns(&self, now: Timestamp) -> Box<[Timestamp]> {
+        let qualified = self.attributes().filter(|a| a.namespace() == RPID).map(Fragment::range);
+        let mut turns: Vec<Timestamp> = qualified
+            .flat_map(|(from, until)| from.into_iter().chain(until))
+            .filter(|at| *at > now)
+            .collect();
+        turns.sort_unstable();
+        turns.dedup();
+        turns.truncate(MAX_TURNS);
+        turns.into()
+    }
+
+    /// All attributes of tuples, persons and devices.
+    fn attributes(&self) -> impl Iterator<Item = &Fragment> {
+        let tuples = self.tuples.iter().flat_map(|t| &t.extensions);
+        let persons = self.persons.iter().flat_map(|p| &p.extensions);
+        tuples.chain(persons).chain(self.devices.iter().flat_map(|d| &d.extensions))
+    }
+
+    /// All timestamps of tuples, persons and devices.
+    pub fn timestamps(&self) -> impl Iterator<Item = &str> {
+        let tuples = self.tuples.iter().filter_map(|t| t.timestamp.as_deref());
+        let persons = self.persons.iter().filter_map(|p| p.timestamp.as_deref());
+        tuples.chain(persons).chain(self.devices.iter().filter_map(|d| d.timestamp.as_deref()))
+    }
+
+    /// Does a component have the timestamp that it had in `old`, but say something else (RFC 3863 4.1.7)?
+    pub fn repeats_a_timestamp_of(&self, old: &Pidf) -> bool {
+        let is_same = |new: &Option<String>, old: &Option<String>| new.is_some() && new == old;
+        let tuple = |new: &Tuple| {
+            old.tuples.iter().any(|t| t.id == new.id && is_same(&t.timestamp, &new.timestamp) && t != new)
+        };
+        let person = |new: &Person| {
+            old.persons.iter().any(|p| p.id == new.id && is_same(&p.timestamp, &new.timestamp) && p != new)
+        };
+        let device = |new: &Device| {
+            old.devices.iter().any(|d| d.id == new.id && is_same(&d.timestamp, &new.timestamp) && d != new)
+        };
+        self.tuples.iter().any(tuple) || self.persons.iter().any(person) || self.devices.iter().any(device)
     }
 }
 
@@ -244,6 +318,10 @@ fn status(tuple: &mut Tuple, node: Node<'_>) {
                 }
             }
             (Some(PIDF), _) | (None, _) => {}
+            // Attributes of a service are children of its tuple (RFC 4479 3.7); drafts before it had them here.
+            (Some(namespace), _) if ATTRIBUTES.contains(&namespace) => {
+                tuple.extensions.push(child.fragment())
+            }
             (Some(_), _) => tuple.status.push(child.fragment()),
         }
     }
@@ -309,6 +387,18 @@ fn timestamp(node: Node<'_>) -> Option<String> {
     is_date_time(&text).then_some(text)
 }
 
+/// The namespace of RPID.
+pub const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
+/// Namespaces whose elements are attributes of services, persons and devices: data model, RPID, CIPID, timed status, capabilities.
+const ATTRIBUTES: [&str; 5] = [
+    DATA_MODEL,
+    RPID,
+    "urn:ietf:params:xml:ns:pidf:cipid",
+    "urn:ietf:params:xml:ns:pidf:timed-status",
+    "urn:ietf:params:xml:ns:pidf:caps",
+];
+/// A day in which every half hour is another appointment has 48; what comes after them is looked at when the document is published again.
+pub const MAX_TURNS: usize = 64;
 /// Longer ids are replaced by a hash of themselves.
 const MAX_ID: usize = 128;
 

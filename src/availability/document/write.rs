@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::availability::document::lexis::is_xml_char;
 use crate::availability::document::pidf::{Basic, DATA_MODEL, Note, PIDF, Pidf, Tuple};
-use crate::availability::document::xml::Fragment;
+use crate::availability::document::xml::{Document, Fragment, Limits};
 
 impl Pidf {
     /// The document, or `None` if it would be longer than `most` bytes.
@@ -55,11 +55,42 @@ impl Pidf {
         let devices = self.devices.iter().flat_map(|d| &d.extensions);
         let fragments = tuples.chain(persons).chain(devices).chain(&self.extensions);
         for (prefix, uri) in fragments.flat_map(|f| f.needs()) {
-            if root.len() < MAX_ROOT_NAMESPACES && !root.iter().any(|(known, _)| known == prefix) {
+            if root.len() < MAX_ROOT_NAMESPACES && !root.iter().any(|(known, _)| *known == prefix) {
                 root.push((prefix, uri));
             }
         }
         root
+    }
+}
+
+impl Fragment {
+    /// The element as a document of its own.
+    pub(super) fn alone(&self) -> String {
+        let (start, rest) = self.split();
+        let mut out =
+            Writer { text: String::with_capacity(self.raw().len() + 64), most: usize::MAX, root: Vec::new() };
+        out.text.push_str(start);
+        for (prefix, uri) in self.needs() {
+            out.declare(prefix, uri);
+        }
+        out.text.push_str(rest);
+        out.text
+    }
+
+    /// The elements directly inside that are in its own namespace: name and text, in order.
+    pub fn values(&self) -> Vec<(String, String)> {
+        let alone = self.alone();
+        let limits = Limits { bytes: alone.len(), namespaces: 64, ..Limits::PUBLISHED };
+        let Ok(document) = Document::read(alone.as_bytes(), &limits) else { return Vec::new() };
+        let own = document.root().children().filter(|child| child.namespace() == Some(self.namespace()));
+        own.map(|child| (child.local().to_owned(), child.text().trim().to_owned())).collect()
+    }
+
+    /// The text directly inside.
+    pub fn text(&self) -> String {
+        let alone = self.alone();
+        let limits = Limits { bytes: alone.len(), namespaces: 64, ..Limits::PUBLISHED };
+        Document::read(alone.as_bytes(), &limits).map_or(String::new(), |d| d.root().text().trim().to_owned())
     }
 }
 
@@ -189,7 +220,6 @@ impl Basic {
 }
 
 /// Text or an attribute's value in double quotes; line ends and tabs survive as references, what XML cannot carry is left out.
-/// As text or as the value of an attribute.
 pub(super) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {

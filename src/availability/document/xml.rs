@@ -4,6 +4,7 @@
 //! refuse is refused here: elements are passed on to watchers as the bytes they came in ([`Fragment`]).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
@@ -12,6 +13,8 @@ use crate::availability::document::lexis::{
     SPACE, decode_value, is_name_char, is_qualified_name, is_space, is_xml_char, local, raw_attributes,
     referenced,
 };
+use crate::availability::document::values::date_time;
+use crate::model::Timestamp;
 
 /// The namespace that the prefix `xml` always has.
 pub const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
@@ -66,7 +69,7 @@ pub enum XmlError {
 pub struct Document<'x> {
     text: &'x str,
     elements: Vec<Element<'x>>,
-    bindings: Vec<Binding<'x>>,
+    bindings: Vec<Arc<Namespace>>,
 }
 
 #[derive(Debug)]
@@ -89,10 +92,13 @@ struct Attribute<'x> {
     value: String,
 }
 
-#[derive(Debug)]
-struct Binding<'x> {
-    prefix: &'x str,
-    uri: String,
+/// A prefix (empty: the default) and the namespace that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Namespace {
+    /// Without colon.
+    pub prefix: Box<str>,
+    /// The name; empty for no namespace.
+    pub uri: Box<str>,
 }
 
 impl<'x> Document<'x> {
@@ -102,8 +108,8 @@ impl<'x> Document<'x> {
     /// The first thing that is wrong with it.
     pub fn read(bytes: &'x [u8], limits: &Limits) -> Result<Document<'x>, XmlError> {
         let text = decode_utf8(bytes, limits)?;
-        let binding = Binding { prefix: "xml", uri: XML_NAMESPACE.to_owned() };
-        let document = Document { text, elements: Vec::new(), bindings: vec![binding] };
+        let binding = Namespace { prefix: "xml".into(), uri: XML_NAMESPACE.into() };
+        let document = Document { text, elements: Vec::new(), bindings: vec![binding.into()] };
         let mut builder = Builder { document, limits, open: Vec::new(), scope: vec![0] };
         let mut reader = Reader::from_str(text);
         reader.config_mut().check_comments = true;
@@ -229,7 +235,7 @@ impl<'x> Builder<'x, '_> {
                 return Err(XmlError::TooComplex);
             }
             self.scope.push(self.document.bindings.len());
-            self.document.bindings.push(Binding { prefix, uri });
+            self.document.bindings.push(Namespace { prefix: prefix.into(), uri: uri.into() }.into());
         }
         Ok(first..self.document.bindings.len())
     }
@@ -267,7 +273,7 @@ impl<'x> Builder<'x, '_> {
             None => return Ok(None),
         };
         let binding = |at: &usize| self.document.bindings.get(*at).map(|b| (*at, b));
-        let found = self.scope.iter().rev().filter_map(binding).find(|(_, b)| b.prefix == prefix);
+        let found = self.scope.iter().rev().filter_map(binding).find(|(_, b)| *b.prefix == *prefix);
         match found {
             Some((_, binding)) if binding.uri.is_empty() => Ok(None),
             Some((at, _)) => Ok(Some(at)),
@@ -298,7 +304,7 @@ impl<'d> Node<'d> {
     /// Its namespace name; `None` if it is in none.
     pub fn namespace(self) -> Option<&'d str> {
         let namespace = self.element()?.namespace?;
-        self.document.bindings.get(namespace).map(|b| b.uri.as_str())
+        self.document.bindings.get(namespace).map(|b| &*b.uri)
     }
     /// Its name without prefix.
     pub fn local(self) -> &'d str {
@@ -340,22 +346,20 @@ impl<'d> Node<'d> {
 
     /// This element as bytes that mean the same under another root.
     pub fn fragment(self) -> Fragment {
-        let Some(element) = self.element() else {
-            return Fragment { raw: String::new(), name_end: 0, needs: Vec::new() };
-        };
+        let Some(element) = self.element() else { return Fragment::default() };
         let raw = self.document.text.get(element.span.clone()).unwrap_or_default();
         let declared = |range: &Range<usize>| self.document.bindings.get(range.clone()).unwrap_or_default();
-        let mut seen: Vec<&str> = declared(&element.declares).iter().map(|b| b.prefix).collect();
+        let mut seen: Vec<&str> = declared(&element.declares).iter().map(|b| &*b.prefix).collect();
         let mut needs = Vec::new();
         let mut ancestor = element.parent;
         while let Some(outer) = ancestor.and_then(|at| self.document.elements.get(at)) {
             for binding in declared(&outer.declares) {
-                if seen.contains(&binding.prefix) {
+                if seen.contains(&&*binding.prefix) {
                     continue;
                 }
-                seen.push(binding.prefix);
-                if binding.prefix.is_empty() || mentions(raw, binding.prefix) {
-                    needs.push((binding.prefix.to_owned(), binding.uri.clone()));
+                seen.push(&binding.prefix);
+                if binding.prefix.is_empty() || mentions(raw, &binding.prefix) {
+                    needs.push(binding.clone());
                 }
             }
             ancestor = outer.parent;
@@ -363,20 +367,36 @@ impl<'d> Node<'d> {
         // Under a root with a default namespace, an element in no namespace has to say so.
         let inside = self.document.elements.get(self.at..element.end).unwrap_or_default();
         if !seen.contains(&"") && inside.iter().any(|e| e.namespace.is_none()) {
-            needs.push((String::new(), String::new()));
+            needs.push(Arc::default());
         }
-        Fragment { raw: raw.to_owned(), name_end: 1 + element.name.len(), needs }
+        let namespace = element.namespace.and_then(|at| self.document.bindings.get(at)).cloned();
+        let instant =
+            |name| self.attribute(name).and_then(|value| date_time(&value.trim().to_ascii_uppercase()));
+        Fragment {
+            raw: raw.into(),
+            name_end: 1 + element.name.len(),
+            namespace,
+            needs: needs.into(),
+            from: instant("from"),
+            until: instant("until"),
+            is_empty: element.text.trim().is_empty() && inside.len() <= 1,
+        }
     }
 }
 
 /// An element byte for byte, and the namespace declarations from outside of it that it depends on.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Fragment {
-    raw: String,
+    raw: Box<str>,
     /// Where its name ends: declarations are put in here.
     name_end: usize,
-    /// Prefix (empty for the default namespace) and namespace name.
-    needs: Vec<(String, String)>,
+    /// What its own prefix stands for.
+    namespace: Option<Arc<Namespace>>,
+    /// What is declared outside and used inside.
+    needs: Box<[Arc<Namespace>]>,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+    is_empty: bool,
 }
 
 impl Fragment {
@@ -389,8 +409,24 @@ impl Fragment {
         self.raw.split_at_checked(self.name_end).unwrap_or((&self.raw, ""))
     }
     /// Prefixes (empty: the default namespace) and the namespaces they must have around it.
-    pub fn needs(&self) -> &[(String, String)] {
-        &self.needs
+    pub fn needs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.needs.iter().map(|needed| (&*needed.prefix, &*needed.uri))
+    }
+    /// Its namespace; empty if it is in none.
+    pub fn namespace(&self) -> &str {
+        self.namespace.as_deref().map_or("", |namespace| &namespace.uri)
+    }
+    /// Its name without prefix.
+    pub fn local(&self) -> &str {
+        local(self.raw.get(1..self.name_end).unwrap_or_default())
+    }
+    /// Its attributes `from` and `until`, as far as they are instants (RFC 4480 3.1).
+    pub fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
+        (self.from, self.until)
+    }
+    /// No element and no text inside.
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
     }
 }
 
@@ -580,7 +616,7 @@ mod tests {
         let document = Document::read(text.as_bytes(), &Limits::PUBLISHED).unwrap();
         let fragment = document.root().children().next().unwrap().fragment();
         assert!(text.contains(fragment.raw()) && fragment.raw().ends_with("</p:a>"));
-        let mut needs: Vec<_> = fragment.needs().iter().map(|(p, u)| (p.as_str(), u.as_str())).collect();
+        let mut needs: Vec<_> = fragment.needs().collect();
         needs.sort_unstable();
         assert_eq!(needs, [("", "d"), ("p", "u"), ("q", "v"), ("t", "w")]);
         assert_eq!(fragment.split().0, "<p:a");

@@ -17,7 +17,7 @@ pub enum Format {
 
 impl Format {
     /// The media type.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Format::Pidf => "application/pidf+xml",
             Format::DialogInfo => "application/dialog-info+xml",

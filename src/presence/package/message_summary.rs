@@ -8,6 +8,9 @@ use crate::presence::package::{Document, Format};
 /// RFC 3842 3.5.
 pub(super) const FORMATS: &[Format] = &[Format::MessageSummary];
 
+/// What is published.
+pub(super) const MEDIA_TYPES: [&str; 1] = [Format::MessageSummary.as_str()];
+
 /// Messages are nobody else's business (RFC 3842 3.7).
 pub(super) fn grant(presentity: &Aor, watcher: &Aor) -> Grant {
     if presentity == watcher { Grant::Full } else { Grant::Rejected }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::availability::document::pidf::Pidf;
 use crate::availability::view::{self, DomainDefault, Grant};
 use crate::model::{Aor, HomeState, Package, Reject, Subscription, Timestamp};
 use crate::presence::pacing::Pacing;
@@ -100,15 +101,31 @@ fn takes(package: Package) -> Option<Format> {
     }
 }
 
-/// Checks a document that is published for `target`; it is of the type that [`published`] said.
+/// All body types in which a published document may come: the one that [`published`] says, and what carries the same in another form.
+pub(super) fn media_types(package: Package) -> &'static [&'static str] {
+    match package {
+        Package::Presence => &presence::MEDIA_TYPES,
+        Package::Dialog => &dialog::MEDIA_TYPES,
+        Package::MessageSummary => &message_summary::MEDIA_TYPES,
+    }
+}
+
+/// Checks a document of one of the [`media_types`]. What is composed with others is given back as it was read.
+///
+/// - `means_target`: does a URI mean the AoR it is published for?
 ///
 /// # Errors
-/// 400, 403 or 413, as it is malformed, about somebody else, or too large.
-pub(super) fn check(package: Package, body: &[u8], target: &Aor) -> Result<(), Reject> {
+/// 400, 403, 413 or 415, as it is malformed, about somebody else, too large, or no document.
+pub(super) fn check(
+    package: Package,
+    media_type: &str,
+    body: &[u8],
+    means_target: impl Fn(&Uri<'_>) -> bool,
+) -> Result<Option<Pidf>, Reject> {
     match package {
-        Package::Presence => presence::check(body, target),
-        Package::Dialog => dialog::check(body, target),
-        Package::MessageSummary => message_summary::check(body),
+        Package::Presence => presence::check(media_type, body, means_target).map(Some),
+        Package::Dialog => dialog::check(body, means_target).map(|()| None),
+        Package::MessageSummary => message_summary::check(body).map(|()| None),
     }
 }
 
@@ -118,15 +135,6 @@ pub(super) fn succeed(package: Package, before: &[u8], body: Bytes) -> Bytes {
         Package::Presence | Package::MessageSummary => body,
         Package::Dialog => dialog::succeed(before, body),
     }
-}
-
-/// Is a document with this entity about `target`? `sip:`, `sips:` and `pres:` URIs name one presentity (RFC 3856 5, RFC 3859); escapes, case of the host,
-/// port and parameters do not count.
-fn is_about(entity: &str, target: &Aor) -> bool {
-    Uri::parse(entity.trim().as_bytes())
-        .ok()
-        .and_then(|uri| Aor::from_uri(&uri))
-        .is_some_and(|aor| aor == *target)
 }
 
 /// Expiry of subscriptions (RFC 6665 5.4.5).

@@ -2,29 +2,37 @@
 
 use std::borrow::Cow;
 
-use crate::model::{EntityTag, Package, Publication, PublicationId};
+use crate::model::{EntityTag, Package, Parsed, Publication, PublicationId, Publisher, Timestamp};
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
 /// Its SQL.
 pub(in crate::store) const TABLE: Table = Table {
     name: "publication",
-    put_postgres: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at) \
+    put_postgres: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
+         call_id, source, instance, turns, is_restamped) \
          SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::text[], $6::bytea[], \
-         $7::bigint[], $8::bigint[], $9::bigint[]) \
+         $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[]) \
          ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
          content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
-         modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at",
-    put_sqlite: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at, \
+         call_id = EXCLUDED.call_id, source = EXCLUDED.source, instance = EXCLUDED.instance, turns = EXCLUDED.turns, \
+         is_restamped = EXCLUDED.is_restamped",
+    put_sqlite: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
+         call_id, source, instance, turns, is_restamped) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
          ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
          content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
-         modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at",
+         modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at, \
+         call_id = EXCLUDED.call_id, source = EXCLUDED.source, instance = EXCLUDED.instance, turns = EXCLUDED.turns, \
+         is_restamped = EXCLUDED.is_restamped",
     drop_postgres: "DELETE FROM publication WHERE id = ANY($1::bytea[])",
     drop_sqlite: "DELETE FROM publication WHERE id = $1",
-    of_home: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at \
+    of_home: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
+         call_id, source, instance, turns, is_restamped \
          FROM publication WHERE aor = $1 ORDER BY created_at, id",
-    page: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at \
+    page: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
+         call_id, source, instance, turns, is_restamped \
          FROM publication WHERE (aor, id) > ($1, $2) ORDER BY aor, id LIMIT $3",
     start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
 };
@@ -46,6 +54,11 @@ pub(in crate::store) fn values(publication: &Publication) -> Vec<Value<'_>> {
         publication.created_at.into(),
         publication.modified_at.into(),
         publication.expires_at.into(),
+        publication.publisher.call_id.as_str().into(),
+        publication.publisher.source.as_str().into(),
+        (&publication.publisher.instance).into(),
+        turns(&publication.turns).into(),
+        publication.is_restamped.into(),
     ]
 }
 
@@ -61,5 +74,17 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<Publication> {
         created_at: row.time(6)?,
         modified_at: row.time(7)?,
         expires_at: row.time(8)?,
+        publisher: Publisher { call_id: row.text(9)?, source: row.text(10)?, instance: row.maybe_text(11)? },
+        turns: read_turns(row.str(12)?)?,
+        is_restamped: row.number(13)? != 0,
+        parsed: Parsed::default(),
     })
+}
+
+fn turns(turns: &[Timestamp]) -> String {
+    turns.iter().map(|turn| turn.0.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn read_turns(text: &str) -> Option<Box<[Timestamp]>> {
+    text.split_whitespace().map(|turn| turn.parse().ok().map(Timestamp)).collect()
 }

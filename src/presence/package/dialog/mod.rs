@@ -8,13 +8,16 @@ use bytes::Bytes;
 use crate::availability::document::dialog_info::{Dialog, DialogInfo, Direction, State};
 use crate::availability::view::Grant;
 use crate::model::{Aor, HomeState, Package, Publication, Reject, Subscription, Timestamp};
-use crate::presence::package::{Document, Format, Shown, is_about, kept};
+use crate::presence::package::{Document, Format, Shown, kept};
 use crate::sip::{StatusCode, Uri};
 
 pub use selection::Selection;
 
 /// RFC 4235 3.5.
 pub(super) const FORMATS: &[Format] = &[Format::DialogInfo];
+
+/// What is published.
+pub(super) const MEDIA_TYPES: [&str; 1] = [Format::DialogInfo.as_str()];
 
 /// The user's own devices see all dialogs, or those that they have selected (3.7.2). Others see one virtual dialog.
 pub(super) fn document(
@@ -56,9 +59,10 @@ pub(super) fn polite(presentity: &Aor) -> Document {
     written(&DialogInfo { entity: presentity.uri(), dialogs: Vec::new() })
 }
 
-/// Is it the full state of `target`'s dialogs?
-pub(super) fn check(body: &[u8], target: &Aor) -> Result<(), Reject> {
-    if is_about(&DialogInfo::parse(body)?.entity, target) {
+/// Is it the full state of the dialogs of whom it is published for?
+pub(super) fn check(body: &[u8], means_target: impl Fn(&Uri<'_>) -> bool) -> Result<(), Reject> {
+    let entity = DialogInfo::parse(body)?.entity;
+    if Uri::parse(entity.as_bytes()).is_ok_and(|entity| means_target(&entity)) {
         return Ok(());
     }
     Err(Reject::because(StatusCode::FORBIDDEN, "Document Is About Another User"))
@@ -223,9 +227,11 @@ mod tests {
     fn a_publisher_tells_all_it_knows_of_the_owner_rfc3903_10_1() {
         let alice = aor("alice@example.org");
         let body = home(&[EARLY]).publications[0].body.clone();
-        assert_eq!(check(&body, &alice), Ok(()));
-        assert_eq!(check(&body, &aor("bob@example.org")).unwrap_err().status, StatusCode::FORBIDDEN);
-        assert_eq!(check(b"<dialog-info/>", &alice).unwrap_err().status, StatusCode::BAD_REQUEST);
+        let checked = |body: &[u8], aor: &Aor| check(body, |uri| Aor::from_uri(uri).as_ref() == Some(aor));
+        let refusal = |body: &[u8], aor: &Aor| checked(body, aor).unwrap_err().status;
+        assert_eq!(checked(&body, &alice), Ok(()));
+        assert_eq!(refusal(&body, &aor("bob@example.org")), StatusCode::FORBIDDEN);
+        assert_eq!(refusal(b"<dialog-info/>", &alice), StatusCode::BAD_REQUEST);
     }
 
     #[test]
