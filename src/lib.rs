@@ -2,7 +2,7 @@
 //!
 //! A SIP registrar and proxy, a presence agent and a pager-mode message service. Bytes come in through [`transport`], become [`sip`]
 //! messages, are made reliable by [`transaction`] machines that the [`endpoint`] drives, and [`dispatch`] hands each request to one service
-//! ([`registrar`], [`presence`], [`proxy`]). A service changes things only in the [`home`] of one address of record, in five steps: enter,
+//! ([`registrar`], [`presence`], [`messaging`], [`proxy`]). A service changes things only in the [`home`] of one address of record, in five steps: enter,
 //! decide, commit, apply, act.
 //!
 //! The map, lowest layer first; a module uses only what stands on a lower line (a test below holds it to that):
@@ -67,6 +67,9 @@ mod layers {
         "proxy/context.rs",
         "proxy/target.rs",
         "messaging/admission.rs",
+        "messaging/attempt.rs",
+        "messaging/copy.rs",
+        "messaging/outbox.rs",
         "dispatch/route.rs",
         "auth/digest.rs",
         "auth/mark.rs",

@@ -20,6 +20,7 @@ use crate::dispatch::residency::{Gate, Residency};
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
+use crate::messaging::{self, Messaging};
 use crate::model::Packages;
 use crate::presence::{self, Presence};
 use crate::proxy::context::{Forking, Order};
@@ -77,7 +78,11 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     endpoint.random().fill(&mut fresh);
     let marks = Arc::new(Marks::new(store.secret(fresh).await?));
     let presence = Presence::new(homes.clone(), endpoint.clone(), presence_policy(&config));
-    let dispatch = Arc::new(dispatch(&config, &endpoint, &homes, &accounts, &marks, &presence));
+    let proxy = Arc::new(proxy(&config, &endpoint, &homes, &marks));
+    let messaging = messaging(&config, &endpoint, &homes, &proxy);
+    let dispatch =
+        dispatch(&config, &endpoint, &homes, &accounts, &marks, &presence, messaging.clone(), proxy);
+    let dispatch = Arc::new(dispatch);
 
     let (stopping, stopped) = watch::channel(false);
     let gate = Gate::new(residency.clone(), endpoint.clone(), dispatch.clone(), config.domain.clone());
@@ -107,14 +112,17 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
         let ended = presence.clone();
         tasks.spawn(homes.clone().run_wheel(move |subscription| ended.ended(subscription), stopped.clone()));
         tasks.spawn(presence.clone().run(stopped.clone()));
+        tasks.spawn(messaging.clone().run(stopped.clone()));
         let owed = homes.clone();
         tasks.spawn(async move { owed.mark_watched(presence::RESUME_GAP, stopped).await });
         stop.await;
     }
     info!("draining");
     dispatch.drain();
+    messaging.drain();
     let in_hand = async {
         endpoint.answered().await;
+        messaging.drained().await;
         homes.drained().await;
         endpoint.drained().await;
     };
@@ -133,6 +141,7 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     Ok(())
 }
 
+#[expect(clippy::too_many_arguments, reason = "all that is joined there")]
 fn dispatch(
     config: &Config,
     endpoint: &Arc<Endpoint>,
@@ -140,6 +149,8 @@ fn dispatch(
     accounts: &Arc<Accounts>,
     marks: &Arc<Marks>,
     presence: &Arc<Presence>,
+    messaging: Arc<Messaging>,
+    proxy: Arc<Proxy>,
 ) -> Dispatch {
     let mut run_key = [0; 32];
     endpoint.random().fill(&mut run_key);
@@ -156,7 +167,29 @@ fn dispatch(
         max_interval_s: config.registration.max_interval_s,
         max_bindings: config.registration.max_bindings,
     };
-    let proxy_policy = proxy::Policy {
+    let listeners = endpoint.sockets().listeners();
+    let policy = dispatch::Policy {
+        domain: config.domain.clone(),
+        aliases: config.aliases.clone(),
+        advertised: listeners.iter().filter_map(|listener| listener.advertise.clone()).collect(),
+        ports: listeners.iter().map(|listener| listener.local.port()).collect(),
+        presence: config.presence.enabled,
+        messaging: config.messaging.enabled,
+    };
+    Dispatch::new(
+        endpoint.clone(),
+        Arc::new(Auth::new(auth_policy, accounts.clone(), run_key)),
+        marks.clone(),
+        Registrar::new(homes.clone(), registrar_policy, &config.registration.service_route),
+        presence.clone(),
+        messaging,
+        proxy,
+        policy,
+    )
+}
+
+fn proxy(config: &Config, endpoint: &Arc<Endpoint>, homes: &Arc<Homes>, marks: &Arc<Marks>) -> Proxy {
+    let policy = proxy::Policy {
         max_forks: config.proxy.max_forks,
         forking: Forking {
             is_invite: true,
@@ -178,24 +211,31 @@ fn dispatch(
     let resolver = resolver
         .inspect_err(|error| warn!(%error, "no name servers: only numeric addresses are reached"))
         .ok();
-    let listeners = endpoint.sockets().listeners();
-    let policy = dispatch::Policy {
+    Proxy::new(endpoint.clone(), homes.clone(), marks.clone(), resolver, policy)
+}
+
+/// Messages, which the proxy carries to devices.
+fn messaging(
+    config: &Config,
+    endpoint: &Arc<Endpoint>,
+    homes: &Arc<Homes>,
+    proxy: &Arc<Proxy>,
+) -> Arc<Messaging> {
+    let policy = messaging::Policy {
+        store: config.messaging.store,
+        retention: Duration::from_secs(config.messaging.retention_s.into()),
+        max_messages: config.messaging.max_per_user,
+        max_bytes: config.messaging.max_bytes_per_user,
+        patience: Duration::from_secs(config.messaging.answer_s.into()),
+        retry: Duration::from_secs(config.messaging.retry_s.into()),
         domain: config.domain.clone(),
-        aliases: config.aliases.clone(),
-        advertised: listeners.iter().filter_map(|listener| listener.advertise.clone()).collect(),
-        ports: listeners.iter().map(|listener| listener.local.port()).collect(),
-        presence: config.presence.enabled,
-        messaging: config.messaging.enabled,
     };
-    Dispatch::new(
-        endpoint.clone(),
-        Arc::new(Auth::new(auth_policy, accounts.clone(), run_key)),
-        marks.clone(),
-        Registrar::new(homes.clone(), registrar_policy, &config.registration.service_route),
-        presence.clone(),
-        Arc::new(Proxy::new(endpoint.clone(), homes.clone(), marks.clone(), resolver, proxy_policy)),
-        policy,
-    )
+    let proxy = proxy.clone();
+    let carrier = move |parcel: messaging::Parcel| {
+        let messaging::Parcel { request, from, user, hop, told } = parcel;
+        proxy.carry_for(request, from, told, &user, hop, clock::now());
+    };
+    Messaging::new(homes.clone(), endpoint.clone(), policy, Box::new(carrier))
 }
 
 /// One of `peers`.
@@ -291,7 +331,7 @@ fn status(
     endpoint: &Endpoint,
     store: &Store,
 ) -> Response {
-    let [homes, bindings, publications, subscriptions] = homes.census();
+    let [homes, bindings, publications, subscriptions, messages] = homes.census();
     let (servers, clients) = endpoint.transactions();
     let mut values = serde_json::Map::new();
     let mut put = |name: &str, value: serde_json::Value| values.insert(name.into(), value);
@@ -301,6 +341,7 @@ fn status(
     put("bindings", bindings.into());
     put("publications", publications.into());
     put("subscriptions", subscriptions.into());
+    put("messages", messages.into());
     put("server_transactions", servers.into());
     put("client_transactions", clients.into());
     put("connections", endpoint.sockets().counters().connections.into());

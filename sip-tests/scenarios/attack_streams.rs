@@ -112,7 +112,7 @@ fn connections_cut_in_the_middle_leave_nothing_a23(database: Database) {
 }
 
 fn a_closed_connection_takes_its_binding_along_rfc5626(database: Database) {
-    let server = Server::start(database);
+    let server = Server::with(database, |config| config.set("messaging.store", false));
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Tcp);
     // Reachable only over this connection, as a phone behind a NAT is.

@@ -14,7 +14,11 @@ use crate::harness::{Database, Phone, Request, Server, Transport};
 
 /// A server that asks this name server.
 fn asking(names: &NameServer, database: Database) -> Server {
-    Server::with(database, |config| names.serve(config))
+    Server::with(database, |config| {
+        names.serve(config);
+        // What the servers said is what is looked at.
+        config.set("messaging.store", false);
+    })
 }
 
 /// Bob registers from behind a proxy of that name (RFC 3327).
@@ -310,6 +314,7 @@ fn hostile_zones_cost_an_answer_in_time_and_nobody_a_packet_a28(database: Databa
     let names =
         NameServer::start(move |name, kind| hostile(name, kind, aimed_at, known.get().copied().unwrap_or(1)));
     let server = Server::with(database, |config| {
+        config.set("messaging.store", false);
         names.serve(config);
         config.set("contact.deny", vec!["127.0.0.9/32"]);
     });

@@ -101,6 +101,31 @@ fn several_mailboxes_are_one_summary_rfc3842_3_10(database: Database) {
     assert_eq!(watch(&mut bob).notify.body_text(), both, "after a crash");
 }
 
+fn texts_that_are_kept_here_are_counted_rfc3842_3_8(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Tcp);
+    let mut bob = Phone::new(&server, "bob", Transport::Tcp);
+    publish(&mut bob, Some("Messages-Waiting: no\r\nVoice-Message: 0/4\r\n"), None);
+    let watching = watch(&mut bob);
+    for new in 1..=2 {
+        assert_eq!(alice.ask_message("bob", "are you there?").status(), Some(202));
+        let told = bob.expect_notify(&watching.call_id);
+        let lines = format!("Voice-Message: 0/4\r\nText-Message: {new}/0\r\n");
+        assert!(
+            told.body_text().starts_with("Messages-Waiting: yes") && told.body_text().ends_with(&lines),
+            "{told}"
+        );
+    }
+    bob.register();
+    for _ in 1..=2 {
+        let message = bob.expect_request("MESSAGE");
+        bob.answer(&message, 200, "OK");
+    }
+    bob.expect_notify_until(&watching.call_id, "without texts", |notify| {
+        notify.body_text().starts_with("Messages-Waiting: no") && !notify.body_text().contains("Text-Message")
+    });
+}
+
 fn messages_are_nobody_elses_business_rfc3842_3_7(database: Database, via: Transport) {
     let server = Server::with(database, |config| config.set("presence.default_rule", "full"));
     let mut bob = Phone::new(&server, "bob", via);
@@ -172,6 +197,7 @@ over_each_transport!(
 );
 on_each_database!(
     several_mailboxes_are_one_summary_rfc3842_3_10,
+    texts_that_are_kept_here_are_counted_rfc3842_3_8,
     changes_come_once_a_second_at_most_rfc3842_3_11,
     what_is_no_summary_is_refused_rfc3903_6_5,
 );

@@ -108,7 +108,8 @@ fn every_device_gets_it_and_one_answer_comes_rfc3428_6(database: Database, via: 
 }
 
 fn known_without_device_is_480_unknown_is_404_rfc3261_16_5(database: Database, via: Transport) {
-    let server = Server::start(database);
+    // What becomes of it where messages are stored is told in `messaging_store`.
+    let server = Server::with(database, |config| config.set("messaging.store", false));
     let mut alice = Phone::new(&server, "alice", via);
     assert_eq!(alice.ask_message("bob", "anyone?").status(), Some(480));
     assert_eq!(alice.ask_message("zoe", "anyone?").status(), Some(404));

@@ -16,6 +16,7 @@ mod language;
 mod locating;
 mod message_summary;
 mod messaging;
+mod messaging_store;
 mod operation;
 mod options;
 mod outage;

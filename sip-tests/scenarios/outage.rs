@@ -100,3 +100,42 @@ fn an_outage_is_503_and_never_an_authentication_failure() {
     postgres.start();
     register_until(&mut carol, false);
 }
+
+#[test]
+fn no_message_is_promised_without_the_database_i1() {
+    let Some(postgres) = own_postgres() else { return };
+    let server = Server::on(&postgres.new_database(), |config| {
+        config.set("messaging.answer_s", 1);
+        config.set("messaging.retry_s", 1);
+    });
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let mut carol = Phone::new(&server, "carol", Transport::Udp);
+    alice.register();
+    bob.fetch_contacts();
+    carol.register();
+    assert_eq!(alice.ask_message("bob", "before the outage").status(), Some(202));
+    postgres.stop();
+
+    // Nobody is there to take it, and nothing to keep it: the sender keeps it.
+    let response = alice.ask_message("bob", "during the outage");
+    assert_eq!(response.status(), Some(503), "{response}");
+    assert!(response.header("Retry-After").is_some(), "{response}");
+    // A device that thinks for longer than it should is waited for.
+    let request = alice.message("carol", "slowly");
+    let arrived = carol.expect_request("MESSAGE");
+    assert!(alice.await_within(Duration::from_millis(2_500), |m| m.branch() == request.branch()).is_none());
+    carol.answer(&arrived, 200, "OK");
+    alice.expect_status(&request, 200);
+    // What was promised before cannot be read now.
+    bob.register();
+    bob.expect_nothing_more();
+
+    postgres.start();
+    let arrived = bob
+        .await_within(Duration::from_secs(30), |m| m.is_request("MESSAGE"))
+        .expect("what was promised before the outage");
+    assert_eq!(arrived.body_text(), "before the outage");
+    bob.answer(&arrived, 200, "OK");
+    bob.expect_nothing_more();
+}

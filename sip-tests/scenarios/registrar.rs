@@ -114,7 +114,10 @@ fn star_with_zero_removes_all_rfc3261_10_2_2(database: Database, via: Transport)
 }
 
 fn binding_ends_at_its_expiry_rfc3261_10_3(database: Database) {
-    let server = Server::with(database, |config| config.set("registration.min_interval_s", 1));
+    let server = Server::with(database, |config| {
+        config.set("registration.min_interval_s", 1);
+        config.set("messaging.store", false);
+    });
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     let contact = alice.contact();

@@ -205,9 +205,9 @@ fn interval(keys: [&'static str; 3], min: u32, default: u32, max: u32, found: &m
 
 fn numbers(config: &Config, found: &mut Vec<Found>) {
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    let Config { server, registration, subscription, publication, presence, auth, proxy, limits, .. } =
-        config;
-    let all: [(&'static str, u64, RangeInclusive<u64>); 21] = [
+    let Config { server, registration, subscription, publication, presence, .. } = config;
+    let Config { messaging, auth, proxy, limits, .. } = config;
+    let all: [(&'static str, u64, RangeInclusive<u64>); 26] = [
         ("server.workers", count(server.workers), 0..=count(section::MAX_WORKERS)),
         ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
         ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
@@ -217,6 +217,12 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
         ("publication.per_second", publication.per_second.into(), 1..=1_000),
         ("presence.notify_burst", presence.notify_burst.into(), 1..=1_000),
         ("presence.notify_interval_ms", presence.notify_interval_ms, 1..=3_600_000),
+        ("messaging.retention_s", messaging.retention_s.into(), 1..=2_592_000),
+        ("messaging.max_per_user", count(messaging.max_per_user), 1..=10_000),
+        ("messaging.max_bytes_per_user", messaging.max_bytes_per_user, 1..=1 << 32),
+        // The sender waits no longer than 64*T1 (RFC 3261 17.1.2.2).
+        ("messaging.answer_s", messaging.answer_s.into(), 1..=25),
+        ("messaging.retry_s", messaging.retry_s.into(), 1..=1_800),
         ("auth.nonce_lifetime_s", auth.nonce_lifetime_s.into(), 1..=86_400),
         ("proxy.timer_c_s", proxy.timer_c_s.into(), 1..=3_600),
         // RFC 5393 5.3: Max-Breadth begins at 60.

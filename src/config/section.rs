@@ -214,11 +214,32 @@ impl Default for Presence {
 pub struct Messaging {
     /// Deliver MESSAGE at all? Example: `enabled = true`.
     pub enabled: bool,
+    /// Keep messages for users who cannot be reached, and deliver them when they can? Else the sender is told (480). Example: `store = false`.
+    pub store: bool,
+    /// How long a message is kept at most; its sender may ask for less (Expires). Example: `retention_s = 604800`.
+    pub retention_s: u32,
+    /// Messages kept for one user; beyond it the sender gets 480. Example: `max_per_user = 500`.
+    pub max_per_user: usize,
+    /// Their bytes, headers included. Example: `max_bytes_per_user = 5242880`.
+    pub max_bytes_per_user: u64,
+    /// How long devices have to answer before a message is kept and its sender gets 202. Example: `answer_s = 10`.
+    pub answer_s: u32,
+    /// A device that stays registered and takes no message is tried again after this time, then after twice that, and so on up to half an
+    /// hour. Example: `retry_s = 30`.
+    pub retry_s: u32,
 }
 
 impl Default for Messaging {
     fn default() -> Self {
-        Messaging { enabled: true }
+        Messaging {
+            enabled: true,
+            store: true,
+            retention_s: 604_800,
+            max_per_user: 500,
+            max_bytes_per_user: 5_242_880,
+            answer_s: 10,
+            retry_s: 30,
+        }
     }
 }
 

@@ -11,8 +11,8 @@ use tracing::debug_span;
 use crate::auth::{self, Auth, Authenticated, Identity, Marks, Role, digest};
 use crate::dispatch::route::{Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
-use crate::messaging::admission;
-use crate::model::{Aor, Flow, Reject, Timestamp};
+use crate::messaging::{Messaging, admission};
+use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
 use crate::presence::{Presence, Principal, package};
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
@@ -42,6 +42,7 @@ pub struct Dispatch {
     marks: Arc<Marks>,
     registrar: Registrar,
     presence: Arc<Presence>,
+    messaging: Arc<Messaging>,
     proxy: Arc<Proxy>,
     policy: Policy,
     draining: AtomicBool,
@@ -55,12 +56,14 @@ impl std::fmt::Debug for Dispatch {
 
 impl Dispatch {
     /// Joins the services.
+    #[expect(clippy::too_many_arguments, reason = "all of them meet here")]
     pub fn new(
         endpoint: Arc<Endpoint>,
         auth: Arc<Auth>,
         marks: Arc<Marks>,
         registrar: Registrar,
         presence: Arc<Presence>,
+        messaging: Arc<Messaging>,
         proxy: Arc<Proxy>,
         policy: Policy,
     ) -> Dispatch {
@@ -70,6 +73,7 @@ impl Dispatch {
             marks,
             registrar,
             presence,
+            messaging,
             proxy,
             policy,
             draining: AtomicBool::new(false),
@@ -158,8 +162,15 @@ impl Dispatch {
                 // The account's name, which is held already.
                 let target = if target == *identity.aor() { identity.aor().clone() } else { target };
                 let is_ours = |uri: &Uri<'_>| own.is_ours(uri);
-                let proxy = self.proxy.clone();
-                let moved = move |aor: &Aor| proxy.registered(aor, now);
+                let (proxy, messaging) = (self.proxy.clone(), self.messaging.clone());
+                let registered = move |home: &HomeState, has_moved: bool| {
+                    if has_moved {
+                        proxy.registered(&home.aor, now);
+                    }
+                    if !home.messages.is_empty() {
+                        messaging.reachable(&home.aor);
+                    }
+                };
                 self.registrar.register(
                     request,
                     flow,
@@ -168,7 +179,7 @@ impl Dispatch {
                     target,
                     now,
                     is_ours,
-                    moved,
+                    registered,
                 );
             }
             None => transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND)),
@@ -246,7 +257,7 @@ impl Dispatch {
             // `A19`: from elsewhere to elsewhere, never.
             return incoming.reject(&Reject::new(StatusCode::FORBIDDEN));
         }
-        let Some((request, flow, transaction, _identity)) = self.identified(incoming, Role::Proxy, own, now)
+        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Proxy, own, now)
         else {
             return;
         };
@@ -256,6 +267,10 @@ impl Dispatch {
         };
         if !self.auth.accounts().exists(&target) {
             return transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND));
+        }
+        if *request.method() == Method::Message {
+            let sender = identity.aor().clone();
+            return self.messaging.deliver(request, flow, transaction, sender, target, hop, now);
         }
         self.proxy.to_user(request, flow, transaction, &target, hop, now);
     }

@@ -110,6 +110,8 @@ impl Residency {
                 share(&mut document.content_type, common);
             }
             Row::DropDocument(..) => {}
+            Row::PutMessage(message) => name(&mut Arc::make_mut(message).recipient),
+            Row::DropMessage(..) => {}
         }
         row
     }

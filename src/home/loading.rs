@@ -61,6 +61,17 @@ impl Homes {
         shard.reschedule(aor);
     }
 
+    /// Users for whom messages are stored.
+    pub fn with_messages(&self) -> Vec<Aor> {
+        let mut users = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let stored = shard.slots.iter().filter(|(_, slot)| !slot.state.messages.is_empty());
+            users.extend(stored.map(|(aor, _)| aor.clone()));
+        }
+        users
+    }
+
     /// Marks every home that has subscriptions: after a start everybody is owed full state. One subscription per `gap`, so that nobody else
     /// waits for it; ends early when `stop` is set.
     pub async fn mark_watched(&self, gap: Duration, mut stop: watch::Receiver<bool>) {

@@ -251,15 +251,16 @@ impl Homes {
         before
     }
 
-    /// How many homes, bindings, publications and subscriptions there are, in this order.
-    pub fn census(&self) -> [usize; 4] {
-        let mut census = [0; 4];
+    /// How many homes, bindings, publications, subscriptions and stored messages there are, in this order.
+    pub fn census(&self) -> [usize; 5] {
+        let mut census = [0; 5];
         for shard in &self.shards {
             for slot in lock(shard).slots.values() {
                 census[0] += 1;
                 census[1] += slot.state.bindings.len();
                 census[2] += slot.state.publications.len();
                 census[3] += slot.state.subscriptions.len();
+                census[4] += slot.state.messages.len();
             }
         }
         census

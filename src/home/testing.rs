@@ -132,7 +132,7 @@ async fn a_refusal_acts_and_changes_nothing() {
         move |result| tell.try_send(result.map(|_| ()).unwrap_err()).unwrap(),
     );
     assert_eq!(next(&mut told).await, Refusal::Reject(Reject::new(StatusCode::FORBIDDEN)));
-    assert_eq!(homes.census(), [0; 4], "an empty home is not kept");
+    assert_eq!(homes.census(), [0; 5], "an empty home is not kept");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
-//! May this MESSAGE be delivered at all? Pure.
+//! May this MESSAGE be delivered at all, and may it be kept if nobody takes it now? Pure.
 
-use crate::model::Reject;
+use std::time::Duration;
+
+use crate::model::{Reject, Timestamp};
 use crate::sip::{HeaderName, Request, StatusCode};
 
 /// A MESSAGE with a body must say what the body is (RFC 3261 7.4.1, 20.15). Which types a device takes is the device's business (RFC 3428 7).
@@ -12,4 +14,70 @@ pub fn admit(request: &Request) -> Result<(), Reject> {
         return Err(Reject::because(StatusCode::BAD_REQUEST, "Missing Content-Type"));
     }
     Ok(())
+}
+
+/// Until when a message may be kept for a recipient who is away; `None`: it is for now or never.
+///
+/// - `retention`: how long anything is kept at most.
+pub fn kept_until(request: &Request, now: Timestamp, retention: Duration) -> Option<Timestamp> {
+    // RFC 3994 3.2: that somebody is typing is of no use later.
+    if request.content_type().as_deref() == Some(IS_COMPOSING) {
+        return None;
+    }
+    // Who answers 202 is a UAS, and must know what it is required to know (RFC 3261 8.2.2.3). Devices may; they are not here.
+    if request.value(HeaderName::Require).is_some() {
+        return None;
+    }
+    let longest = now.after(retention);
+    // What cannot be read says nothing (RFC 3261 20.19).
+    let Some(seconds) = request.expires().ok().flatten() else { return Some(longest) };
+    // RFC 3428 7: from Date, if there is one. A clock that is ahead does not make a message live longer.
+    let sent = request.text(HeaderName::Date).and_then(Timestamp::from_sip_date);
+    let expires = sent.map_or(now, |sent| sent.min(now)).after_secs(seconds).min(longest);
+    (expires > now).then_some(expires)
+}
+
+const IS_COMPOSING: &str = "application/im-iscomposing+xml";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messaging::testing::message;
+
+    const NOW: Timestamp = Timestamp(1_795_217_355_000);
+    const WEEK: Duration = Duration::from_secs(604_800);
+
+    fn left(rows: &str) -> Option<u32> {
+        kept_until(&message(rows, "hello"), NOW, WEEK).map(|until| until.secs_from(NOW))
+    }
+
+    #[test]
+    fn a_message_is_kept_for_the_retention_or_its_expires_rfc3428_7() {
+        assert_eq!(left(""), Some(604_800));
+        assert_eq!(left("Expires: 60\r\n"), Some(60));
+        assert_eq!(left("Expires: 4294967295\r\n"), Some(604_800));
+        assert_eq!(left("Expires: soon\r\n"), Some(604_800));
+    }
+
+    #[test]
+    fn expires_counts_from_date_rfc3428_7() {
+        let date =
+            |seconds_ago: i64| format!("Date: {}\r\n", Timestamp(NOW.0 - seconds_ago * 1_000).sip_date());
+        assert_eq!(left(&format!("{}Expires: 60\r\n", date(20))), Some(40));
+        assert_eq!(left(&format!("{}Expires: 60\r\n", date(60))), None, "it has expired");
+        assert_eq!(left(&format!("{}Expires: 60\r\n", date(-3_600))), Some(60), "a clock that is ahead");
+        assert_eq!(left("Date: yesterday\r\nExpires: 60\r\n"), Some(60));
+        assert_eq!(left(&date(1_000_000)), Some(604_800), "without Expires it does not expire");
+    }
+
+    #[test]
+    fn what_is_for_now_is_not_kept_rfc3994_3_2() {
+        assert_eq!(left("Expires: 0\r\n"), None);
+        assert_eq!(left("Require: something\r\n"), None);
+        let composing = message("", "<isComposing/>");
+        assert!(kept_until(&composing, NOW, WEEK).is_some());
+        let composing =
+            crate::messaging::testing::message_of("Application/im-isComposing+xml; charset=utf-8", "", "x");
+        assert_eq!(kept_until(&composing, NOW, WEEK), None);
+    }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{Aor, Binding, Documents, Packages, Publication, Row, Subscriptions, Timestamp};
+use crate::model::{Aor, Binding, Documents, Mailbox, Packages, Publication, Row, Subscriptions, Timestamp};
 
-/// One AoR's bindings, publications and watchers. Replaced as a whole, never changed while somebody reads it.
+/// One AoR's bindings, publications, watchers and waiting messages. Replaced as a whole, never changed while somebody reads it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HomeState {
     /// Whose.
@@ -19,6 +19,8 @@ pub struct HomeState {
     pub subscriptions: Subscriptions,
     /// Rules and lists.
     pub documents: Documents,
+    /// Messages that no device has taken yet.
+    pub messages: Mailbox,
     /// Grows with every applied plan that moved presence or watchers; a NOTIFY is owed while what was notified is older.
     pub version: u64,
 }
@@ -32,6 +34,7 @@ impl HomeState {
             publications: Few::new(),
             subscriptions: Subscriptions::default(),
             documents: Documents::default(),
+            messages: Mailbox::default(),
             version: 0,
         }
     }
@@ -41,6 +44,7 @@ impl HomeState {
             && self.publications.is_empty()
             && self.subscriptions.is_empty()
             && self.documents.is_empty()
+            && self.messages.is_empty()
     }
     /// Bindings that may be used now.
     pub fn live_bindings(&self, now: Timestamp) -> impl Iterator<Item = &Arc<Binding>> {
@@ -54,7 +58,8 @@ impl HomeState {
     pub fn is_watched_by(&self, watcher: &Aor, now: Timestamp) -> bool {
         self.subscriptions.of(watcher).any(|s| s.expires_at > now)
     }
-    /// The earliest instant at which anything in it ends, or means something else by time alone.
+    /// The earliest instant at which anything in it ends, or means something else by time alone. Not of messages: one that expires may owe its
+    /// sender a report, and who delivers them sees to that.
     pub fn next_due(&self) -> Option<Timestamp> {
         let bindings = self.bindings.iter().map(|b| b.expires_at);
         let publications = self.publications.iter().map(|p| p.next_due());
@@ -71,6 +76,7 @@ impl HomeState {
                 .find(|p| p.id == *id)
                 .map_or(Packages::NONE, |p| Packages::showing_publications_of(p.package)),
             Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
+            Row::PutMessage(_) | Row::DropMessage(..) => Packages::SHOWING_MESSAGES,
             // Who may see what hangs on the owner's rules.
             Row::PutDocument(_) | Row::DropDocument(..) => Packages::SHOWN_TO_OTHERS,
         }
@@ -86,6 +92,8 @@ impl HomeState {
             Row::DropSubscription(_, id) => drop(self.subscriptions.remove(*id)),
             Row::PutDocument(new) => self.documents.put(new),
             Row::DropDocument(_, name) => self.documents.remove(name),
+            Row::PutMessage(new) => self.messages.put(new.waiting),
+            Row::DropMessage(_, id) => self.messages.remove(*id),
         }
     }
 }

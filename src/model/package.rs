@@ -44,6 +44,8 @@ impl Packages {
     pub const ALL: Packages = Packages(u32::MAX);
     /// Those whose documents show bindings.
     pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence, Package::Dialog]);
+    /// Those whose documents show how many messages wait.
+    pub const SHOWING_MESSAGES: Packages = Packages::of(&[Package::MessageSummary]);
     /// Those whose documents hang on who else watches whom (the reciprocal rule).
     pub const SHOWN_TO_OTHERS: Packages = Packages::of(&[Package::Presence, Package::Dialog]);
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use crate::model::{
-    Aor, Binding, BindingKey, Document, DocumentName, Publication, PublicationId, Subscription,
-    SubscriptionId, Timestamp,
+    Aor, Binding, BindingKey, Document, DocumentName, MessageId, Publication, PublicationId, StoredMessage,
+    Subscription, SubscriptionId, Timestamp,
 };
 
 /// One change of one row. The store writes it, memory applies it, loading replays `Put`s. What is put is shared by all three.
@@ -29,6 +29,10 @@ pub enum Row {
     PutDocument(Arc<Document>),
     /// Remove a document.
     DropDocument(Aor, DocumentName),
+    /// Insert a message.
+    PutMessage(Arc<StoredMessage>),
+    /// Remove a message.
+    DropMessage(Aor, MessageId),
 }
 
 /// Which row a change is about: one per batch is written, the newest.
@@ -42,6 +46,8 @@ pub enum RowKey {
     Subscription(SubscriptionId),
     /// A document.
     Document(Aor, DocumentName),
+    /// A message.
+    Message(MessageId),
 }
 
 impl Row {
@@ -56,6 +62,8 @@ impl Row {
             Row::DropSubscription(_, id) => RowKey::Subscription(*id),
             Row::PutDocument(d) => RowKey::Document(d.owner.clone(), d.name.clone()),
             Row::DropDocument(aor, name) => RowKey::Document(aor.clone(), name.clone()),
+            Row::PutMessage(m) => RowKey::Message(m.waiting.id),
+            Row::DropMessage(_, id) => RowKey::Message(*id),
         }
     }
     /// This row as it counts at a start. A refresh of the last [`LAZY_MAX`] may not have been written, so what has ended in that time, or would
@@ -68,6 +76,8 @@ impl Row {
             Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => return self,
             // A document does not end by itself.
             Row::PutDocument(_) | Row::DropDocument(..) => return self,
+            // Nothing about a message is written late.
+            Row::PutMessage(_) | Row::DropMessage(..) => return self,
         };
         let earliest = now.after(LAZY_MAX);
         if expires_at.after(LAZY_MAX) > now && *expires_at < earliest {
@@ -84,6 +94,8 @@ impl Row {
             Row::PutDocument(d) => &d.owner,
             Row::DropBinding(aor, _) | Row::DropPublication(aor, _) | Row::DropSubscription(aor, _) => aor,
             Row::DropDocument(aor, _) => aor,
+            Row::PutMessage(m) => &m.recipient,
+            Row::DropMessage(aor, _) => aor,
         }
     }
 }
@@ -111,7 +123,7 @@ pub struct Plan {
 /// What a plan moved; a hint, never data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moved {
-    /// Something that composition or the rules read: bindings, publications or documents came, went or changed.
+    /// Something that composition or the rules read: bindings, publications, documents or stored messages came, went or changed.
     pub presence: bool,
     /// A subscription of this home came or went: those whom its watcher may see change too (reciprocal rule).
     pub watchers: bool,

@@ -40,8 +40,7 @@ impl Timestamp {
         let weekday = (self.0.div_euclid(86_400_000) + 4).rem_euclid(7);
         let weekday =
             ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"][usize::try_from(weekday).unwrap_or(0)];
-        let month = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-            [usize::try_from(month - 1).unwrap_or(0)];
+        let month = MONTHS[usize::try_from(month - 1).unwrap_or(0)];
         // Written by hand: it stands in every answer of the registrar.
         let mut date = String::with_capacity(29);
         let pair = |date: &mut String, number: i64| {
@@ -65,6 +64,37 @@ impl Timestamp {
         date
     }
 
+    /// Reads what [`Timestamp::sip_date`] writes; `None` for anything else, other zones than GMT among it.
+    pub fn from_sip_date(text: &str) -> Option<Timestamp> {
+        let (weekday, rest) = text.trim().split_once(", ")?;
+        let mut words = rest.split(' ');
+        let mut word = || words.next();
+        let (day, month, year, time, zone) = (word()?, word()?, word()?, word()?, word()?);
+        let month = MONTHS.iter().position(|name| name.eq_ignore_ascii_case(month))?;
+        let number = |text: &str, digits: usize| -> Option<i64> {
+            (text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit()))
+                .then(|| text.parse().ok())
+                .flatten()
+        };
+        let (day, year) = (number(day, 2)?, number(year, 4)?);
+        let mut parts = time.split(':').map(|part| number(part, 2));
+        let (hour, minute, second) = (parts.next()??, parts.next()??, parts.next()??);
+        let is_date = weekday.len() == 3 && zone.eq_ignore_ascii_case("GMT");
+        let is_over = parts.next().is_none() && words.next().is_none();
+        if !is_date || !is_over || !(1..=31).contains(&day) || hour > 23 || minute > 59 || second > 60 {
+            return None;
+        }
+        // Civil date to days, over 400-year eras that begin on 1 March.
+        let month = i64::try_from(month).ok()? + 1;
+        let year = if month <= 2 { year - 1 } else { year };
+        let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+        let month_from_march = (month + 9) % 12;
+        let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = era * 146_097 + day_of_era - 719_468;
+        Some(Timestamp((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000))
+    }
+
     /// Year, month, day, hour, minute, second, millisecond of the proleptic Gregorian calendar, UTC.
     fn civil(self) -> (i64, i64, i64, i64, i64, i64, i64) {
         let days = self.0.div_euclid(86_400_000);
@@ -84,6 +114,9 @@ impl Timestamp {
     }
 }
 
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,6 +128,33 @@ mod tests {
         assert_eq!(at.rfc3339_ms(), "2026-11-20T23:29:15.123Z");
         assert_eq!(at.sip_date(), "Fri, 20 Nov 2026 23:29:15 GMT");
         assert_eq!(Timestamp(951_782_400_000).rfc3339(), "2000-02-29T00:00:00Z");
+    }
+
+    #[test]
+    fn a_date_is_read_as_it_is_written_and_nothing_else_is_a_date_rfc3261_20_17() {
+        for at in [0, 951_782_400_000, 1_795_217_355_000, 4_102_444_799_000, 68_169_599_000] {
+            assert_eq!(Timestamp::from_sip_date(&Timestamp(at).sip_date()), Some(Timestamp(at)));
+        }
+        // The example of 20.17.
+        assert_eq!(
+            Timestamp::from_sip_date("Sat, 13 Nov 2010 23:29:00 GMT"),
+            Some(Timestamp(1_289_690_940_000))
+        );
+        for wrong in [
+            "",
+            "now",
+            "Sat, 13 Nov 2010 23:29:00 EST",
+            "Sat, 13 Nov 2010 23:29:00",
+            "Sat, 13 Nov 2010 23:29:00 GMT x",
+            "Sat, 13 Nov 2010 23:29:00:00 GMT",
+            "Sat, 13 Nov 2010 24:29:00 GMT",
+            "Sat, 32 Nov 2010 23:29:00 GMT",
+            "Sat, +3 Nov 2010 23:29:00 GMT",
+            "Sat, 13 Nov 10 23:29:00 GMT",
+            "13 Nov 2010 23:29:00 GMT",
+        ] {
+            assert_eq!(Timestamp::from_sip_date(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

@@ -121,17 +121,7 @@ fn contact(request: &Request) -> Result<Option<String>, Reject> {
 
 /// An address as it was sent, without its `tag`.
 fn without_tag(address: &NameAddr<'_>) -> String {
-    let (text, params) = (address.as_str(), address.params.as_str());
-    let mut kept = text.strip_suffix(params).unwrap_or(text).trim_end().to_owned();
-    for (name, value) in address.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("tag")) {
-        kept.push(';');
-        kept.push_str(name);
-        if let Some(value) = value {
-            kept.push('=');
-            kept.push_str(value);
-        }
-    }
-    kept
+    address.without_tag()
 }
 
 fn bad(error: crate::sip::ParseError) -> Reject {

@@ -306,6 +306,19 @@ impl Context {
         self.answered && !self.branches.iter().any(Branch::is_sent)
     }
 
+    /// How each branch ended that has no part in the answer that goes upstream; `true`: the status is ours, nobody answered it.
+    pub fn others(&self) -> impl Iterator<Item = (StatusCode, bool)> {
+        self.branches.iter().filter_map(|branch| match &branch.state {
+            State::Final(response) => Some((response.status(), false)),
+            State::Failed(status) => Some((*status, true)),
+            State::Waiting
+            | State::Calling { .. }
+            | State::Proceeding { .. }
+            | State::Succeeded
+            | State::Passed => None,
+        })
+    }
+
     /// When to call `handle_timeout`.
     pub fn next_timeout(&self) -> Option<Instant> {
         let due = |branch: &Branch| match branch.state {

@@ -19,18 +19,21 @@ use smallvec::SmallVec;
 use crate::auth::Marks;
 use crate::endpoint::{Endpoint, ServerTransaction, clock};
 use crate::home::Homes;
-use crate::model::{Aor, Flow, Reject, Timestamp, Transport};
+use crate::model::{Aor, Flow, Timestamp, Transport};
 use crate::proxy::address::Addresses;
 use crate::proxy::context::{Context, Failure, Forking, Order};
 use crate::proxy::failed::Failed;
 use crate::proxy::loops::Loops;
 use crate::proxy::preferences::Disposition;
 use crate::proxy::ringing::Ringing;
-use crate::proxy::shell::{Forwarded, ResponseContext};
+use crate::proxy::shell::{Forwarded, ResponseContext, Upstream};
 use crate::proxy::target::{Target, Way};
 use crate::sip::forward::{self, RequestEdits};
 use crate::sip::{Contacts, HeaderName, Host, Method, NameAddr, Request, Response, Scheme, StatusCode, Uri};
 use crate::transport::Resolver;
+
+pub use crate::sip::forward::Hop;
+pub use shell::Told;
 
 /// How the proxy forwards.
 #[derive(Debug, Clone)]
@@ -67,17 +70,6 @@ impl std::fmt::Debug for Proxy {
     }
 }
 
-/// How often a request may still be forwarded, and what the route processing of 16.4 left.
-#[derive(Debug, Clone, Copy)]
-pub struct Hop {
-    /// The Max-Forwards value to write.
-    pub max_forwards: u8,
-    /// Route elements of ours to take from the top.
-    pub own_routes: usize,
-    /// Incoming Max-Breadth (RFC 5393 5.3.3), 1 to 60.
-    pub breadth: u32,
-}
-
 impl Proxy {
     /// A proxy. `resolver`: `None` if the system has no name servers; then only numeric addresses are reached.
     pub fn new(
@@ -101,13 +93,40 @@ impl Proxy {
         hop: Hop,
         now: Timestamp,
     ) {
+        self.carry(request, Some(flow), Upstream::Client(transaction), user, hop, now);
+    }
+
+    /// The same for a request that somebody in this server answers for: `told` is called once, when it has ended.
+    ///
+    /// - `from`: where it came from; `None`: it begins here.
+    pub fn carry_for(
+        self: &Arc<Self>,
+        request: Request,
+        from: Option<Flow>,
+        told: Told,
+        user: &Aor,
+        hop: Hop,
+        now: Timestamp,
+    ) {
+        self.carry(request, from, Upstream::Told(told), user, hop, now);
+    }
+
+    fn carry(
+        self: &Arc<Self>,
+        request: Request,
+        flow: Option<Flow>,
+        upstream: Upstream,
+        user: &Aor,
+        hop: Hop,
+        now: Timestamp,
+    ) {
         let home = self.homes.read(user);
         let disposition = Disposition::of(&request);
         let max = if disposition.no_fork { 1 } else { self.policy.max_forks };
         let targets = target::targets(&home, &request, now, max);
         if targets.is_empty() {
             // 16.5: a user of ours who is nowhere to be found now.
-            return transaction.reject(&request, &Reject::new(StatusCode::TEMPORARILY_UNAVAILABLE));
+            return upstream.refuse(&request, StatusCode::TEMPORARILY_UNAVAILABLE, &[]);
         }
         let is_invite = *request.method() == Method::Invite;
         let order = match disposition.sequential {
@@ -123,7 +142,7 @@ impl Proxy {
         let second_part = self.loops.second_part(&request);
         let may_join = is_invite && !disposition.no_fork;
         let callee = may_join.then(|| user.clone());
-        let forwarded = Forwarded { request, flow, transaction, hop, second_part, user: callee };
+        let forwarded = Forwarded { request, flow, upstream, hop, second_part, user: callee };
         let context = ResponseContext::new(self.clone(), forwarded, machine, targets);
         if may_join {
             self.ringing.insert(user, &context);
@@ -176,7 +195,7 @@ impl Proxy {
         let Some(transaction) = transaction else {
             if let Ok(next) = self.flow(&target.way) {
                 let via = self.via(&next, "");
-                let bytes = self.copy(&request, &flow, &next, &via, &target, hop, hop.breadth);
+                let bytes = self.copy(&request, Some(&flow), &next, &via, &target, hop, hop.breadth);
                 let _ = self.endpoint.send_stateless(&next, &bytes);
             }
             return;
@@ -185,7 +204,8 @@ impl Proxy {
         let forking = Forking { is_invite, breadth: hop.breadth, ..self.policy.forking };
         let machine = Context::new(forking, [target.q], clock::instant());
         let second_part = String::new();
-        let forwarded = Forwarded { request, flow, transaction, hop, second_part, user: None };
+        let (flow, upstream) = (Some(flow), Upstream::Client(transaction));
+        let forwarded = Forwarded { request, flow, upstream, hop, second_part, user: None };
         ResponseContext::new(self.clone(), forwarded, machine, [target]).start();
     }
 
@@ -276,15 +296,17 @@ impl Proxy {
     fn copy(
         &self,
         request: &Request,
-        from: &Flow,
+        from: Option<&Flow>,
         to: &Flow,
         via: &str,
         target: &Target,
         hop: Hop,
         breadth: u32,
     ) -> Bytes {
-        let record_routes =
-            if forms_dialog(request) { self.record_routes(request, from, to) } else { SmallVec::new() };
+        let record_routes = match from {
+            Some(from) if forms_dialog(request) => self.record_routes(request, from, to),
+            Some(_) | None => SmallVec::new(),
+        };
         let record_routes: SmallVec<[&str; 2]> = record_routes.iter().map(String::as_str).collect();
         let mut uri = target.uri.as_str();
         let swapped = if target.routes.is_empty() { String::new() } else { format!("<{uri}>") };

@@ -19,8 +19,9 @@ use crate::sip::{HeaderName, Method, Request, Response, StatusCode, forward};
 /// One request that was forwarded, until all its branches have ended.
 pub(super) struct ResponseContext {
     proxy: Arc<Proxy>,
-    flow: Flow,
-    transaction: ServerTransaction,
+    /// Where the request came from; `None`: it began here.
+    flow: Option<Flow>,
+    upstream: Upstream,
     hop: Hop,
     /// What our branches end in (RFC 5393 4.2.1); empty inside a dialog.
     second_part: String,
@@ -51,11 +52,51 @@ struct Branch {
     at: Option<(Transport, SocketAddr)>,
 }
 
+/// Told once how a request ended: what each target said, the best first (`true`: the status is ours, and stands for silence or a failure), and the
+/// best answer without our Via, if there is one and somebody to pass it on to. Called with the context locked: it must not come back to it.
+pub type Told = Box<dyn Fn(&[(StatusCode, bool)], Option<Bytes>) + Send + Sync>;
+
+/// Where the answer to a forwarded request goes.
+pub(super) enum Upstream {
+    /// Back to the client.
+    Client(ServerTransaction),
+    /// To somebody in this server who answers for the request.
+    Told(Told),
+}
+
+impl Upstream {
+    /// A target's response goes up, with challenges of others (16.7 step 7).
+    fn pass_on(&self, response: &Response, challenges: &[(HeaderName, Vec<u8>)], machine: &Context) {
+        let bytes =
+            forward::response(response, &UNTRUSTED_IDENTITY).map(|bytes| with_rows(bytes, challenges));
+        match (self, bytes) {
+            (Upstream::Client(transaction), Some(bytes)) => transaction.respond(response.status(), bytes),
+            // It had one Via, ours: there is nobody above.
+            (Upstream::Client(_), None) => {}
+            (Upstream::Told(told), bytes) => {
+                let best = std::iter::once((response.status(), false));
+                told(&best.chain(machine.others()).collect::<SmallVec<[_; 4]>>(), bytes);
+            }
+        }
+    }
+
+    /// An answer of our own goes up.
+    pub(super) fn refuse(&self, request: &Request, status: StatusCode, others: &[(StatusCode, bool)]) {
+        match self {
+            Upstream::Client(transaction) => transaction.reject(request, &Reject::new(status)),
+            Upstream::Told(told) => {
+                let best = std::iter::once((status, true));
+                told(&best.chain(others.iter().copied()).collect::<SmallVec<[_; 4]>>(), None);
+            }
+        }
+    }
+}
+
 /// What came in, and what was found out about it.
 pub(super) struct Forwarded {
     pub(super) request: Request,
-    pub(super) flow: Flow,
-    pub(super) transaction: ServerTransaction,
+    pub(super) flow: Option<Flow>,
+    pub(super) upstream: Upstream,
     pub(super) hop: Hop,
     pub(super) second_part: String,
     pub(super) user: Option<Aor>,
@@ -69,23 +110,17 @@ impl ResponseContext {
         machine: Context,
         targets: impl IntoIterator<Item = Target>,
     ) -> Arc<ResponseContext> {
-        let Forwarded { request, flow, transaction, hop, second_part, user } = forwarded;
+        let Forwarded { request, flow, upstream, hop, second_part, user } = forwarded;
         let branches = targets.into_iter().map(Branch::new).collect();
         let inner = Inner { machine, request: Some(Box::new(request)), branches, reason: None, armed: None };
-        Arc::new(ResponseContext {
-            proxy,
-            flow,
-            transaction,
-            hop,
-            second_part,
-            user,
-            inner: Mutex::new(inner),
-        })
+        Arc::new(ResponseContext { proxy, flow, upstream, hop, second_part, user, inner: Mutex::new(inner) })
     }
 
     /// Lets CANCEL find this context, sends the first branches and arms Timer C.
     pub(super) fn start(self: &Arc<Self>) {
-        self.transaction.set_user(self.clone());
+        if let Upstream::Client(transaction) = &self.upstream {
+            transaction.set_user(self.clone());
+        }
         self.with(|_| ());
     }
 
@@ -140,18 +175,15 @@ impl ResponseContext {
                 }
             }
             Output::Forward(response) => {
-                if let Some(bytes) = forward::response(&response, &UNTRUSTED_IDENTITY) {
-                    self.transaction.respond(response.status(), bytes);
-                }
+                self.upstream.pass_on(&response, &[], &inner.machine);
             }
             Output::ForwardBest { response, challenges } => {
-                if let Some(bytes) = forward::response(&response, &UNTRUSTED_IDENTITY) {
-                    self.transaction.respond(response.status(), with_rows(bytes, &challenges));
-                }
+                self.upstream.pass_on(&response, &challenges, &inner.machine);
             }
             Output::Respond(status) => {
                 if let Some(request) = &inner.request {
-                    self.transaction.reject(request, &Reject::new(status));
+                    let others: SmallVec<[_; 4]> = inner.machine.others().collect();
+                    self.upstream.refuse(request, status, &others);
                 }
             }
             Output::Cancel { branch, completed_elsewhere } => {
@@ -260,7 +292,8 @@ impl ResponseContext {
     /// The copy for a next hop, with the Via on top of it (16.6 step 8).
     fn copy(&self, request: &Request, branch: &Branch, to: &Flow) -> (String, Bytes) {
         let via = self.proxy.via(to, &self.second_part);
-        let bytes = self.proxy.copy(request, &self.flow, to, &via, &branch.target, self.hop, branch.breadth);
+        let bytes =
+            self.proxy.copy(request, self.flow.as_ref(), to, &via, &branch.target, self.hop, branch.breadth);
         (via, bytes)
     }
 

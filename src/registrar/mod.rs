@@ -33,7 +33,7 @@ impl Registrar {
     /// Answers a REGISTER that is authenticated as `identity` and names `target` in To.
     ///
     /// - `is_ours`: does a Contact URI lead back to this server?
-    /// - `moved`: told when devices came or went.
+    /// - `registered`: told when it is done, and whether devices came or went (`true`) or stayed.
     #[allow(clippy::too_many_arguments, reason = "what dispatch found out about one request")]
     pub fn register(
         &self,
@@ -44,7 +44,7 @@ impl Registrar {
         target: Aor,
         now: Timestamp,
         is_ours: impl Fn(&crate::sip::Uri<'_>) -> bool,
-        moved: impl FnOnce(&Aor) + Send + 'static,
+        registered: impl FnOnce(&HomeState, bool) + Send + 'static,
     ) {
         if *identity != target {
             // 10.3 step 4: nobody registers for somebody else (`A13`).
@@ -71,9 +71,7 @@ impl Registrar {
                     }
                     let response = accepted(&request, &transaction, home, now, service_route.as_deref());
                     transaction.respond(StatusCode::OK, response);
-                    if has_moved {
-                        moved(&home.aor);
-                    }
+                    registered(home, has_moved);
                 }
                 Err(Refusal::Reject(reject)) => transaction.reject(&request, &reject),
                 Err(Refusal::Fault) => {

@@ -39,6 +39,17 @@ pub struct RequestEdits<'a> {
     pub max_breadth: Option<u32>,
 }
 
+/// How often a request may still be forwarded, and what the route processing of 16.4 left.
+#[derive(Debug, Clone, Copy)]
+pub struct Hop {
+    /// The Max-Forwards value to write.
+    pub max_forwards: u8,
+    /// Route elements of ours to take from the top.
+    pub own_routes: usize,
+    /// Incoming Max-Breadth (RFC 5393 5.3.3), 1 to 60.
+    pub breadth: u32,
+}
+
 /// The copy of a request. Content-Length is always written, right (16.6 step 9).
 ///
 /// What proxies act on comes first (7.3.1), all else keeps its order. A `remove` of a routing header takes the rows of the
@@ -114,6 +125,20 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
     }
     push_body(&mut out, request.body());
     Bytes::from(out)
+}
+
+/// Rows of a request as they stand in a copy, in their order, without those of `remove` and without what belongs to one hop (Via, Route,
+/// Record-Route, Max-Forwards, Max-Breadth, Proxy-Require, Proxy-Authorization, Content-Length). For one who sends the request on later as one of
+/// its own (RFC 3428 7).
+pub fn end_to_end_rows(request: &Request, remove: &[HeaderName]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(request.bytes().len().saturating_sub(request.body().len()));
+    for entry in &request.index.rows {
+        let name = entry.name;
+        if name == HeaderName::Other || (ROUTING & name.bit() == 0 && !remove.contains(&name)) {
+            push_entry(&mut out, request, entry);
+        }
+    }
+    out
 }
 
 /// What is written before the other rows, and Content-Length, which is written after them.

@@ -36,6 +36,21 @@ impl<'a> NameAddr<'a> {
         self.tag
     }
 
+    /// As written, without its `tag`.
+    pub fn without_tag(&self) -> String {
+        let (text, params) = (self.text, self.params.as_str());
+        let mut kept = text.strip_suffix(params).unwrap_or(text).trim_end().to_owned();
+        for (name, value) in self.params.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("tag")) {
+            kept.push(';');
+            kept.push_str(name);
+            if let Some(value) = value {
+                kept.push('=');
+                kept.push_str(value);
+            }
+        }
+        kept
+    }
+
     /// As written.
     pub fn as_str(&self) -> &'a str {
         self.text

@@ -151,6 +151,28 @@ impl Writer {
         Bytes::from(self.buffer)
     }
 
+    /// Adds rows that [`crate::sip::forward::end_to_end_rows`] or another writer wrote, as they stand.
+    pub fn rows(&mut self, rows: &[u8]) -> &mut Writer {
+        self.buffer.extend_from_slice(rows);
+        self
+    }
+
+    /// The rows alone, without a start line before or an end behind them.
+    pub fn only_rows() -> Writer {
+        Writer { buffer: Vec::with_capacity(ORDINARY) }
+    }
+
+    /// What was written so far.
+    pub fn into_rows(self) -> Bytes {
+        Bytes::from(self.buffer)
+    }
+
+    /// Content-Length, empty line and a body whose type is among the rows already.
+    pub fn body_of_rows(mut self, body: &[u8]) -> Bytes {
+        push_body(&mut self.buffer, body);
+        Bytes::from(self.buffer)
+    }
+
     /// Content-Length: 0 and the empty line.
     pub fn finish(mut self) -> Bytes {
         push_body(&mut self.buffer, b"");

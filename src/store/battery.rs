@@ -44,6 +44,8 @@ on_both! {
     accounts_are_read_page_by_page_and_one_alone
     a_removed_account_takes_everything_of_its_user_along
     a_closed_store_commits_nothing
+    messages_are_loaded_without_their_content_and_read_when_asked_for
+    a_removed_account_takes_its_messages_along_and_not_those_it_sent
 }
 
 async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
@@ -323,5 +325,45 @@ async fn a_closed_store_commits_nothing(place: Place) {
     assert_eq!(soon(late).await, Outcome::NotCommitted);
     assert!(!store.write_lazily(&[Row::PutBinding(binding("a", "2", 1).into())]));
     assert!(soon(store.put_account(&account("a", "1"))).await.is_err());
+    place.end(store).await;
+}
+
+async fn messages_are_loaded_without_their_content_and_read_when_asked_for(place: Place) {
+    let store = place.open().await;
+    // Written in another order than that of delivery.
+    let [second, first, other] = [message("a", 1, 20), message("a", 9, 10), message("c", 5, 1)];
+    for message in [&second, &first, &other] {
+        put(&store, Row::PutMessage(message.clone().into())).await;
+    }
+    assert_eq!(home(&store, "a").await, [loaded(&first), loaded(&second)]);
+    assert_eq!(everything(&store).await, [loaded(&first), loaded(&second), loaded(&other)]);
+    let content = |id| store.content(MessageId(id));
+    assert_eq!(soon(content(9)).await.unwrap(), first.content);
+    assert_eq!(soon(content(7)).await.unwrap(), None);
+    // What was loaded has no content to write, so it cannot take away what is there.
+    assert_eq!(soon(store.commit(smallvec![loaded(&first)])).await, Outcome::NotCommitted);
+    assert_eq!(soon(content(9)).await.unwrap(), first.content);
+    // With something kept lazily the home is put together from both.
+    assert!(store.write_lazily(&[Row::DropMessage(aor("a"), MessageId(9))]));
+    assert_eq!(home(&store, "a").await, [loaded(&second)]);
+    put(&store, Row::DropMessage(aor("a"), MessageId(1))).await;
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(everything(&store).await, [loaded(&other)]);
+    place.end(store).await;
+}
+
+async fn a_removed_account_takes_its_messages_along_and_not_those_it_sent(place: Place) {
+    let store = place.open().await;
+    for user in ["a", "b"] {
+        soon(store.put_account(&account(user, "1"))).await.unwrap();
+    }
+    let kept = message("a", 1, 1);
+    for message in [kept.clone(), message("b", 2, 1)] {
+        put(&store, Row::PutMessage(message.into())).await;
+    }
+    // It is `b` who sent them.
+    assert!(soon(store.remove_account(&aor("b"))).await.unwrap());
+    assert_eq!(everything(&store).await, [loaded(&kept)]);
     place.end(store).await;
 }

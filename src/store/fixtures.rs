@@ -160,6 +160,26 @@ pub(super) fn document(user: &str, name: &str) -> Document {
     }
 }
 
+pub(super) fn message(recipient: &str, id: u128, taken_at: i64) -> StoredMessage {
+    let head = bytes::Bytes::from_static(b"From: <sip:b@example.org>\r\nSubject: \xc3\xbc\r\n");
+    let body = bytes::Bytes::from_static(b"\0\xff\r\n\r\nbody");
+    StoredMessage {
+        recipient: aor(recipient),
+        waiting: Waiting {
+            id: MessageId(id),
+            taken_at: Timestamp(taken_at),
+            expires_at: Timestamp(i64::MAX),
+            size: 1 << 20,
+        },
+        content: Some(Content { sender: aor("b"), call_id: "c@d".into(), head, body }),
+    }
+}
+
+/// The same as it is loaded: without its content.
+pub(super) fn loaded(message: &StoredMessage) -> Row {
+    Row::PutMessage(StoredMessage { content: None, ..message.clone() }.into())
+}
+
 pub(super) fn account(user: &str, password: &str) -> Account {
     Account {
         aor: aor(user),
@@ -190,6 +210,7 @@ pub(super) async fn everything(store: &Store) -> Vec<Row> {
         Row::PutPublication(_) | Row::DropPublication(..) => 1,
         Row::PutSubscription(_) | Row::DropSubscription(..) => 2,
         Row::PutDocument(_) | Row::DropDocument(..) => 3,
+        Row::PutMessage(_) | Row::DropMessage(..) => 4,
     });
     rows
 }

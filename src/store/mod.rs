@@ -30,7 +30,7 @@ use smallvec::SmallVec;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::model::{Account, Aor, HomeState, Row};
+use crate::model::{Account, Aor, Content, HomeState, MessageId, Row, StoredMessage};
 use crate::store::desk::{AccountChange, Desk};
 use crate::store::reader::Reader;
 use crate::store::writer::Writer;
@@ -167,7 +167,14 @@ impl Store {
         let publications = home.publications.into_iter().map(Row::PutPublication);
         let subscriptions = home.subscriptions.iter().cloned().map(Row::PutSubscription);
         let documents = home.documents.iter().cloned().map(Row::PutDocument);
-        Ok(bindings.chain(publications).chain(subscriptions).chain(documents).collect())
+        let messages = home.messages.iter().map(|one| {
+            Row::PutMessage(Arc::new(StoredMessage { recipient: aor.clone(), waiting: *one, content: None }))
+        });
+        Ok(bindings.chain(publications).chain(subscriptions).chain(documents).chain(messages).collect())
+    }
+    /// What a device is sent of one stored message; `None`: it is not there.
+    pub async fn content(&self, id: MessageId) -> Result<Option<Content>, Fault> {
+        self.shared.reader.content(id).await
     }
     /// Every account, in order.
     pub async fn load_accounts(&self, each: &mut (dyn FnMut(Account) + Send)) -> Result<(), Fault> {

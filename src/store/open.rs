@@ -34,6 +34,8 @@ pub(super) fn options(target: &Target) -> Result<Options, Fault> {
                 .journal_mode(SqliteJournalMode::Wal)
                 .synchronous(SqliteSynchronous::Full)
                 .busy_timeout(Duration::from_secs(1))
+                // A message that was delivered is gone from the file, not only from the table.
+                .pragma("secure_delete", "ON")
                 .disable_statement_logging();
             Ok(Options::Sqlite(Box::new(options)))
         }

@@ -8,12 +8,12 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Error, PgPool, SqlitePool, query};
 use tokio::time::timeout;
 
-use crate::model::{Account, Aor, Row};
+use crate::model::{Account, Aor, Content, MessageId, Row};
 use crate::store::Fault;
 use crate::store::failure::deadline;
 use crate::store::migrations::migrator;
 use crate::store::session::{DEADLINE, Options};
-use crate::store::table::{Table, account, binding, document, publication, subscription};
+use crate::store::table::{Table, account, binding, document, message, publication, subscription};
 use crate::store::value::{Columns, Value};
 use crate::store::write::bind_all;
 
@@ -95,6 +95,7 @@ impl Reader {
             self.table(&publication::TABLE, &each),
             self.table(&subscription::TABLE, &each),
             self.table(&document::TABLE, &each),
+            self.table(&message::TABLE, &each),
         )?;
         Ok(())
     }
@@ -102,7 +103,9 @@ impl Reader {
     /// Every row of one home.
     pub async fn home(&self, aor: &Aor) -> Result<Vec<Row>, Fault> {
         let mut home = Vec::new();
-        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE] {
+        for table in
+            [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE, &message::TABLE]
+        {
             home.extend(rows!(
                 self,
                 DEADLINE,
@@ -144,6 +147,20 @@ impl Reader {
             [Value::from(aor)],
             account::NAME,
             account::read
+        )?;
+        Ok(found.into_iter().next())
+    }
+
+    /// What a device is sent of one message; `None`: there is no such message.
+    pub async fn content(&self, id: MessageId) -> Result<Option<Content>, Fault> {
+        let found: Vec<Content> = rows!(
+            self,
+            DEADLINE,
+            "read a message",
+            message::CONTENT,
+            message::key(id),
+            message::TABLE.name,
+            message::read_content
         )?;
         Ok(found.into_iter().next())
     }
@@ -218,6 +235,8 @@ fn give(home: &mut Vec<Row>, each: &Each<'_>) {
         Row::PutDocument(document) => document.modified_at,
         Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => Default::default(),
         Row::DropDocument(..) => Default::default(),
+        Row::PutMessage(message) => message.waiting.taken_at,
+        Row::DropMessage(..) => Default::default(),
     });
     let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
     home.drain(..).for_each(&mut **each);
@@ -228,6 +247,7 @@ fn read(table: &Table, row: &impl Columns) -> Option<Row> {
         "binding" => binding::read(row).map(|read| Row::PutBinding(read.into())),
         "publication" => publication::read(row).map(|read| Row::PutPublication(read.into())),
         "document" => document::read(row).map(|read| Row::PutDocument(read.into())),
+        "message" => message::read(row).map(|read| Row::PutMessage(read.into())),
         _ => subscription::read(row).map(|read| Row::PutSubscription(read.into())),
     }
 }
@@ -242,6 +262,8 @@ fn place_of(row: &Row) -> [Value<'static>; 2] {
         Row::DropSubscription(_, id) => crate::store::value::id(id.0),
         Row::PutDocument(document) => document.name.path().into(),
         Row::DropDocument(_, name) => name.path().into(),
+        Row::PutMessage(message) => crate::store::value::id(message.waiting.id.0),
+        Row::DropMessage(_, id) => crate::store::value::id(id.0),
     };
     [row.aor().as_str().to_owned().into(), key]
 }

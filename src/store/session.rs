@@ -106,6 +106,14 @@ impl Session {
         }
     }
 
+    /// Leaves nothing behind of what was deleted: SQLite keeps it in its write-ahead log until that begins anew. `false`: somebody is reading, or it
+    /// failed; nothing is lost by it.
+    pub async fn tidy(&mut self) -> bool {
+        let Session::Sqlite(connection) = self else { return true };
+        let truncated = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection);
+        matches!(timeout(DEADLINE, truncated).await, Ok(Ok(0)))
+    }
+
     /// Says goodbye, so that the lock is free at once.
     pub async fn close(self) {
         let _ = timeout(DEADLINE, async { on!(self, connection => connection.close().await) }).await;

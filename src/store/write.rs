@@ -8,12 +8,14 @@ use sqlx::{
 };
 
 use crate::model::Row;
-use crate::store::table::{Table, binding, document, publication, subscription};
+use crate::store::table::{Table, binding, document, message, publication, subscription};
 use crate::store::value::Value;
 
 /// Writes rows, one per key, inside the transaction that is open.
 pub(super) async fn to_postgres(connection: &mut PgConnection, rows: &[&Row]) -> Result<u64, Error> {
-    for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE] {
+    for table in
+        [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE, &message::TABLE]
+    {
         let mut puts = Vec::new();
         let mut drops = Vec::new();
         for (of, kind, values) in rows.iter().map(|row| change(row)) {
@@ -115,6 +117,8 @@ fn change(row: &Row) -> (&'static Table, Kind, Vec<Value<'_>>) {
         Row::DropSubscription(_, id) => (&subscription::TABLE, Kind::Drop, subscription::key(*id)),
         Row::PutDocument(new) => (&document::TABLE, Kind::Put, document::values(new)),
         Row::DropDocument(owner, name) => (&document::TABLE, Kind::Drop, document::key(owner, name)),
+        Row::PutMessage(new) => (&message::TABLE, Kind::Put, message::values(new)),
+        Row::DropMessage(_, id) => (&message::TABLE, Kind::Drop, message::key(*id)),
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Writer {
     next_tick: Instant,
     last_begun: Instant,
     last_commit: Instant,
+    /// Messages were deleted whose bytes may still stand in a log of the database.
+    untidy: bool,
 }
 
 impl Writer {
@@ -73,6 +75,7 @@ impl Writer {
             next_tick: now + TICK,
             last_begun: now,
             last_commit: now,
+            untidy: false,
         }
     }
 
@@ -156,6 +159,8 @@ impl Writer {
             self.last_commit = Instant::now();
             match written {
                 Ok(_) => {
+                    let mut rows = part.iter().flat_map(|unit| &unit.rows);
+                    self.untidy |= rows.any(|row| matches!(row, Row::DropMessage(..)));
                     self.desk.settle(&part, false);
                     answer(part, Outcome::Committed);
                 }
@@ -223,6 +228,11 @@ impl Writer {
         }
         self.next_tick = now + TICK;
         self.due = self.desk.last();
+        if self.untidy
+            && let Some(session) = &mut self.session
+        {
+            self.untidy = !session.tidy().await;
+        }
         if now.duration_since(self.last_commit) > TICK
             && let Some(session) = &mut self.session
             && let Err(Failure::Refused(cause) | Failure::Lost(cause) | Failure::Unknown(cause)) =

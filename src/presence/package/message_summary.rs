@@ -1,4 +1,4 @@
-//! Package `message-summary` (RFC 3842): how many messages wait for a user, as messaging systems publish it.
+//! Package `message-summary` (RFC 3842): how many messages wait for a user, as messaging systems publish it, and of texts as many as are kept here.
 
 use crate::availability::view::Grant;
 use crate::model::{Aor, HomeState, Package, Reject, Timestamp};
@@ -37,9 +37,9 @@ pub(super) fn check(body: &[u8]) -> Result<(), Reject> {
 }
 
 /// The text messages that are kept here for this user until a device comes; `None` if there are none.
-fn stored(_home: &HomeState) -> Option<Summary> {
-    let texts: Option<Counts> = None;
-    texts.map(Summary::of_texts)
+fn stored(home: &HomeState) -> Option<Summary> {
+    let new = u32::try_from(home.messages.len()).unwrap_or(u32::MAX);
+    (new > 0).then(|| Summary::of_texts(Counts { all: (new, 0), urgent: None }))
 }
 
 #[cfg(test)]

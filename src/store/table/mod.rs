@@ -3,6 +3,7 @@
 pub(super) mod account;
 pub(super) mod binding;
 pub(super) mod document;
+pub(super) mod message;
 pub(super) mod publication;
 pub(super) mod subscription;
 

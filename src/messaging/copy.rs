@@ -1,0 +1,151 @@
+//! What a device is sent of a stored message. Pure.
+//!
+//! A relay that stores is a UAS towards the sender (RFC 3428 7: it answers 202) and begins a request of its own towards the device: so
+//! Call-ID, the tag in From and CSeq are ours (RFC 3261 8.1.1), the same Call-ID and tag for every attempt, so that a device that has
+//! seen one knows the next one. All that is the message stays as it was sent: From and To, Date, Subject, Content-*, the body.
+
+use bytes::Bytes;
+
+use crate::model::{Aor, Content, MessageId, Timestamp};
+use crate::sip::{HeaderName, Limits, Message, Method, Request, Writer, forward};
+
+/// The header rows that every attempt carries. `None` if From cannot be read, which validation has excluded.
+///
+/// - `domain`: ours, for the Call-ID.
+/// - `now`: the Date, if the sender wrote none: the device must know that it is not sent now.
+pub fn head(request: &Request, id: MessageId, domain: &str, now: Timestamp) -> Option<Bytes> {
+    let from = request.from().ok()?.without_tag();
+    let to = request.to().ok()?.without_tag();
+    let tag = format!("{:016x}", id.0 >> 64);
+    let mut rows = Writer::only_rows();
+    rows.header_of(HeaderName::From, &[&from, ";tag=", &tag])
+        .header(HeaderName::To, to)
+        .header_of(HeaderName::CallId, &[&id.to_string(), "@", domain]);
+    if request.value(HeaderName::Date).is_none() {
+        rows.header(HeaderName::Date, now.sip_date());
+    }
+    rows.rows(&forward::end_to_end_rows(request, &OF_THE_SENDER));
+    Some(rows.into_rows())
+}
+
+/// One attempt, without Via: whoever forwards it knows the next hop.
+///
+/// - `cseq`: grows from attempt to attempt.
+pub fn request(recipient: &Aor, content: &Content, cseq: u32) -> Option<Request> {
+    let mut writer = Writer::request(&Method::Message, &recipient.uri());
+    writer
+        .header(HeaderName::MaxForwards, "70")
+        .header_of(HeaderName::CSeq, &[&cseq.to_string(), " MESSAGE"])
+        .rows(&content.head);
+    let limits = Limits { message: usize::MAX, ..Limits::default() };
+    match Message::parse(writer.body_of_rows(&content.body), true, &limits) {
+        Ok(Message::Request(request)) => Some(request),
+        Ok(Message::Response(_)) | Err(_) => None,
+    }
+}
+
+/// What belongs to the sender's request or agent alone, and what is believed from nobody (RFC 3325 5, `A18`).
+const OF_THE_SENDER: [HeaderName; 14] = [
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::Contact,
+    HeaderName::Authorization,
+    HeaderName::Timestamp,
+    HeaderName::Supported,
+    HeaderName::Allow,
+    HeaderName::Require,
+    HeaderName::Path,
+    HeaderName::PAssertedIdentity,
+    HeaderName::PPreferredIdentity,
+    HeaderName::RemotePartyId,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::messaging::testing::message;
+    use crate::sip::validate;
+
+    const NOW: Timestamp = Timestamp(1_795_217_355_000);
+
+    fn copy(rows: &str, cseq: u32) -> Request {
+        let sent = message(rows, "Hi\r\n\0");
+        let id = MessageId(0x0123_4567_89ab_cdef_0000_0000_0000_0001);
+        let content = Content {
+            sender: Aor::new("alice", "example.org").unwrap(),
+            call_id: "alices-call".into(),
+            head: head(&sent, id, "example.org", NOW).unwrap(),
+            body: sent.body_bytes(),
+        };
+        request(&Aor::new("b b", "example.org").unwrap(), &content, cseq).unwrap()
+    }
+
+    #[test]
+    fn the_copy_is_a_request_of_ours_with_the_senders_message_rfc3428_7() {
+        let rows = "Date: Sat, 13 Nov 2010 23:29:00 GMT\r\nSubject: \u{fc}ber\r\nPriority: urgent\r\nIn-Reply-To: a@b\r\n\
+                    Expires: 60\r\nX-Own: a\r\nX-Own: b\r\nContent-Disposition: render\r\n";
+        let copy = copy(rows, 3);
+        assert_eq!(copy.uri_bytes(), b"sip:b%20b@example.org");
+        assert_eq!(
+            copy.text(HeaderName::From),
+            Some("\"Alice\" <sip:alice@example.org>;x=y;tag=0123456789abcdef")
+        );
+        assert_eq!(copy.text(HeaderName::To), Some("<sip:bob@example.org>"));
+        assert_eq!(copy.text(HeaderName::CallId), Some("0123456789abcdef0000000000000001@example.org"));
+        assert_eq!(copy.text(HeaderName::CSeq), Some("3 MESSAGE"));
+        assert_eq!(copy.text(HeaderName::MaxForwards), Some("70"));
+        assert_eq!(copy.text(HeaderName::Date), Some("Sat, 13 Nov 2010 23:29:00 GMT"));
+        for (name, value) in [
+            (HeaderName::Subject, "\u{fc}ber"),
+            (HeaderName::Priority, "urgent"),
+            (HeaderName::Expires, "60"),
+            (HeaderName::ContentType, "text/plain"),
+        ] {
+            assert_eq!(copy.text(name), Some(value));
+        }
+        assert_eq!(copy.other("In-Reply-To"), Some(&b"a@b"[..]));
+        assert_eq!(copy.other("Content-Disposition"), Some(&b"render"[..]));
+        assert_eq!(copy.iter().filter(|row| row.raw_name == b"X-Own").count(), 2);
+        assert_eq!(copy.body(), b"Hi\r\n\0");
+        assert_eq!(copy.values(HeaderName::From).count(), 1);
+        assert_eq!(copy.value(HeaderName::Via), None);
+    }
+
+    #[test]
+    fn a_message_without_date_gets_that_of_its_arrival_rfc3261_20_17() {
+        assert_eq!(copy("", 1).text(HeaderName::Date), Some("Fri, 20 Nov 2026 23:29:15 GMT"));
+    }
+
+    #[test]
+    fn what_was_between_the_sender_and_us_stays_there_a10_a18() {
+        let rows = "Contact: <sip:a@b>\r\nRoute: <sip:us;lr>\r\nRecord-Route: <sip:us;lr>\r\nProxy-Authorization: Digest realm=\"x\"\r\n\
+                    Authorization: Digest realm=\"y\"\r\nP-Asserted-Identity: <sip:boss@example.org>\r\nTimestamp: 1\r\n";
+        let copy = copy(rows, 1);
+        for name in [
+            HeaderName::Contact,
+            HeaderName::Route,
+            HeaderName::RecordRoute,
+            HeaderName::ProxyAuthorization,
+            HeaderName::Authorization,
+            HeaderName::PAssertedIdentity,
+            HeaderName::Timestamp,
+        ] {
+            assert_eq!(copy.value(name), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn with_a_via_the_copy_is_a_valid_request_rfc3261_8_1_1() {
+        let via = forward::RequestEdits {
+            via: Some("SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK2"),
+            ..Default::default()
+        };
+        let bytes = forward::request(&copy("", 1), &via);
+        match Message::parse(bytes, true, &Limits::default()) {
+            Ok(Message::Request(request)) => assert_eq!(validate::request(&request), Ok(())),
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,388 @@
+//! Whose messages are due when: the schedule of all recipients for whom something is stored. A machine.
+//!
+//! One message of a recipient is under way at a time, so their order is kept (RFC 3428 8). Recipients have their turns in the order in which they
+//! became due, whoever has how many messages.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use crate::model::{Aor, HomeState, MessageId, Timestamp, Waiting};
+
+/// The schedule.
+#[derive(Debug)]
+pub struct Outbox {
+    /// One for each recipient of a stored message.
+    lanes: HashMap<Aor, Lane>,
+    due: BTreeSet<(Instant, Aor)>,
+    under_way: usize,
+    /// The first pause after a failure; doubled up to [`LONGEST_PAUSE`].
+    pause: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    due: Option<Instant>,
+    /// It has its turn.
+    busy: bool,
+    /// Something came while it had its turn: it is looked at again at once.
+    again: bool,
+    /// Attempts in a row that the devices did not take.
+    failures: u32,
+    /// What must wait for another kind of device, and does not hold up the rest.
+    passed: Vec<MessageId>,
+    /// Of which devices still have a copy from when they came in: not sent again before that has ended.
+    out: Vec<MessageId>,
+    /// Delivered, or given up; only their rows could not be removed.
+    over: Vec<MessageId>,
+}
+
+/// What a recipient's turn is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// It must go: it is over, or (`true`) it has expired.
+    Drop(MessageId, bool),
+    /// It is to be sent.
+    Send(Waiting),
+    /// Nothing can be done now.
+    Rest,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The row is gone.
+    Gone,
+    /// It is over, but its row could not be removed.
+    Undropped(MessageId),
+    /// No device took it now.
+    Kept,
+    /// Too large for the devices that are there (RFC 3428 8).
+    TooLarge(MessageId),
+    /// Nothing could be done; look again at that instant.
+    Rested(Option<Instant>),
+}
+
+impl Outbox {
+    /// Nothing is owed. `pause`: the first one after a failure.
+    pub fn new(pause: Duration) -> Outbox {
+        Outbox { lanes: HashMap::new(), due: BTreeSet::new(), under_way: 0, pause }
+    }
+
+    /// A device of this user has registered, or the server has started: whatever waits is tried now.
+    pub fn handle_reachable(&mut self, user: &Aor, now: Instant) {
+        let lane = self.lanes.entry(user.clone()).or_default();
+        (lane.failures, lane.again) = (0, lane.busy);
+        lane.passed.clear();
+        self.schedule(user, Some(now));
+    }
+
+    /// A message was stored for this user. If the last attempt failed, it waits with the others.
+    pub fn handle_stored(&mut self, user: &Aor, now: Instant) {
+        let lane = self.lanes.entry(user.clone()).or_default();
+        lane.again = lane.busy;
+        if lane.failures == 0 {
+            self.schedule(user, Some(now));
+        }
+    }
+
+    /// The devices of this user have just not taken a message that was then stored.
+    pub fn handle_failed(&mut self, user: &Aor, now: Instant) {
+        let lane = self.lanes.entry(user.clone()).or_default();
+        lane.failures = lane.failures.saturating_add(1);
+        let due = now + pause(self.pause, lane.failures);
+        self.schedule(user, Some(due));
+    }
+
+    /// Devices have a copy of this message that has not ended yet.
+    pub fn hold(&mut self, user: &Aor, id: MessageId) {
+        self.lanes.entry(user.clone()).or_default().out.push(id);
+    }
+
+    /// It has ended.
+    pub fn release(&mut self, user: &Aor, id: MessageId) {
+        if let Some(lane) = self.lanes.get_mut(user) {
+            lane.out.retain(|out| *out != id);
+            self.forget_if_idle(user);
+        }
+    }
+
+    /// Whose turn it is. The turn ends with [`Outbox::handle_end`].
+    pub fn next(&mut self, now: Instant) -> Option<Aor> {
+        if self.under_way >= MAX_UNDER_WAY || self.due.first().is_none_or(|(at, _)| *at > now) {
+            return None;
+        }
+        let (_, user) = self.due.pop_first()?;
+        let lane = self.lanes.entry(user.clone()).or_default();
+        (lane.due, lane.busy, lane.again) = (None, true, false);
+        self.under_way += 1;
+        Some(user)
+    }
+
+    /// When to call [`Outbox::next`].
+    pub fn next_due(&self) -> Option<Instant> {
+        let (at, _) = self.due.first()?;
+        (self.under_way < MAX_UNDER_WAY).then_some(*at)
+    }
+
+    /// What a user's turn is for. Whether a device is there is the caller's question.
+    pub fn turn(&self, home: &HomeState, now: Timestamp) -> Turn {
+        let none = Lane::default();
+        let lane = self.lanes.get(&home.aor).unwrap_or(&none);
+        let is_out = |one: &&Waiting| lane.out.contains(&one.id);
+        if let Some(over) = home.messages.iter().find(|one| lane.over.contains(&one.id)) {
+            return Turn::Drop(over.id, false);
+        }
+        if let Some(expired) = home.messages.iter().find(|one| one.expires_at <= now && !is_out(one)) {
+            return Turn::Drop(expired.id, true);
+        }
+        let next = home.messages.iter().find(|one| !lane.passed.contains(&one.id));
+        match next {
+            Some(next) if !is_out(&next) => Turn::Send(*next),
+            Some(_) | None => Turn::Rest,
+        }
+    }
+
+    /// A turn has ended.
+    pub fn handle_end(&mut self, user: &Aor, end: End, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(user).filter(|lane| lane.busy) else { return };
+        lane.busy = false;
+        self.under_way = self.under_way.saturating_sub(1);
+        let due = match end {
+            End::Gone => {
+                lane.failures = 0;
+                Some(now)
+            }
+            End::Undropped(id) => {
+                note(&mut lane.over, id);
+                Some(now + self.pause)
+            }
+            End::TooLarge(id) => {
+                note(&mut lane.passed, id);
+                Some(now)
+            }
+            End::Kept => {
+                lane.failures = lane.failures.saturating_add(1);
+                Some(now + pause(self.pause, lane.failures))
+            }
+            End::Rested(until) => until,
+        };
+        let due = if std::mem::take(&mut lane.again) { Some(now) } else { due };
+        self.schedule(user, due);
+        self.forget_if_idle(user);
+    }
+
+    /// The message is gone from its home, whoever removed it.
+    pub fn handle_gone(&mut self, user: &Aor, id: MessageId) {
+        if let Some(lane) = self.lanes.get_mut(user) {
+            for list in [&mut lane.passed, &mut lane.out, &mut lane.over] {
+                list.retain(|known| *known != id);
+            }
+            self.forget_if_idle(user);
+        }
+    }
+
+    /// It is over, but its row could not be removed: another turn will.
+    pub fn handle_undropped(&mut self, user: &Aor, id: MessageId) {
+        note(&mut self.lanes.entry(user.clone()).or_default().over, id);
+    }
+
+    /// How many messages are under way.
+    pub fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Users for whom something is scheduled.
+    pub fn len(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Nothing is scheduled.
+    pub fn is_empty(&self) -> bool {
+        self.lanes.is_empty()
+    }
+
+    fn schedule(&mut self, user: &Aor, at: Option<Instant>) {
+        let Some(lane) = self.lanes.get_mut(user).filter(|lane| !lane.busy) else { return };
+        if let Some(old) = std::mem::replace(&mut lane.due, at) {
+            self.due.remove(&(old, user.clone()));
+        }
+        if let Some(at) = at {
+            self.due.insert((at, user.clone()));
+        }
+    }
+
+    fn forget_if_idle(&mut self, user: &Aor) {
+        let idle =
+            |lane: &Lane| !lane.busy && lane.due.is_none() && lane.out.is_empty() && lane.over.is_empty();
+        if self.lanes.get(user).is_some_and(idle) {
+            self.lanes.remove(user);
+        }
+    }
+}
+
+fn note(list: &mut Vec<MessageId>, id: MessageId) {
+    if !list.contains(&id) {
+        list.push(id);
+    }
+}
+
+/// After so many failures in a row.
+fn pause(first: Duration, failures: u32) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    first.saturating_mul(doubled).min(LONGEST_PAUSE.max(first))
+}
+
+/// However often a device has not taken a message while it stays registered.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1_800);
+/// Messages from the store that are under way at once, over all recipients: a device that does not answer keeps one for 32 s.
+const MAX_UNDER_WAY: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(30);
+    const NOW: Timestamp = Timestamp(1_000);
+
+    #[expect(clippy::disallowed_methods, reason = "a base for virtual time")]
+    fn base() -> Instant {
+        Instant::now()
+    }
+
+    fn aor(user: &str) -> Aor {
+        Aor::new(user, "example.org").unwrap()
+    }
+
+    fn home(user: &str, messages: &[(u128, i64)]) -> HomeState {
+        let mut home = HomeState::empty(aor(user));
+        for (at, (id, expires_at)) in messages.iter().enumerate() {
+            home.messages.put(Waiting {
+                id: MessageId(*id),
+                taken_at: Timestamp(at as i64),
+                expires_at: Timestamp(*expires_at),
+                size: 1,
+            });
+        }
+        home
+    }
+
+    fn sent(turn: Turn) -> u128 {
+        match turn {
+            Turn::Send(one) => one.id.0,
+            Turn::Drop(..) | Turn::Rest => panic!("{turn:?}"),
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_and_in_order_rfc3428_8() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let (bob, mut full) = (aor("bob"), home("bob", &[(7, 9_000), (3, 9_000)]));
+        outbox.handle_reachable(&bob, now);
+        assert_eq!(outbox.next(now), Some(bob.clone()));
+        assert_eq!(sent(outbox.turn(&full, NOW)), 7);
+        outbox.handle_reachable(&bob, now);
+        outbox.handle_stored(&bob, now);
+        assert_eq!(outbox.next(now), None, "it has its turn");
+        full.messages.remove(MessageId(7));
+        outbox.handle_end(&bob, End::Gone, now);
+        assert_eq!(outbox.next(now), Some(bob.clone()));
+        assert_eq!(sent(outbox.turn(&full, NOW)), 3);
+        outbox.handle_end(&bob, End::Gone, now);
+        assert_eq!(outbox.next(now), Some(bob.clone()));
+        assert_eq!(outbox.turn(&home("bob", &[]), NOW), Turn::Rest);
+        outbox.handle_end(&bob, End::Rested(None), now);
+        assert!(outbox.is_empty() && outbox.next_due().is_none() && outbox.under_way() == 0);
+    }
+
+    #[test]
+    fn recipients_have_their_turns_one_after_the_other() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let later = |ms| now + Duration::from_millis(ms);
+        outbox.handle_reachable(&aor("carol"), later(0));
+        outbox.handle_reachable(&aor("alice"), later(1));
+        outbox.handle_reachable(&aor("bob"), later(2));
+        assert_eq!(outbox.next(later(5)), Some(aor("carol")));
+        // Whoever has more is behind those who came before.
+        outbox.handle_end(&aor("carol"), End::Gone, later(5));
+        assert_eq!(outbox.next(later(5)), Some(aor("alice")));
+        assert_eq!(outbox.next(later(5)), Some(aor("bob")));
+        assert_eq!(outbox.next(later(5)), Some(aor("carol")));
+    }
+
+    #[test]
+    fn a_failure_waits_longer_each_time_until_a_device_registers_rfc3428_x3() {
+        let (mut outbox, mut now) = (Outbox::new(PAUSE), base());
+        let bob = aor("bob");
+        outbox.handle_reachable(&bob, now);
+        for seconds in [30, 60, 120, 240, 480, 960, 1_800, 1_800] {
+            assert_eq!(outbox.next(now), Some(bob.clone()));
+            outbox.handle_end(&bob, End::Kept, now);
+            let due = now + Duration::from_secs(seconds);
+            assert_eq!(outbox.next_due(), Some(due));
+            outbox.handle_stored(&bob, now);
+            assert_eq!(outbox.next_due(), Some(due), "another message does not hurry it");
+            now = due;
+        }
+        outbox.next(now);
+        outbox.handle_end(&bob, End::Kept, now);
+        outbox.handle_reachable(&bob, now);
+        assert_eq!(outbox.next(now), Some(bob.clone()));
+        outbox.handle_end(&bob, End::Kept, now);
+        assert_eq!(outbox.next_due(), Some(now + PAUSE), "and begins anew");
+    }
+
+    #[test]
+    fn a_device_that_registers_during_an_attempt_is_tried_after_it() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let bob = aor("bob");
+        outbox.handle_reachable(&bob, now);
+        outbox.next(now);
+        outbox.handle_reachable(&bob, now);
+        outbox.handle_end(&bob, End::Kept, now);
+        assert_eq!(outbox.next(now), Some(bob));
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_device_lets_the_others_pass_rfc3428_8() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let (bob, home) = (aor("bob"), home("bob", &[(1, 9_000), (2, 9_000)]));
+        outbox.handle_reachable(&bob, now);
+        outbox.next(now);
+        outbox.handle_end(&bob, End::TooLarge(MessageId(1)), now);
+        assert_eq!(sent(outbox.turn(&home, NOW)), 2);
+        // Another device may be another matter.
+        outbox.handle_reachable(&bob, now);
+        assert_eq!(sent(outbox.turn(&home, NOW)), 1);
+    }
+
+    #[test]
+    fn a_message_whose_copy_is_out_holds_back_itself_and_those_behind_it() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let (bob, home) = (aor("bob"), home("bob", &[(1, 9_000), (2, 9_000)]));
+        outbox.hold(&bob, MessageId(1));
+        outbox.handle_stored(&bob, now);
+        assert_eq!(outbox.turn(&home, NOW), Turn::Rest);
+        outbox.release(&bob, MessageId(1));
+        assert_eq!(sent(outbox.turn(&home, NOW)), 1);
+    }
+
+    #[test]
+    fn what_has_expired_is_dropped_and_never_sent_rfc3428_7() {
+        let outbox = Outbox::new(PAUSE);
+        let home = home("bob", &[(1, 9_000), (2, 1_000)]);
+        assert_eq!(outbox.turn(&home, NOW), Turn::Drop(MessageId(2), true));
+        assert_eq!(sent(outbox.turn(&home, Timestamp(999))), 1);
+    }
+
+    #[test]
+    fn what_was_delivered_is_not_sent_again_because_its_row_is_still_there_i2() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let (bob, home) = (aor("bob"), home("bob", &[(1, 9_000), (2, 9_000)]));
+        outbox.handle_reachable(&bob, now);
+        outbox.next(now);
+        outbox.handle_end(&bob, End::Undropped(MessageId(1)), now);
+        assert_eq!(outbox.turn(&home, NOW), Turn::Drop(MessageId(1), false));
+        outbox.handle_gone(&bob, MessageId(1));
+        assert_eq!(outbox.next_due(), Some(now + PAUSE));
+    }
+}

@@ -1,0 +1,78 @@
+//! Table `message`.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use crate::model::message::{Content, MessageId, StoredMessage, Waiting};
+use crate::store::table::Table;
+use crate::store::value::{self, Columns, Value};
+
+/// Its SQL. Loading leaves the content where it is.
+pub(in crate::store) const TABLE: Table = Table {
+    name: "message",
+    put_postgres: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body) \
+         SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], \
+         $7::text[], $8::bytea[], $9::bytea[]) \
+         ON CONFLICT (id) DO NOTHING",
+    put_sqlite: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+         ON CONFLICT (id) DO NOTHING",
+    drop_postgres: "DELETE FROM message WHERE id = ANY($1::bytea[])",
+    drop_sqlite: "DELETE FROM message WHERE id = $1",
+    of_home: "SELECT id, recipient, taken_at, expires_at, size \
+         FROM message WHERE recipient = $1 ORDER BY taken_at, id",
+    page: "SELECT id, recipient, taken_at, expires_at, size \
+         FROM message WHERE (recipient, id) > ($1, $2) ORDER BY recipient, id LIMIT $3",
+    start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
+};
+
+/// What a device is sent of one.
+pub(in crate::store) const CONTENT: &str = "SELECT sender, call_id, head, body FROM message WHERE id = $1";
+
+/// The column of the key.
+pub(in crate::store) fn key(id: MessageId) -> Vec<Value<'static>> {
+    vec![value::id(id.0)]
+}
+
+/// All columns, in the order of the SQL above.
+pub(in crate::store) fn values(message: &StoredMessage) -> Vec<Value<'_>> {
+    let Waiting { id, taken_at, expires_at, size } = message.waiting;
+    let content = message.content.as_ref();
+    vec![
+        value::id(id.0),
+        (&message.recipient).into(),
+        taken_at.into(),
+        expires_at.into(),
+        size.into(),
+        // A row without content is never written: the database would refuse it.
+        Value::Text(content.map(|content| Cow::Borrowed(content.sender.as_str()))),
+        Value::Text(content.map(|content| Cow::Borrowed(content.call_id.as_str()))),
+        Value::Bytes(Cow::Borrowed(content.map_or(&[][..], |content| &content.head))),
+        Value::Bytes(Cow::Borrowed(content.map_or(&[][..], |content| &content.body))),
+    ]
+}
+
+/// What memory holds, back.
+pub(in crate::store) fn read(row: &impl Columns) -> Option<StoredMessage> {
+    Some(StoredMessage {
+        recipient: row.aor(1)?,
+        waiting: Waiting {
+            id: MessageId(row.id(0)?),
+            taken_at: row.time(2)?,
+            expires_at: row.time(3)?,
+            size: row.narrow(4)?,
+        },
+        content: None,
+    })
+}
+
+/// The content, back.
+pub(in crate::store) fn read_content(row: &impl Columns) -> Option<Content> {
+    Some(Content {
+        sender: row.aor(0)?,
+        call_id: row.text(1)?,
+        head: Bytes::copy_from_slice(row.bytes(2)?),
+        body: Bytes::copy_from_slice(row.bytes(3)?),
+    })
+}
