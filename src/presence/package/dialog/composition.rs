@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn what_has_ended_never_comes_back_rfc4235_3_7_1() {
         let ended = Dialog { event: Some("remote-bye"), ..dialog("1", ["c", "l", "r"], Terminated) };
-        let before = info(&[ended.clone()]);
+        let before = info(std::slice::from_ref(&ended));
         for again in [dialog("1", ["c", "l", "r"], Confirmed), dialog("7", ["c", "l", "r"], Early)] {
             let now = succeed(&before, info(&[again]));
             assert_eq!((now.dialogs[0].state, now.dialogs[0].event), (Terminated, Some("remote-bye")));
