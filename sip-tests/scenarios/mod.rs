@@ -12,6 +12,7 @@ mod forking;
 mod language;
 mod locating;
 mod messaging;
+mod messaging_order;
 mod messaging_store;
 mod operation;
 mod options;
