@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use crate::api;
 use crate::api::control::{self, Control, Request, Response};
+use crate::api::explain;
 use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
 use crate::cli::dev::{self, Dev};
@@ -294,8 +296,16 @@ fn operator(
             if matches!(request, Request::Status {}) {
                 return status(&residency, &accounts, &homes, &endpoint, &store);
             }
+            if let Request::Trace { user, after, follow_s } = &request {
+                return api::trace::answer(&endpoint.trace, &domain, user, *after, *follow_s, clock::now());
+            }
             // What is still being read must not overtake what changes now.
             residency.completed().await;
+            if let Request::Explain { watcher, presentity } = &request {
+                let (now, instant) = (clock::now(), clock::instant());
+                let when = explain::When { now, instant, is_out: store.is_out() };
+                return explain::answer(&presence, &accounts, &domain, watcher, presentity, when);
+            }
             let observer = |change| match change {
                 AccountChange::Put(account) => accounts.put(account),
                 AccountChange::Removed(user) => {

@@ -9,6 +9,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
+
 use super::ladder::Ladder;
 use super::socket::Transport;
 use super::{DOMAIN, postgres};
@@ -210,6 +212,23 @@ impl Server {
             panic!("the server did not end after SIGTERM");
         }
         waiter.join().expect("waiter").expect("status").code().unwrap_or(-1)
+    }
+
+    /// How many rows a table of its database has, whether or not it runs.
+    pub fn rows(&self, table: &str) -> i64 {
+        let url = self.config.0["database"].as_str().expect("a database").to_string();
+        let count = sqlx::AssertSqlSafe(format!("SELECT COUNT(*) FROM {table}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let counted = runtime.block_on(async {
+            if url.starts_with("sqlite:") {
+                let mut connection = sqlx::SqliteConnection::connect(&url).await?;
+                sqlx::query_scalar(count).fetch_one(&mut connection).await
+            } else {
+                let mut connection = sqlx::PgConnection::connect(&url).await?;
+                sqlx::query_scalar(count).fetch_one(&mut connection).await
+            }
+        });
+        counted.unwrap_or_else(|error| panic!("{table}: {error}"))
     }
 
     /// Runs the binary with `--config` of this server.

@@ -178,7 +178,78 @@ fn subscriptions_have_a_limit_rfc6665_6_3(database: Database) {
     bob.subscribe("dave");
 }
 
+fn what_has_ended_stays_ended_over_a_crash_rfc6665_4_1_3(database: Database) {
+    let mut server = Server::with(database, |config| config.set("subscription.min_interval_s", 1));
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let request = alice.subscribe_request("bob", "presence", 1);
+    let watching = alice.subscribe_with(request);
+    alice.expect_notify_until(&watching.call_id, "terminated", |m| m.subscription_state() == "terminated");
+    server.kill9();
+    assert_eq!(server.rows("subscription"), 0, "gone before its watcher was told");
+    server.restart();
+    let request = alice.resubscribe_request(&watching, 600);
+    assert_eq!(alice.ask(request).status(), Some(481));
+    alice.expect_nothing_more();
+}
+
+fn a_dialog_begun_anew_leaves_nothing_behind_rfc3261_12_1_2(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    bob.subscribe("alice");
+    let request = alice.subscribe_request("bob", "presence", 600);
+    let first = alice.subscribe_with(request.clone());
+    // As if it had never heard of its 200.
+    let request = alice.again(&request);
+    let second = alice.subscribe_with(request);
+    assert_eq!(first.call_id, second.call_id);
+    assert_ne!(first.dialog.remote, second.dialog.remote, "a dialog of its own");
+    bob.publish_basic("open", "once");
+    let notify = alice.expect_notify_until(&second.call_id, "once", |n| n.body_text().contains("once"));
+    assert_eq!(notify.tag_in_from(), second.response.to_tag(), "{notify}");
+    alice.expect_nothing_more();
+    let request = alice.resubscribe_request(&first, 600);
+    assert_eq!(alice.ask(request).status(), Some(481), "the first is gone");
+}
+
+fn a_phone_that_starts_again_leaves_no_zombie_rfc6665_4_1_3(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    bob.subscribe("alice");
+    let before = alice.subscribe("bob");
+    // The same phone at the same address, which knows nothing of it any more.
+    let after = alice.subscribe("bob");
+    let astray = alice.take_notify(&before.call_id);
+    alice.answer(&astray, 481, "Subscription does not exist");
+    let tag = bob.publish_basic("open", "one");
+    let request = alice.resubscribe_request(&before, 600);
+    assert_eq!(alice.ask(request).status(), Some(481), "it has not waited for its end");
+    alice.expect_notify_until(&after.call_id, "one", |n| n.body_text().contains("one"));
+    bob.publish_as(Some(&pidf("bob", "t1", "closed", "two")), Some(&tag), 600);
+    alice.expect_notify_until(&after.call_id, "two", |n| n.body_text().contains("two"));
+    alice.expect_nothing_more();
+}
+
+fn a_refused_notify_is_sent_again_with_the_latest_state(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let (watching, _) = befriend(&mut alice, &mut bob);
+    bob.publish_basic("open", "kept");
+    let notify = alice.take_notify(&watching.call_id);
+    alice.answer(&notify, 500, "Not now");
+    let again = alice
+        .await_within(Duration::from_secs(9), |m| m.is_request("NOTIFY") && m.call_id() == watching.call_id)
+        .expect("told again");
+    alice.answer(&again, 200, "OK");
+    assert!(again.body_text().contains("kept") && again.cseq() > notify.cseq(), "{again}");
+    alice.expect_nothing_more();
+}
+
 over_each_transport!(
+    a_dialog_begun_anew_leaves_nothing_behind_rfc3261_12_1_2,
+    a_phone_that_starts_again_leaves_no_zombie_rfc6665_4_1_3,
     a_fetch_gets_one_notify_and_leaves_nothing_rfc6665_4_4_3,
     unsubscribing_ends_with_terminated_rfc6665_4_2_1_4,
     an_unrefreshed_subscription_ends_with_timeout_rfc6665_4_2_1_4,
@@ -186,6 +257,8 @@ over_each_transport!(
     a_new_contact_is_the_new_target_rfc3261_12_2_2,
 );
 on_each_database!(
+    what_has_ended_stays_ended_over_a_crash_rfc6665_4_1_3,
+    a_refused_notify_is_sent_again_with_the_latest_state,
     one_notify_at_a_time_and_the_latest_state_wins_rfc6665_4_2_2,
     a_refresh_with_a_lower_cseq_is_500_rfc3261_12_2_2,
     a_refresh_of_an_unknown_dialog_is_481_rfc6665_4_2_1_4,

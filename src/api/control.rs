@@ -19,6 +19,8 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
+use crate::api::explain::Explanation;
+use crate::api::trace::TraceLine;
 use crate::api::users::UserLine;
 use crate::model::Redacted;
 
@@ -51,6 +53,22 @@ pub enum Request {
     },
     /// How the server does.
     Status {},
+    /// Why a watcher sees what it sees.
+    Explain {
+        /// Who watches.
+        watcher: String,
+        /// Who is watched.
+        presentity: String,
+    },
+    /// The last messages of a user.
+    Trace {
+        /// Whose.
+        user: String,
+        /// Those with higher numbers only.
+        after: u64,
+        /// Record everything of that user from now on for so many seconds; 0: as it is.
+        follow_s: u32,
+    },
 }
 
 /// The answer.
@@ -71,6 +89,18 @@ pub enum Response {
     Status {
         /// `{"version": "0.1.0", "uptime_s": 12, ..}`
         values: serde_json::Map<String, serde_json::Value>,
+    },
+    /// Answer to `explain`.
+    Explained {
+        /// See there.
+        explanation: Box<Explanation>,
+    },
+    /// Answer to `trace`.
+    Traced {
+        /// Oldest first.
+        messages: Vec<TraceLine>,
+        /// So long everything of that user is recorded; 0: only failures are.
+        following_s: u32,
     },
     /// It is not done.
     Error {

@@ -3,4 +3,6 @@
 //! The command line calls [`users::perform`] through the socket of a running server, or itself on the store when none runs.
 
 pub mod control;
+pub mod explain;
+pub mod trace;
 pub mod users;

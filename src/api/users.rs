@@ -90,7 +90,9 @@ pub async fn perform(
         }
         Request::UserRemove { user } => remove(store, domain, user, observer).await,
         Request::UserList {} => list(store).await,
-        Request::Status {} => Err(Refused(Reason::Invalid, "the server does not run".into())),
+        Request::Status {} | Request::Explain { .. } | Request::Trace { .. } => {
+            Err(Refused(Reason::Invalid, "the server does not run".into()))
+        }
     };
     done.unwrap_or_else(|Refused(reason, text)| Response::Error { reason, text })
 }
@@ -281,7 +283,11 @@ mod tests {
     fn reason(response: Response) -> Option<Reason> {
         match response {
             Response::Error { reason, .. } => Some(reason),
-            Response::Done { .. } | Response::Users { .. } | Response::Status { .. } => None,
+            Response::Done { .. }
+            | Response::Users { .. }
+            | Response::Status { .. }
+            | Response::Explained { .. }
+            | Response::Traced { .. } => None,
         }
     }
 

@@ -35,6 +35,19 @@ pub enum Grant {
     Full,
 }
 
+/// Which rule decided about a watcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// Everybody sees themselves.
+    Own,
+    /// Who gives no name sees nobody.
+    Nameless,
+    /// Watchers of other domains wait for the owner.
+    Foreign,
+    /// The domain's default; for [`DomainDefault::Reciprocal`], does the presentity watch the watcher?
+    Default(DomainDefault, Option<bool>),
+}
+
 /// What one watcher gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum View {
@@ -69,23 +82,37 @@ pub fn grant(
     default: DomainDefault,
     now: Timestamp,
 ) -> Grant {
+    decide(presentity, watcher, watched, default, now).0
+}
+
+/// The same with the rule that decided, for who asks why.
+pub fn decide(
+    presentity: &Aor,
+    watcher: &Aor,
+    watched: &HomeState,
+    default: DomainDefault,
+    now: Timestamp,
+) -> (Grant, Rule) {
     if watcher == presentity {
-        return Grant::Full;
+        return (Grant::Full, Rule::Own);
     }
     let domain = watcher.domain();
     if domain == "anonymous.invalid" {
-        return Grant::Rejected;
+        return (Grant::Rejected, Rule::Nameless);
     }
     if domain != presentity.domain() {
-        return Grant::Pending;
+        return (Grant::Pending, Rule::Foreign);
     }
+    let decided = |grant| (grant, Rule::Default(default, None));
     match default {
-        DomainDefault::Reciprocal if watched.aor == *watcher && watched.is_watched_by(presentity, now) => {
-            Grant::Full
+        DomainDefault::Reciprocal => {
+            let returned = watched.aor == *watcher && watched.is_watched_by(presentity, now);
+            let grant = if returned { Grant::Full } else { Grant::Pending };
+            (grant, Rule::Default(default, Some(returned)))
         }
-        DomainDefault::Reciprocal | DomainDefault::Confirm => Grant::Pending,
-        DomainDefault::Basic => Grant::Basic,
-        DomainDefault::Full => Grant::Full,
+        DomainDefault::Confirm => decided(Grant::Pending),
+        DomainDefault::Basic => decided(Grant::Basic),
+        DomainDefault::Full => decided(Grant::Full),
     }
 }
 

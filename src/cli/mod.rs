@@ -10,7 +10,9 @@ use clap::{Parser, Subcommand};
 use crate::config::{Config, ConfigError};
 
 pub mod dev;
+mod explain;
 mod password;
+mod trace;
 mod user;
 
 pub use user::Fault;
@@ -50,6 +52,37 @@ pub enum Command {
     User(UserCommand),
     /// How the running server does
     Status,
+    /// Why a watcher sees what it sees of somebody, and what it is still owed
+    Explain {
+        /// Who watches (bob)
+        #[arg(long, value_name = "USER")]
+        watcher: String,
+        /// Who is watched (alice)
+        #[arg(long, value_name = "USER")]
+        presentity: String,
+        /// For programs
+        #[arg(long)]
+        json: bool,
+    },
+    /// The last messages of one user
+    ///
+    /// Failures are always recorded, everything while the user is followed. Bodies and credentials never are.
+    Trace {
+        /// Whose (bob)
+        user: String,
+        /// Record everything, and show it as it comes until Ctrl-C
+        #[arg(long)]
+        follow: bool,
+        /// Record everything for so long, to be looked at later
+        #[arg(long = "for", value_name = "SECONDS", default_value_t = 0)]
+        for_s: u32,
+        /// Show every header that is kept
+        #[arg(long)]
+        headers: bool,
+        /// For programs: a JSON object per line
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// `hither user ..`
@@ -191,6 +224,13 @@ impl Command {
             }
             Command::User(command) => user::run(command, config).await,
             Command::Status => user::status(config).await,
+            Command::Explain { watcher, presentity, json } => {
+                explain::run(watcher, presentity, *json, config).await
+            }
+            Command::Trace { user, follow, for_s, headers, json } => {
+                let how = trace::How { follow: *follow, for_s: *for_s, headers: *headers, json: *json };
+                trace::run(user, how, config).await
+            }
         }
     }
 }

@@ -96,6 +96,8 @@ fn shown(response: &Response) -> Result<String, Fault> {
             };
             Ok(values.iter().map(line).collect::<Vec<_>>().join("\n"))
         }
+        // Nobody asks for them here.
+        Response::Explained { .. } | Response::Traced { .. } => Ok(String::new()),
         Response::Error { text, .. } => Err(Fault::Refused(text.clone())),
     }
 }

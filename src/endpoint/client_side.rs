@@ -181,7 +181,7 @@ impl Endpoint {
         }
         drop(shard);
         if let Some(ClientOutput::Send(bytes)) = first
-            && let Err(error) = self.sockets.send(flow, &bytes)
+            && let Err(error) = self.put(flow, &bytes, false)
         {
             count(&self.counters.send_failed);
             self.remove_client(key);
@@ -379,12 +379,13 @@ impl Endpoint {
         branch: u32,
     ) {
         for bytes in effects.send {
-            if self.sockets.send(flow, &bytes).is_err() {
+            if self.put(flow, &bytes, false).is_err() {
                 count(&self.counters.send_failed);
             }
         }
         let Some(user) = user else { return };
         if let Some(response) = response.filter(|_| effects.response) {
+            self.trace.answered(&response, flow);
             user.clone().event(UserEvent::Response { branch, response });
         }
         if effects.timeout {

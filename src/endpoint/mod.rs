@@ -12,6 +12,7 @@ mod server_side;
 mod table;
 mod throttle;
 mod timer;
+pub mod trace;
 mod wakes;
 
 #[cfg(test)]
@@ -95,6 +96,8 @@ pub struct Endpoint {
     own: OnceLock<Weak<Endpoint>>,
     /// What came in and went nowhere, by reason.
     pub counters: Counters,
+    /// The last messages of who is followed.
+    pub trace: trace::Trace,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -172,6 +175,7 @@ impl Endpoint {
             server_header,
             own: OnceLock::new(),
             counters: Counters::default(),
+            trace: trace::Trace::starting(clock::now()),
         });
         let _ = endpoint.own.set(Arc::downgrade(&endpoint));
         endpoint
@@ -196,10 +200,18 @@ impl Endpoint {
 
     /// Sends bytes that belong to no transaction (an ACK for a 2xx, a response without state).
     pub fn send_stateless(&self, flow: &Flow, bytes: &Bytes) -> Result<(), SendError> {
-        let sent = self.sockets.send(flow, bytes);
+        let sent = self.put(flow, bytes, false);
         if sent.is_err() {
             count(&self.counters.send_failed);
         }
+        sent
+    }
+
+    /// Hands bytes to a socket: the one way out. `taken_on`: they answer a request that was taken on.
+    fn put(&self, flow: &Flow, bytes: &Bytes, taken_on: bool) -> Result<(), SendError> {
+        let number = self.trace.goes();
+        let sent = self.sockets.send(flow, bytes);
+        self.trace.went(number, bytes, flow, sent.is_ok(), taken_on);
         sent
     }
 
@@ -281,7 +293,11 @@ impl Endpoint {
 impl Receiver for Endpoint {
     fn received(&self, bytes: Bytes, flow: Flow) {
         let Some(endpoint) = self.arc() else { return };
-        match Message::parse(bytes.clone(), flow.transport.is_reliable(), &self.limits) {
+        let message = Message::parse(bytes.clone(), flow.transport.is_reliable(), &self.limits);
+        if let Ok(message) = &message {
+            self.trace.came(message, &flow);
+        }
+        match message {
             Ok(Message::Request(request)) => incoming::request(&endpoint, request, flow),
             Ok(Message::Response(response)) => self.response(response, &flow),
             Err(error) => incoming::malformed(self, error, &bytes, &flow),

@@ -427,14 +427,14 @@ impl Endpoint {
     /// and the port where the sender says he listens (18.2.2, 17.2.4). Only who has been let in has a transaction, so no stranger makes us
     /// connect to anything; and nothing but a port is his to choose (`A14`, `A15`).
     fn answer(&self, bytes: &Bytes, reply_to: &Flow, listens_on: Option<u16>) {
-        let Err(error) = self.sockets.send(reply_to, bytes) else { return };
+        let Err(error) = self.put(reply_to, bytes, true) else { return };
         let again = listens_on.filter(|_| error == SendError::FlowGone).map(|port| Flow {
             remote: SocketAddr::new(reply_to.remote.ip(), port),
             connection: 0,
             ..*reply_to
         });
         let sent = again.is_some_and(|flow| {
-            self.sockets.may_contact(flow.remote, &[]) && self.sockets.send(&flow, bytes).is_ok()
+            self.sockets.may_contact(flow.remote, &[]) && self.put(&flow, bytes, true).is_ok()
         });
         count(if sent { &self.counters.reconnected } else { &self.counters.send_failed });
     }
@@ -450,7 +450,7 @@ impl Endpoint {
 
     /// Sends a response to where it belongs. If its connection is gone, it is counted and lost.
     pub(super) fn reply(&self, bytes: &Bytes, reply_to: &Flow) {
-        if self.sockets.send(reply_to, bytes).is_err() {
+        if self.put(reply_to, bytes, false).is_err() {
             count(&self.counters.send_failed);
         }
     }

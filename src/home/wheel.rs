@@ -42,7 +42,9 @@ impl Homes {
     }
 }
 
-/// Drops what has ended, and the turns that have come. The rows are lazy: a row left behind by a crash is expired when it is loaded, and swept again.
+/// Drops what has ended, and the turns that have come. The rows are lazy: a row left behind by a crash is expired when it is loaded, and swept
+/// again. Only the end of a subscription is durable: it would be given grace at the next start, and its watcher be told more after
+/// `terminated` (RFC 6665 4.1.3).
 pub fn sweep(state: &HomeState, now: Timestamp) -> (Plan, Vec<Arc<Subscription>>) {
     let mut rows: SmallVec<[Row; 1]> = SmallVec::new();
     let mut moved = Moved::default();
@@ -64,7 +66,8 @@ pub fn sweep(state: &HomeState, now: Timestamp) -> (Plan, Vec<Arc<Subscription>>
         rows.push(Row::DropSubscription(state.aor.clone(), subscription.id));
         moved.watchers = true;
     }
-    (Plan { rows, durability: Durability::Lazy, moved }, ended)
+    let durability = if ended.is_empty() { Durability::Lazy } else { Durability::Durable };
+    (Plan { rows, durability, moved }, ended)
 }
 
 const TICK: Duration = Duration::from_millis(100);

@@ -5,6 +5,7 @@
 
 mod backlog;
 pub mod dialog;
+pub mod explain;
 mod notifier;
 mod notify;
 mod numbers;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::availability::document::pidf::Pidf;
+use crate::availability::view;
 use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::{Changed, Homes, Refusal};
 use crate::model::rate::Rate;
@@ -39,6 +41,7 @@ use crate::model::{
 };
 use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
+use crate::presence::explain::Explained;
 use crate::presence::notifier::Notifier;
 use crate::presence::publication::{Body, Fresh, Publish};
 use crate::presence::subscribe::Subscribe;
@@ -171,7 +174,7 @@ impl Presence {
                 subscription::subscribe(home, &watched, &subscribe, &source, now, &policy, mode)
             },
             move |result| match result {
-                Ok((accepted, _)) => {
+                Ok((accepted, home)) => {
                     let s = &accepted.subscription;
                     let user = s.presentity.escaped_user();
                     let contact = notify::contact(endpoint.own_uri(&flow, Some(&user)), s);
@@ -184,7 +187,11 @@ impl Presence {
                     endpoint.sockets().together(|| {
                         transaction.respond(StatusCode::OK, ok);
                         match (accepted.outcome, seat) {
-                            (Outcome::Begun, Some(seat)) => notifier.begun(s, seat),
+                            (Outcome::Begun, Some(seat)) => {
+                                notifier.replaced(&accepted.replaces);
+                                notifier.begun(s, seat);
+                                notifier.ask_others(home, s);
+                            }
                             (Outcome::Fetched, Some(seat)) => notifier.fetched(s, seat),
                             (Outcome::Ended, _) => notifier.ended(s, Reason::Timeout),
                             (Outcome::Begun | Outcome::Refreshed | Outcome::Fetched, _) => {
@@ -216,6 +223,14 @@ impl Presence {
                 }
             }
         }
+    }
+
+    /// Why this watcher sees of this presentity what it sees, and what it is still owed.
+    pub fn explain(&self, watcher: &Aor, presentity: &Aor, now: Timestamp) -> Explained {
+        let (home, watched) = (self.homes.read(presentity), self.homes.read(watcher));
+        let (grant, rule) = view::decide(presentity, watcher, &watched, self.policy.domain_default, now);
+        let watches = self.notifier.watches(&home, watcher, now);
+        Explained { grant, rule, home, watches }
     }
 
     /// How many subscriptions have been notified by this run and live.

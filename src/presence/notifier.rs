@@ -17,6 +17,7 @@ use crate::model::{
 };
 use crate::presence::backlog::Round;
 use crate::presence::dialog::{Answer, Dialog, Output, Reason, Reserved, Seen, State};
+use crate::presence::explain::{Heard, Told, Watched};
 use crate::presence::notify::{self, Notify};
 use crate::presence::pacing::Pacing;
 use crate::presence::package::{self, Document, Format, Shown};
@@ -63,6 +64,8 @@ struct Held {
     seen: Option<(Arc<Subscription>, Rendered)>,
     /// Which SUBSCRIBE the last look followed.
     remote_cseq: u32,
+    /// The last NOTIFY.
+    told: Option<Told>,
     /// The earliest wake that is under way.
     wake_at: Option<Instant>,
 }
@@ -116,6 +119,29 @@ impl Notifier {
     pub(super) fn refreshed(self: &Arc<Self>, subscription: &Arc<Subscription>) {
         let watch = self.enter(subscription, || self.resume(subscription, None));
         self.tell(&watch, Dialog::handle_subscribed);
+    }
+
+    /// Subscriptions whose rows gave way to the same dialog begun anew: forgotten without a word.
+    pub(super) fn replaced(self: &Arc<Self>, ids: &[SubscriptionId]) {
+        for id in ids {
+            let watch = self.shard(*id).get(id).cloned();
+            if let Some(watch) = watch {
+                self.tell(&watch, |dialog, _| dialog.handle_replaced());
+            }
+        }
+    }
+
+    /// A watcher has begun a subscription. What it has of the same kind to the same Contact may be of a phone that has started again since and knows
+    /// nothing of it any more: a NOTIFY finds out, for who is gone answers 481 (RFC 6665 4.1.3), and whoever is not learns nothing new.
+    pub(super) fn ask_others(self: &Arc<Self>, home: &HomeState, new: &Subscription) {
+        let now = clock::now();
+        let others = home.subscriptions.of(&new.watcher).filter(|other| {
+            other.id != new.id
+                && other.expires_at > now
+                && (&other.remote_target, other.package, &other.event_id)
+                    == (&new.remote_target, new.package, &new.event_id)
+        });
+        others.take(ASKED).for_each(|other| self.refreshed(other));
     }
 
     /// State was fetched: one NOTIFY, and nothing is kept after its answer.
@@ -173,6 +199,30 @@ impl Notifier {
         });
         // Somebody with so many is told of the rest in the turns of all.
         theirs.next().and_then(|_| self.react(presentity, (packages, None)))
+    }
+
+    /// The watcher's subscriptions in this home, and those that have ended but not been answered yet. Looks at every dialog: for people.
+    pub(super) fn watches(&self, home: &HomeState, watcher: &Aor, now: Timestamp) -> Vec<Watched> {
+        let live = home.subscriptions.of(watcher).filter(|row| row.expires_at > now);
+        let mut watches: Vec<Watched> = live
+            .map(|row| {
+                let watch = self.shard(row.id).get(&row.id).cloned();
+                watch.and_then(|watch| watch.watched(Some(row))).unwrap_or_else(|| Watched {
+                    row: row.clone(),
+                    lives: true,
+                    told: None,
+                    outlook: None,
+                })
+            })
+            .collect();
+        for shard in &self.shards {
+            let is_theirs = |watch: &&Arc<Watch>| watch.presentity == home.aor && watch.watcher == *watcher;
+            let theirs: Vec<_> = lock(shard).values().filter(is_theirs).cloned().collect();
+            let ended = theirs.iter().filter(|watch| watches.iter().all(|known| known.row.id != watch.id));
+            let ended: Vec<_> = ended.filter_map(|watch| watch.watched(None)).collect();
+            watches.extend(ended);
+        }
+        watches
     }
 
     fn changed(self: &Arc<Self>, subscription: &Arc<Subscription>, now: Timestamp) {
@@ -245,6 +295,7 @@ impl Notifier {
     fn send(self: &Arc<Self>, watch: &Arc<Watch>, cseq: u32, state: State, unproven: bool) {
         let (row, document) = {
             let mut held = watch.held();
+            held.told = Some(Told { cseq, state, at: clock::now(), heard: None });
             let (row, document) = match held.seen.take() {
                 Some((row, rendered)) => (Some(row), rendered.document),
                 None => (None, Document::none()),
@@ -260,8 +311,8 @@ impl Notifier {
                 State::Terminated { body: false, .. } => (held.ended.clone(), Document::none()),
             }
         };
-        let answer = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
-            None => self.undelivered(),
+        let (heard, answer) = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
+            None => (Heard::Undelivered, self.undelivered()),
             Some((row, flow)) => {
                 let user = row.presentity.escaped_user();
                 let contact = notify::contact(self.endpoint.own_uri(&flow, Some(&user)), &row);
@@ -275,13 +326,14 @@ impl Notifier {
                 match self.endpoint.send_limited(bytes, &via, &flow, watch.clone(), cseq, max_sends) {
                     Ok(_) => return,
                     // Our table or the peer's buffer is full: it lives, and is told a little later.
-                    Err(SendError::Full) => Answer::Unsent { retry_after: Some(WHEN_FULL) },
+                    Err(SendError::Full) => (Heard::Full, Answer::Unsent { retry_after: Some(WHEN_FULL) }),
                     Err(SendError::FlowGone | SendError::NoListener | SendError::Refused) => {
-                        self.undelivered()
+                        (Heard::Undelivered, self.undelivered())
                     }
                 }
             }
         };
+        watch.heard(cseq, heard);
         watch.held().dialog.handle_answer(clock::instant(), cseq, answer);
     }
 
@@ -416,7 +468,14 @@ impl Notifier {
             presentity: subscription.presentity.clone(),
             watcher: subscription.watcher.clone(),
             package: subscription.package,
-            held: Mutex::new(Held { dialog, ended: None, seen: None, remote_cseq: 0, wake_at: None }),
+            held: Mutex::new(Held {
+                dialog,
+                ended: None,
+                seen: None,
+                remote_cseq: 0,
+                told: None,
+                wake_at: None,
+            }),
             _seat: seat,
         })
     }
@@ -443,6 +502,21 @@ impl Watch {
     fn held(&self) -> MutexGuard<'_, Held> {
         lock(&self.held)
     }
+
+    /// Remembers what came of the last NOTIFY.
+    fn heard(&self, cseq: u32, heard: Heard) {
+        if let Some(told) = self.held().told.as_mut().filter(|told| told.cseq == cseq) {
+            told.heard.get_or_insert((heard, clock::now()));
+        }
+    }
+
+    /// As it stands now. `row`: the live one, if there is any.
+    fn watched(&self, row: Option<&Arc<Subscription>>) -> Option<Watched> {
+        let held = self.held();
+        let lives = row.is_some();
+        let row = row.or(held.ended.as_ref())?.clone();
+        Some(Watched { row, lives, told: held.told, outlook: Some(held.dialog.outlook(clock::instant())) })
+    }
 }
 
 impl TransactionUser for Watch {
@@ -452,13 +526,16 @@ impl TransactionUser for Watch {
             UserEvent::Response { branch, response } if response.status().is_final() => {
                 let retry_after = response.text(HeaderName::RetryAfter).and_then(seconds);
                 let answer = Answer::of(response.status(), retry_after);
+                self.heard(branch, Heard::Answer(response.status()));
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, answer));
             }
             UserEvent::Timeout { branch } => {
+                self.heard(branch, Heard::Silence);
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, Answer::Gone));
             }
             UserEvent::TransportFailed { branch } => {
                 let answer = notifier.undelivered();
+                self.heard(branch, Heard::Undelivered);
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, answer));
             }
             UserEvent::Timer { .. } => {
@@ -486,6 +563,8 @@ const SHARDS: usize = 64;
 const FIRST_TURN: usize = 256;
 /// ..and of those who have more, the next ones, before other presentities have their turn.
 const TURN: usize = 64;
+/// Subscriptions that a new one of the same watcher asks after: a phone that starts again leaves one behind.
+const ASKED: usize = 4;
 /// Packets to a watcher that has never answered (`A16`).
 const UNPROVEN_SENDS: u8 = 2;
 /// At most 2,000 full states a second after a restart.

@@ -48,7 +48,8 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
         Some(id) => writer.header_of(HeaderName::Event, &[package, ";id=", id]),
         None => writer.header(HeaderName::Event, package),
     };
-    let expires = subscription.expires_at.secs_from(now).to_string();
+    // Rounded down: a NOTIFY never lengthens a subscription (RFC 6665 4.2.2).
+    let expires = subscription.expires_at.duration_from(now).as_secs().to_string();
     let state: [&str; 2] = match notify.state {
         State::Active => ["active;expires=", &expires],
         State::Pending { .. } => ["pending;expires=", &expires],
@@ -106,12 +107,16 @@ mod tests {
     use crate::sip::{Limits, Message, Request, validate};
 
     fn written(subscription: &Subscription, state: State, body: &[u8]) -> Request {
+        written_at(subscription, state, body, NOW.after_secs(100))
+    }
+
+    fn written_at(subscription: &Subscription, state: State, body: &[u8], now: Timestamp) -> Request {
         let contact = contact("sip:alice@192.0.2.1:5060".to_owned(), subscription);
         let via = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport";
         let bytes = write(
             subscription,
             &Notify { cseq: 7, state, format: Format::Pidf, body, via, contact: &contact },
-            NOW.after_secs(100),
+            now,
         );
         match Message::parse(bytes, true, &Limits::default()) {
             Ok(Message::Request(request)) => {
@@ -154,6 +159,22 @@ mod tests {
         assert_eq!(state(last(Reason::Timeout)), "terminated;reason=timeout");
         assert_eq!(state(last(Reason::Rejected)), "terminated;reason=rejected");
         assert_eq!(state(last(Reason::NoResource)), "terminated;reason=noresource");
+    }
+
+    #[test]
+    fn a_notify_never_lengthens_the_subscription_rfc6665_4_2_2() {
+        let s = subscription(5);
+        for ms in [0, 1, 999, 1_000, 1_001, 3_599_999, 3_600_000] {
+            let now = Timestamp(NOW.0 + ms);
+            let notify = written_at(&s, State::Active, b"", now);
+            let state = notify.text(HeaderName::SubscriptionState).unwrap_or_default();
+            let expires = state.strip_prefix("active;expires=").expect("expires");
+            let says = expires.parse::<i64>().unwrap() * 1_000;
+            assert!(
+                says <= s.expires_at.0 - now.0 && says + 1_000 > s.expires_at.0 - now.0,
+                "{ms}: {expires}"
+            );
+        }
     }
 
     #[test]

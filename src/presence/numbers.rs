@@ -89,6 +89,11 @@ impl Numbers {
         self.retry_at.filter(|_| self.next > self.safe)
     }
 
+    /// Is a row on its way, and nothing can be sent before it is written?
+    pub(super) fn is_asking(&self) -> bool {
+        self.asking && self.next > self.safe
+    }
+
     fn reserved(&self) -> u32 {
         self.coming.map_or(self.safe, |(upto, _)| upto.max(self.safe))
     }

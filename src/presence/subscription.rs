@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use smallvec::smallvec;
+use smallvec::{SmallVec, smallvec};
 
 use crate::availability::view::Grant;
 use crate::home::{Decision, Mode};
@@ -37,6 +37,8 @@ pub struct Accepted {
     pub subscription: Arc<Subscription>,
     /// What happened to it.
     pub outcome: Outcome,
+    /// Subscriptions whose place it takes: the same dialog, begun anew by a watcher that never heard of the first.
+    pub replaces: SmallVec<[SubscriptionId; 1]>,
 }
 
 /// What happened to a subscription.
@@ -169,18 +171,32 @@ fn begin(
     };
     let subscription = Arc::new(subscription);
     if expires == 0 {
-        return Ok((Plan::nothing(), Accepted { expires, subscription, outcome: Outcome::Fetched }));
+        let accepted =
+            Accepted { expires, subscription, outcome: Outcome::Fetched, replaces: SmallVec::new() };
+        return Ok((Plan::nothing(), accepted));
     }
-    if home.subscriptions.live(now) >= policy.max_per_presentity {
+    let replaces = same_dialog(home, &subscription, now);
+    if home.subscriptions.live(now).saturating_sub(replaces.len()) >= policy.max_per_presentity {
         return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Watchers")
             .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
     }
-    let plan = Plan {
-        rows: smallvec![Row::PutSubscription(subscription.clone())],
-        durability: Durability::Durable,
-        moved: Moved { presence: false, watchers: true },
-    };
-    Ok((plan, Accepted { expires, subscription, outcome: Outcome::Begun }))
+    let mut rows: SmallVec<[Row; 1]> =
+        replaces.iter().map(|id| Row::DropSubscription(home.aor.clone(), *id)).collect();
+    rows.push(Row::PutSubscription(subscription.clone()));
+    let moved = Moved { presence: false, watchers: true };
+    let plan = Plan { rows, durability: Durability::Durable, moved };
+    Ok((plan, Accepted { expires, subscription, outcome: Outcome::Begun, replaces }))
+}
+
+/// Subscriptions that this one begins anew: of the same watcher, with the same Call-ID, tag and Event. A subscriber's Call-ID and tag name one
+/// dialog (RFC 3261 12.1.2, 19.3), so it has not heard of the first: its 200 was lost, or the server died before it was sent.
+fn same_dialog(home: &HomeState, new: &Subscription, now: Timestamp) -> SmallVec<[SubscriptionId; 1]> {
+    let theirs = home.subscriptions.of(&new.watcher).filter(|old| old.expires_at > now);
+    let same = theirs.filter(|old| {
+        (&old.call_id, &old.remote_tag, old.package, &old.event_id)
+            == (&new.call_id, &new.remote_tag, new.package, &new.event_id)
+    });
+    same.map(|old| old.id).collect()
 }
 
 fn go_on(
@@ -203,7 +219,8 @@ fn go_on(
             durability: Durability::Durable,
             moved: Moved { presence: false, watchers: true },
         };
-        return Ok((plan, Accepted { expires, subscription: Arc::new(row), outcome: Outcome::Ended }));
+        let (subscription, replaces) = (Arc::new(row), SmallVec::new());
+        return Ok((plan, Accepted { expires, subscription, outcome: Outcome::Ended, replaces }));
     }
     row.expires_at = now.after_secs(expires);
     let subscription = Arc::new(row);
@@ -212,7 +229,7 @@ fn go_on(
         durability: Durability::Lazy,
         moved: Moved::default(),
     };
-    Ok((plan, Accepted { expires, subscription, outcome: Outcome::Refreshed }))
+    Ok((plan, Accepted { expires, subscription, outcome: Outcome::Refreshed, replaces: SmallVec::new() }))
 }
 
 fn drop_plan(home: &HomeState, subscription: &Subscription) -> Plan {
@@ -322,6 +339,34 @@ mod tests {
     }
 
     #[test]
+    fn a_dialog_begun_anew_takes_the_place_of_the_first_rfc3261_12_1_2() {
+        let (plan, accepted) = decide(&watched_by_bob(), &initial("").unwrap()).unwrap();
+        assert_eq!(accepted.replaces.as_slice(), [SubscriptionId(5)]);
+        let dropped = Row::DropSubscription(aor("alice@example.org"), SubscriptionId(5));
+        assert_eq!(plan.rows.as_slice(), [dropped, Row::PutSubscription(accepted.subscription.clone())]);
+        let full = Policy { max_per_presentity: 1, ..Policy::default() };
+        assert!(decide_with(&watched_by_bob(), &initial("").unwrap(), &full, Mode::Durable).is_ok());
+    }
+
+    #[test]
+    fn another_call_tag_event_or_watcher_is_another_subscription() {
+        let others: [fn(&mut Subscription); 4] = [
+            |s| s.call_id = "call-2".into(),
+            |s| s.remote_tag = "another".into(),
+            |s| s.event_id = Some("7".into()),
+            |s| s.watcher = aor("carol@example.org"),
+        ];
+        for (nth, other) in others.iter().enumerate() {
+            let mut old = subscription(5);
+            other(&mut old);
+            let mut home = alice();
+            home.subscriptions.put(&Arc::new(old));
+            let (plan, accepted) = decide(&home, &initial("").unwrap()).unwrap();
+            assert_eq!((plan.rows.len(), accepted.replaces.len()), (1, 0), "{nth}");
+        }
+    }
+
+    #[test]
     fn too_brief_is_423_in_and_out_of_dialog_rfc6665_4_2_1_1() {
         let brief = "Expires: 59\r\n";
         let refused = decide(&alice(), &initial(brief).unwrap()).unwrap_err();
@@ -375,7 +420,9 @@ mod tests {
     fn a_full_presentity_is_503_for_new_ones_and_not_for_refreshes_a24() {
         let home = watched_by_bob();
         let policy = Policy { max_per_presentity: 1, ..Policy::default() };
-        assert_eq!(refusal(decide_with(&home, &initial("").unwrap(), &policy, Mode::Durable)), 503);
+        let mut another = initial("").unwrap();
+        another.call_id = "call-2".to_owned();
+        assert_eq!(refusal(decide_with(&home, &another, &policy, Mode::Durable)), 503);
         assert!(decide_with(&home, &within(2, ""), &policy, Mode::Durable).is_ok());
     }
 

@@ -91,17 +91,19 @@ struct Phone {
     user: &'static str,
     server: u16,
     cseq: u32,
+    /// Each has dialogs and a Contact of its own.
+    line: u32,
 }
 
 impl Phone {
     async fn of(user: &'static str, server: &Server) -> Phone {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a port");
-        Phone { socket, user, server: server.port, cseq: 0 }
+        Phone { socket, user, server: server.port, cseq: 0, line: 0 }
     }
 
     async fn send(&mut self, method: &str, uri: &str, to: &str, rows: &str, body: &str) {
         self.cseq += 1;
-        let (user, cseq) = (self.user, self.cseq);
+        let (user, cseq, line) = (self.user, self.cseq, self.line);
         let port = self.socket.local_addr().expect("bound").port();
         let text = format!(
             "{method} {uri} SIP/2.0\r\n\
@@ -109,9 +111,9 @@ impl Phone {
              Max-Forwards: 70\r\n\
              From: <sip:{user}@example.org>;tag={user}s\r\n\
              To: {to}\r\n\
-             Call-ID: call-{user}-{port}\r\n\
+             Call-ID: call-{user}-{port}-{line}\r\n\
              CSeq: {cseq} {method}\r\n\
-             Contact: <sip:{user}@127.0.0.1:{port}>\r\n\
+             Contact: <sip:{user}@127.0.0.1:{port};line={line}>\r\n\
              Event: presence\r\n\
              {rows}Content-Length: {}\r\n\r\n{body}",
             body.len()
@@ -446,6 +448,7 @@ async fn a_change_reaches_more_watchers_than_one_turn_has_a25() {
     let server = Server::start(&folder, DomainDefault::Full).await;
     let (mut alice, mut bob) = (Phone::of("alice", &server).await, Phone::of("bob", &server).await);
     for _ in 0..WATCHERS {
+        bob.line += 1;
         bob.subscribe(ALICE, "").await;
         assert_eq!(bob.response().await.status().code(), 200);
         bob.notify().await;

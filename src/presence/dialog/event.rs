@@ -1,6 +1,6 @@
 //! What a dialog hears and what it wants.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sip::StatusCode;
 
@@ -67,7 +67,7 @@ pub enum Answer {
         /// When to try again; `None`: with the next change.
         retry_after: Option<Duration>,
     },
-    /// Any other failure: the subscription lives on until it is refreshed or expires.
+    /// Any other failure: the subscription lives on, and is told again later and later. Who takes nothing for 20 minutes is gone.
     Failed {
         /// When the peer asked to be told again.
         retry_after: Option<Duration>,
@@ -79,7 +79,8 @@ impl Answer {
     pub fn of(status: StatusCode, retry_after_s: Option<u32>) -> Answer {
         match status.code() {
             200..=299 => Answer::Accepted,
-            404 | 405 | 410 | 416 | 480..=485 | 489 | 501 | 604 => Answer::Gone,
+            // RFC 5057 5.1, note 4: a 408 is what it stands for.
+            404 | 405 | 408 | 410 | 416 | 480..=485 | 489 | 501 | 604 => Answer::Gone,
             _ => Answer::Failed {
                 retry_after: retry_after_s.map(|secs| {
                     Duration::from_secs(secs.into()).clamp(SHORTEST_RETRY_AFTER, LONGEST_RETRY_AFTER)
@@ -155,10 +156,49 @@ pub enum State {
     },
 }
 
+/// Why changes are put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutOff {
+    /// After a restart full states go out one after the other.
+    Turn,
+    /// The watcher said Retry-After.
+    Peer,
+    /// The watcher refused the last one without saying for how long.
+    Refusal,
+    /// We could not: a full table, a store that is away.
+    Ours,
+}
+
+/// What a NOTIFY waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// The answer to the NOTIFY of this number: one is in flight at a time.
+    Answer(u32),
+    /// The row is being dropped.
+    Row,
+    /// CSeq numbers are being reserved, or will be asked for again then.
+    Numbers(Option<Instant>),
+    /// Not before this instant.
+    PutOff(PutOff, Instant),
+    /// The next NOTIFY is earned then.
+    Pacing(Instant),
+}
+
+/// How it stands with a dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// Is the watcher owed a NOTIFY?
+    pub owes: bool,
+    /// What it waits for, or the one that is on its way.
+    pub waits_for: Option<Wait>,
+}
+
 /// Nobody is told again sooner.
 const SHORTEST_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// No Retry-After silences us longer.
 pub(super) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(300);
+/// Who has answered nothing but refusals for so long is dropped.
+pub(super) const GIVE_UP: Duration = Duration::from_secs(1_200);
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,10 @@ use smallvec::SmallVec;
 use crate::presence::numbers::Numbers;
 use crate::presence::pacing::{Bucket, Pacing};
 
-pub use event::{Answer, Fingerprint, Output, Reason, Reserved, Seen, Standing, State};
+pub use event::{
+    Answer, Fingerprint, Outlook, Output, PutOff, Reason, Reserved, Seen, Standing, State, Wait,
+};
+use event::{GIVE_UP, LONGEST_RETRY_AFTER};
 
 /// How much a NOTIFY is owed, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,10 +49,13 @@ pub struct Dialog {
     /// The row is gone and the watcher must hear of it.
     ending: Option<Reason>,
     sent: Option<Fingerprint>,
-    not_before: Option<Instant>,
+    /// Changes wait until then.
+    not_before: Option<(Instant, PutOff)>,
     bucket: Bucket,
     numbers: Numbers,
     proven: bool,
+    /// Since when the watcher has only refused, and how often.
+    refusing: Option<(Instant, u32)>,
     /// The watcher has been shown state (or may have been, by an earlier run).
     shown: bool,
     outputs: SmallVec<[Output; 2]>,
@@ -73,7 +79,7 @@ impl Dialog {
         not_before: Option<Instant>,
     ) -> Dialog {
         let dialog = Dialog::new(Bucket::full(now, pacing), Numbers::resumed(reserved), proven);
-        Dialog { not_before, shown: true, ..dialog }
+        Dialog { not_before: not_before.map(|at| (at, PutOff::Turn)), shown: true, ..dialog }
     }
 
     fn new(bucket: Bucket, numbers: Numbers, proven: bool) -> Dialog {
@@ -86,6 +92,7 @@ impl Dialog {
             bucket,
             numbers,
             proven,
+            refusing: None,
             shown: false,
             outputs: SmallVec::new(),
         }
@@ -104,6 +111,8 @@ impl Dialog {
     /// Something about the presentity moved; the watcher's standing now is this.
     pub fn handle_changed(&mut self, now: Instant, standing: Standing) {
         let flips = self.sent.is_some_and(|sent| sent.standing != standing);
+        // What is new is told at once; only the old is put off.
+        self.not_before = self.not_before.filter(|(_, why)| *why != PutOff::Refusal);
         self.owe(now, if flips { Owed::Urgent } else { Owed::Changed });
     }
 
@@ -112,6 +121,13 @@ impl Dialog {
         if self.ending.is_none() {
             self.ending = Some(reason);
             self.advance(now);
+        }
+    }
+
+    /// The row is gone because the watcher began anew: what belonged to it is over, without a word.
+    pub fn handle_replaced(&mut self) {
+        if self.phase != Phase::Over {
+            self.forget();
         }
     }
 
@@ -151,12 +167,28 @@ impl Dialog {
         self.proven |= matches!(answer, Answer::Accepted | Answer::Failed { .. });
         self.phase = Phase::Idle;
         match answer {
-            Answer::Accepted => {}
-            Answer::Failed { retry_after } | Answer::Unsent { retry_after } => {
+            Answer::Accepted => self.refusing = None,
+            Answer::Unsent { retry_after } => {
                 self.sent = None;
                 if let Some(after) = retry_after {
-                    self.not_before = Some(now + after);
-                    self.owed = self.owed.max(Owed::Changed);
+                    self.put_off(now + after, PutOff::Ours);
+                }
+            }
+            Answer::Failed { retry_after } => {
+                self.sent = None;
+                let (since, times) = self.refusing.unwrap_or((now, 0));
+                self.refusing = Some((since, times.saturating_add(1)));
+                if now.saturating_duration_since(since) >= GIVE_UP && self.ending.is_none() {
+                    self.phase = Phase::Dropping(false);
+                    self.outputs.push(Output::Drop);
+                    return;
+                }
+                match retry_after {
+                    Some(after) => self.put_off(now + after, PutOff::Peer),
+                    None => {
+                        let after = RETRY_AFTER.saturating_mul(1 << times.min(8)).min(LONGEST_RETRY_AFTER);
+                        self.put_off(now + after, PutOff::Refusal);
+                    }
                 }
             }
             Answer::Gone if self.ending.is_some() => return self.forget(),
@@ -186,8 +218,7 @@ impl Dialog {
         if let Phase::Dropping(_) = self.phase {
             self.phase = Phase::Idle;
             self.sent = None;
-            self.not_before = Some(now + RETRY_AFTER);
-            self.owed = self.owed.max(Owed::Changed);
+            self.put_off(now + RETRY_AFTER, PutOff::Ours);
             self.advance(now);
         }
     }
@@ -216,12 +247,40 @@ impl Dialog {
         if let Some(at) = self.numbers.retry_at() {
             return Some(at);
         }
-        (self.owed == Owed::Changed).then(|| self.not_before.max(self.bucket.next_at())).flatten()
+        (self.owed == Owed::Changed).then(|| self.not_before().max(self.bucket.next_at())).flatten()
+    }
+
+    /// What is owed to the watcher and what it waits for: for who asks why nothing comes.
+    pub fn outlook(&self, now: Instant) -> Outlook {
+        let owes = self.owed != Owed::Nothing || self.ending.is_some();
+        let waits_for = match self.phase {
+            Phase::InFlight(cseq) | Phase::LastInFlight(cseq) => Some(Wait::Answer(cseq)),
+            Phase::Dropping(_) => Some(Wait::Row),
+            Phase::Looking(_) | Phase::LookingForLast(_) | Phase::Over => None,
+            Phase::Idle if !owes => None,
+            Phase::Idle if self.numbers.is_asking() => Some(Wait::Numbers(None)),
+            Phase::Idle => {
+                let numbers = self.numbers.retry_at().map(|at| Wait::Numbers(Some(at)));
+                let put_off =
+                    self.not_before.filter(|(at, _)| *at > now).map(|(at, why)| Wait::PutOff(why, at));
+                numbers.or(put_off).or_else(|| self.bucket.next_at().map(Wait::Pacing))
+            }
+        };
+        Outlook { owes, waits_for }
     }
 
     /// What to do; call until `None` after every `handle_*`.
     pub fn poll_output(&mut self) -> Option<Output> {
         (!self.outputs.is_empty()).then(|| self.outputs.remove(0))
+    }
+
+    fn put_off(&mut self, until: Instant, why: PutOff) {
+        self.not_before = Some((until, why));
+        self.owed = self.owed.max(Owed::Changed);
+    }
+
+    fn not_before(&self) -> Option<Instant> {
+        self.not_before.map(|(at, _)| at)
     }
 
     fn owe(&mut self, now: Instant, owed: Owed) {
@@ -247,7 +306,7 @@ impl Dialog {
     fn advance_running(&mut self, now: Instant) {
         let due = match self.owed {
             Owed::Nothing => false,
-            Owed::Changed => self.not_before.is_none_or(|at| at <= now) && self.bucket.has(now),
+            Owed::Changed => self.not_before().is_none_or(|at| at <= now) && self.bucket.has(now),
             Owed::Urgent | Owed::Asked => true,
         };
         if !due {
@@ -303,12 +362,14 @@ impl Dialog {
     }
 }
 
-/// How long to wait after a fault of ours.
+/// How long to wait after a fault of ours, and after the first refusal.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
-    use super::event::LONGEST_RETRY_AFTER;
     use super::*;
     use crate::sip::StatusCode;
 
@@ -502,7 +563,7 @@ mod tests {
 
     #[test]
     fn fatal_answers_remove_the_subscription_without_a_word_rfc6665_4_2_2() {
-        for code in [404, 405, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604] {
+        for code in [404, 405, 408, 410, 416, 480, 481, 482, 483, 484, 485, 489, 501, 604] {
             let now = begin();
             let mut dialog = Dialog::initial(now, PACING, 64);
             dialog.handle_subscribed(now);
@@ -516,17 +577,67 @@ mod tests {
 
     #[test]
     fn other_failures_leave_the_subscription_rfc6665_4_2_2() {
-        for code in [302, 400, 401, 403, 407, 408, 486, 488, 500, 503, 600, 603] {
+        for code in [302, 400, 401, 403, 407, 486, 488, 500, 503, 600, 603] {
             let now = begin();
             let mut dialog = running(now, ONE);
             dialog.handle_subscribed(now);
             look(&mut dialog, now, ONE);
             dialog.handle_answer(now, 2, Answer::of(StatusCode::new(code).unwrap(), None));
-            assert_eq!((drain(&mut dialog), dialog.next_timeout()), (vec![], None), "{code}");
+            let again = Some(now + RETRY_AFTER);
+            assert_eq!((drain(&mut dialog), dialog.next_timeout()), (vec![], again), "{code}");
             // What they did not take is told again with the next change, even if it is the same.
             dialog.handle_changed(now, Standing::Active);
             assert_eq!(look(&mut dialog, now, ONE), Some((3, State::Active)), "{code}");
         }
+    }
+
+    #[test]
+    fn who_only_refuses_is_told_less_and_less_and_then_dropped() {
+        let begin = begin();
+        let mut dialog = running(begin, ONE);
+        dialog.handle_changed(begin, Standing::Active);
+        let (mut now, mut sent) = (begin, Vec::new());
+        while let Some((cseq, _)) = look(&mut dialog, now, active(2)) {
+            sent.push((now - begin).as_secs());
+            dialog.handle_answer(now, cseq, Answer::Failed { retry_after: None });
+            let Some(at) = dialog.next_timeout() else { break };
+            now = at;
+            dialog.handle_timeout(now);
+        }
+        assert_eq!(sent, [0, 5, 15, 35, 75, 155, 315, 615, 915, 1_215]);
+        assert_eq!(drain(&mut dialog), [Output::Drop]);
+        dialog.handle_dropped(now);
+        assert_eq!(drain(&mut dialog), [Output::Forget]);
+    }
+
+    #[test]
+    fn one_answer_makes_refusals_forgotten() {
+        let begin = begin();
+        let mut dialog = running(begin, ONE);
+        for hour in 1..4 {
+            let now = begin + Duration::from_secs(3_600 * hour);
+            dialog.handle_changed(now, Standing::Active);
+            let (cseq, _) = look(&mut dialog, now, active(2 * hour)).expect("a change");
+            dialog.handle_answer(now, cseq, Answer::Failed { retry_after: None });
+            let again = now + RETRY_AFTER;
+            assert_eq!(dialog.next_timeout(), Some(again));
+            dialog.handle_timeout(again);
+            let (cseq, _) = look(&mut dialog, again, active(2 * hour)).expect("once more");
+            dialog.handle_answer(again, cseq, Answer::Accepted);
+        }
+    }
+
+    #[test]
+    fn a_dialog_that_was_begun_anew_is_over_without_a_word() {
+        let now = begin();
+        let mut dialog = running(now, ONE);
+        dialog.handle_subscribed(now);
+        look(&mut dialog, now, ONE);
+        dialog.handle_replaced();
+        assert_eq!(drain(&mut dialog), [Output::Forget]);
+        dialog.handle_answer(now, 2, Answer::Gone);
+        dialog.handle_changed(now, Standing::Active);
+        assert_eq!((drain(&mut dialog), dialog.is_over()), (vec![], true));
     }
 
     #[test]
