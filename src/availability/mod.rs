@@ -2,10 +2,13 @@
 //!
 //! [`composition`] makes one document of everything a presentity's devices said; [`view`] decides what of it a watcher gets.
 
+mod attributes;
+mod capabilities;
 pub mod composition;
 pub mod contact;
 pub mod document;
 pub mod documents;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod person;
 pub mod view;

@@ -220,7 +220,7 @@ impl Basic {
 }
 
 /// Text or an attribute's value in double quotes; line ends and tabs survive as references, what XML cannot carry is left out.
-pub(super) fn escape(out: &mut String, text: &str) {
+pub(in crate::availability) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),

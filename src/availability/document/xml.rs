@@ -10,8 +10,8 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 
 use crate::availability::document::lexis::{
-    SPACE, decode_value, is_name_char, is_qualified_name, is_space, is_xml_char, local, raw_attributes,
-    referenced,
+    SPACE, decode_value, is_name_char, is_ncname, is_qualified_name, is_space, is_xml_char, local,
+    raw_attributes, referenced,
 };
 use crate::availability::document::values::date_time;
 use crate::model::Timestamp;
@@ -32,16 +32,24 @@ pub struct Limits {
     pub attributes: usize,
     /// Namespace declarations in scope at once.
     pub namespaces: usize,
+    /// May it hold processing instructions? In what is only kept and handed back to its owner, they do no harm.
+    pub instructions: bool,
 }
 
 impl Limits {
     /// What a publisher may send (`A07`): far more than any presence document needs.
-    pub const PUBLISHED: Limits =
-        Limits { bytes: 32 * 1024, elements: 2_000, depth: 32, attributes: 64, namespaces: 32 };
+    pub const PUBLISHED: Limits = Limits {
+        bytes: 32 * 1024,
+        elements: 2_000,
+        depth: 32,
+        attributes: 64,
+        namespaces: 32,
+        instructions: false,
+    };
 
     /// What a user may keep here: lists with thousands of entries.
     pub const STORED: Limits =
-        Limits { bytes: 256 * 1024, elements: 20_000, depth: 32, attributes: 64, namespaces: 32 };
+        Limits { bytes: 256 * 1024, elements: 20_000, instructions: true, ..Limits::PUBLISHED };
 }
 
 /// Why a document is not read.
@@ -127,7 +135,10 @@ impl<'x> Document<'x> {
                 Event::Comment(_) => {}
                 Event::Decl(declaration) => check_declaration(&declaration, start)?,
                 // Nobody who publishes presence sends one, and what a watcher would do with it is unknown.
-                Event::PI(_) => return Err(XmlError::Malformed("processing instruction")),
+                Event::PI(_) if !limits.instructions => {
+                    return Err(XmlError::Malformed("processing instruction"));
+                }
+                Event::PI(instruction) => check_instruction(instruction.target())?,
                 Event::DocType(_) => return Err(XmlError::Doctype),
                 Event::Eof => break,
             }
@@ -138,6 +149,10 @@ impl<'x> Document<'x> {
     /// The root element.
     pub fn root(&self) -> Node<'_> {
         Node { document: self, at: 0 }
+    }
+    /// What was read, without a byte order mark and space before it.
+    pub fn text(&self) -> &'x str {
+        self.text
     }
 }
 
@@ -314,6 +329,43 @@ impl<'d> Node<'d> {
     pub fn is(self, namespace: &str, name: &str) -> bool {
         self.local() == name && self.namespace() == Some(namespace)
     }
+    /// Its name as it is written, with the prefix.
+    pub fn name(self) -> &'d str {
+        self.element().map_or("", |e| e.name)
+    }
+    /// Where it stands in [`Document::text`], from `<` to `>`.
+    pub fn span(self) -> Range<usize> {
+        self.element().map_or(0..0, |e| e.span.clone())
+    }
+    /// The element it stands in; `None` for the root.
+    pub fn parent(self) -> Option<Node<'d>> {
+        let at = self.element()?.parent?;
+        Some(Node { document: self.document, at })
+    }
+    /// Namespace (`None`: in none), name without prefix and normalised value of every attribute; declarations are none (Namespaces in XML 3).
+    pub fn attributes(self) -> impl Iterator<Item = (Option<&'d str>, &'d str, &'d str)> {
+        let document = self.document;
+        let uri = move |at: usize| document.bindings.get(at).map(|b| &*b.uri);
+        let attributes = self.element().map_or(&[] as &[Attribute<'_>], |e| &e.attributes);
+        attributes.iter().map(move |a| (a.namespace.and_then(uri), a.local, a.value.as_str()))
+    }
+    /// Prefixes (empty: the default namespace) and the namespaces they stand for inside this element, without `xml`.
+    pub fn bindings(self) -> Vec<(&'d str, &'d str)> {
+        let mut found: Vec<(&str, &str)> = Vec::new();
+        let mut element = self.element();
+        while let Some(current) = element {
+            for binding in self.document.bindings.get(current.declares.clone()).unwrap_or_default() {
+                let prefix = &*binding.prefix;
+                if prefix != "xml" && !found.iter().any(|(inner, _)| *inner == prefix) {
+                    found.push((prefix, &binding.uri));
+                }
+            }
+            element = current.parent.and_then(|at| self.document.elements.get(at));
+        }
+        // `xmlns=""` takes the default namespace away.
+        found.retain(|(_, uri)| !uri.is_empty());
+        found
+    }
     /// The normalised value of an attribute without prefix.
     pub fn attribute(self, name: &str) -> Option<&'d str> {
         let found = self.element()?.attributes.iter().find(|a| a.namespace.is_none() && a.local == name);
@@ -372,7 +424,7 @@ impl<'d> Node<'d> {
         let namespace = element.namespace.and_then(|at| self.document.bindings.get(at)).cloned();
         let instant =
             |name| self.attribute(name).and_then(|value| date_time(&value.trim().to_ascii_uppercase()));
-        Fragment {
+        Fragment(Arc::new(Content {
             raw: raw.into(),
             name_end: 1 + element.name.len(),
             namespace,
@@ -380,13 +432,16 @@ impl<'d> Node<'d> {
             from: instant("from"),
             until: instant("until"),
             is_empty: element.text.trim().is_empty() && inside.len() <= 1,
-        }
+        }))
     }
 }
 
-/// An element byte for byte, and the namespace declarations from outside of it that it depends on.
+/// An element byte for byte, and the namespace declarations from outside of it that it depends on. A copy is the same memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Fragment {
+pub struct Fragment(Arc<Content>);
+
+#[derive(Debug, PartialEq, Eq, Hash, Default)]
+struct Content {
     raw: Box<str>,
     /// Where its name ends: declarations are put in here.
     name_end: usize,
@@ -400,33 +455,50 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// An element of our own with one namespace; `inside` is written already.
+    pub(in crate::availability) fn of(prefix: &str, uri: &str, name: &str, inside: &str) -> Fragment {
+        let namespace = Arc::new(Namespace { prefix: prefix.into(), uri: uri.into() });
+        Fragment(Arc::new(Content {
+            raw: format!("<{prefix}:{name}>{inside}</{prefix}:{name}>").into(),
+            name_end: 2 + prefix.len() + name.len(),
+            namespace: Some(namespace.clone()),
+            needs: [namespace].into(),
+            from: None,
+            until: None,
+            is_empty: inside.is_empty(),
+        }))
+    }
     /// The bytes as they came.
     pub fn raw(&self) -> &str {
-        &self.raw
+        &self.0.raw
     }
     /// The start tag up to the end of its name, and everything after it.
     pub fn split(&self) -> (&str, &str) {
-        self.raw.split_at_checked(self.name_end).unwrap_or((&self.raw, ""))
+        self.raw().split_at_checked(self.0.name_end).unwrap_or((self.raw(), ""))
     }
     /// Prefixes (empty: the default namespace) and the namespaces they must have around it.
     pub fn needs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.needs.iter().map(|needed| (&*needed.prefix, &*needed.uri))
+        self.0.needs.iter().map(|needed| (&*needed.prefix, &*needed.uri))
     }
     /// Its namespace; empty if it is in none.
     pub fn namespace(&self) -> &str {
-        self.namespace.as_deref().map_or("", |namespace| &namespace.uri)
+        self.0.namespace.as_deref().map_or("", |namespace| &namespace.uri)
     }
     /// Its name without prefix.
     pub fn local(&self) -> &str {
-        local(self.raw.get(1..self.name_end).unwrap_or_default())
+        local(self.raw().get(1..self.0.name_end).unwrap_or_default())
     }
     /// Its attributes `from` and `until`, as far as they are instants (RFC 4480 3.1).
     pub fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        (self.from, self.until)
+        (self.0.from, self.0.until)
+    }
+    /// Does this instant lie between `from` and `until`, as far as it has them? From the first on, up to the second.
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        self.0.from.is_none_or(|from| from <= now) && self.0.until.is_none_or(|until| now < until)
     }
     /// No element and no text inside.
     pub fn is_empty(&self) -> bool {
-        self.is_empty
+        self.0.is_empty
     }
 }
 
@@ -461,6 +533,15 @@ fn decode_utf8<'x>(bytes: &'x [u8], limits: &Limits) -> Result<&'x str, XmlError
         return Err(XmlError::Malformed("forbidden character"));
     }
     Ok(text.trim_start_matches('\u{FEFF}').trim_start_matches(SPACE))
+}
+
+fn check_instruction(target: &str) -> Result<(), XmlError> {
+    // XML 1.0 production 17.
+    if is_ncname(target) && !target.eq_ignore_ascii_case("xml") {
+        Ok(())
+    } else {
+        Err(XmlError::Malformed("processing instruction"))
+    }
 }
 
 fn check_declaration(declaration: &BytesDecl<'_>, start: usize) -> Result<(), XmlError> {
