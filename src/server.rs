@@ -255,6 +255,14 @@ fn messaging(
         max_bytes: config.messaging.max_bytes_per_user,
         patience: Duration::from_secs(config.messaging.answer_s.into()),
         retry: Duration::from_secs(config.messaging.retry_s.into()),
+        of_sender: messaging::Allowance {
+            burst: config.messaging.burst,
+            per_minute: config.messaging.per_minute,
+        },
+        of_strangers: messaging::Allowance {
+            burst: config.messaging.strangers_burst,
+            per_minute: config.messaging.strangers_per_minute,
+        },
         domain: config.domain.clone(),
     };
     let proxy = proxy.clone();

@@ -21,7 +21,7 @@ fn stored(server: &Server) -> u64 {
     count.unwrap_or_else(|| panic!("no count in:\n{text}"))
 }
 
-fn wait_until_stored(server: &Server, count: u64) {
+pub(super) fn wait_until_stored(server: &Server, count: u64) {
     let deadline = Instant::now() + crate::harness::DEADLINE;
     while stored(server) != count {
         assert!(Instant::now() < deadline, "{} stored, not {count}", stored(server));

@@ -19,6 +19,7 @@ mod language;
 mod locating;
 mod message_summary;
 mod messaging;
+mod messaging_order;
 mod messaging_store;
 mod operation;
 mod options;

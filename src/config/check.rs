@@ -235,7 +235,7 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     let Config { server, registration, subscription, publication, presence, .. } = config;
     let Config { messaging, auth, proxy, limits, http, .. } = config;
-    let all: [(&'static str, u64, RangeInclusive<u64>); 30] = [
+    let all: [(&'static str, u64, RangeInclusive<u64>); 34] = [
         ("server.workers", count(server.workers), 0..=count(section::MAX_WORKERS)),
         ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
         ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
@@ -251,6 +251,10 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
         // The sender waits no longer than 64*T1 (RFC 3261 17.1.2.2).
         ("messaging.answer_s", messaging.answer_s.into(), 1..=25),
         ("messaging.retry_s", messaging.retry_s.into(), 1..=1_800),
+        ("messaging.burst", messaging.burst.into(), 1..=1_000_000),
+        ("messaging.per_minute", messaging.per_minute.into(), 1..=60_000),
+        ("messaging.strangers_burst", messaging.strangers_burst.into(), 1..=1_000_000),
+        ("messaging.strangers_per_minute", messaging.strangers_per_minute.into(), 1..=60_000),
         ("auth.nonce_lifetime_s", auth.nonce_lifetime_s.into(), 1..=86_400),
         ("proxy.timer_c_s", proxy.timer_c_s.into(), 1..=3_600),
         // RFC 5393 5.3: Max-Breadth begins at 60.

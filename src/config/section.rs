@@ -247,6 +247,15 @@ pub struct Messaging {
     /// A device that stays registered and takes no message is tried again after this time, then after twice that, and so on up to half an
     /// hour. Example: `retry_s = 30`.
     pub retry_s: u32,
+    /// Messages that one user may send at once; beyond it 503. That somebody is typing, and reports of delivery, are counted for themselves.
+    /// Example: `burst = 120`.
+    pub burst: u32,
+    /// Messages that one user may go on sending in a minute. Example: `per_minute = 60`.
+    pub per_minute: u32,
+    /// Messages that one user gets at once from senders whom they do not watch. Example: `strangers_burst = 120`.
+    pub strangers_burst: u32,
+    /// The same in a minute. Example: `strangers_per_minute = 60`.
+    pub strangers_per_minute: u32,
 }
 
 impl Default for Messaging {
@@ -259,6 +268,10 @@ impl Default for Messaging {
             max_bytes_per_user: 5_242_880,
             answer_s: 10,
             retry_s: 30,
+            burst: 120,
+            per_minute: 60,
+            strangers_burst: 120,
+            strangers_per_minute: 60,
         }
     }
 }

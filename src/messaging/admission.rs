@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::messaging::cpim::Cpim;
 use crate::model::{Reject, Timestamp};
 use crate::sip::{HeaderName, Request, StatusCode};
 
@@ -16,12 +17,35 @@ pub fn admit(request: &Request) -> Result<(), Reject> {
     Ok(())
 }
 
+/// What a message is for, as far as it matters to its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody says something.
+    Text,
+    /// Somebody is typing (RFC 3994).
+    Typing,
+    /// What became of another message (RFC 5438).
+    Notification,
+}
+
+/// Which kind is it?
+pub fn kind(request: &Request) -> Kind {
+    if request.content_type().as_deref() == Some(IS_COMPOSING) {
+        return Kind::Typing;
+    }
+    match Cpim::of(request).and_then(|cpim| cpim.content_type()).as_deref() {
+        Some(IS_COMPOSING) => Kind::Typing,
+        Some("message/imdn+xml") => Kind::Notification,
+        Some(_) | None => Kind::Text,
+    }
+}
+
 /// Until when a message may be kept for a recipient who is away; `None`: it is for now or never.
 ///
 /// - `retention`: how long anything is kept at most.
 pub fn kept_until(request: &Request, now: Timestamp, retention: Duration) -> Option<Timestamp> {
     // RFC 3994 3.2: that somebody is typing is of no use later.
-    if request.content_type().as_deref() == Some(IS_COMPOSING) {
+    if kind(request) == Kind::Typing {
         return None;
     }
     // Who answers 202 is a UAS, and must know what it is required to know (RFC 3261 8.2.2.3). Devices may; they are not here.
@@ -79,5 +103,21 @@ mod tests {
         let composing =
             crate::messaging::testing::message_of("Application/im-isComposing+xml; charset=utf-8", "", "x");
         assert_eq!(kept_until(&composing, NOW, WEEK), None);
+        let enclosed =
+            "From: <im:a@x>\r\n\r\nContent-Type: application/im-iscomposing+xml\r\n\r\n<isComposing/>";
+        let composing = crate::messaging::testing::message_of("message/cpim", "", enclosed);
+        assert_eq!(kept_until(&composing, NOW, WEEK), None);
+    }
+
+    #[test]
+    fn notifications_are_known_by_what_they_enclose_rfc5438_7_2_1() {
+        let of = |enclosed: &str| {
+            let body = format!("From: <im:a@x>\r\n\r\nContent-Type: {enclosed}\r\n\r\n");
+            kind(&crate::messaging::testing::message_of("message/cpim", "", &body))
+        };
+        assert_eq!(of("message/imdn+xml"), Kind::Notification);
+        assert_eq!(of("Message/IMDN+xml; charset=utf-8"), Kind::Notification);
+        assert_eq!(of("text/plain"), Kind::Text);
+        assert_eq!(kind(&message("", "hello")), Kind::Text);
     }
 }

@@ -110,6 +110,8 @@ pub struct Attempt {
 
 #[derive(Debug)]
 enum State {
+    /// Another one for this recipient is on its way.
+    Queued,
     /// The devices have it. `refusal`: the store was asked and said no.
     Carried {
         refusal: Option<Reject>,
@@ -125,6 +127,8 @@ enum State {
 enum SoFar {
     /// Others of this recipient wait already: it stands behind them.
     NotAsked,
+    /// They had no time for it: another one was on its way all the while.
+    NotReached,
     /// They have not answered.
     Silent,
     Said(Ended),
@@ -137,6 +141,23 @@ impl Attempt {
             return (Attempt { state: State::Storing(SoFar::NotAsked), may_keep }, Output::Store);
         }
         (Attempt { state: State::Carried { refusal: None }, may_keep }, Output::Carry)
+    }
+
+    /// A message that waits while another one for this recipient is on its way.
+    pub fn queued(may_keep: bool) -> Attempt {
+        Attempt { state: State::Queued, may_keep }
+    }
+
+    /// Nothing else is on its way to this recipient. `behind`: as at the beginning.
+    pub fn handle_turn(&mut self, behind: bool) -> Option<Output> {
+        match &self.state {
+            State::Queued => {
+                let output;
+                (*self, output) = Attempt::new(self.may_keep, behind);
+                Some(output)
+            }
+            State::Carried { .. } | State::Storing(_) | State::Accepted | State::Over => None,
+        }
     }
 
     /// Is there a copy out of which it is not known yet how it ends? Then nobody else sends it.
@@ -160,7 +181,7 @@ impl Attempt {
                 None
             }
             State::Accepted => Some(Output::Settle(ended.verdict)),
-            State::Over => None,
+            State::Queued | State::Over => None,
         }
     }
 
@@ -170,6 +191,14 @@ impl Attempt {
             State::Carried { refusal: None } if self.may_keep => {
                 self.state = State::Storing(SoFar::Silent);
                 Some(Output::Store)
+            }
+            State::Queued if self.may_keep => {
+                self.state = State::Storing(SoFar::NotReached);
+                Some(Output::Store)
+            }
+            State::Queued => {
+                self.state = State::Over;
+                Some(Output::Refuse(Reject::new(StatusCode::TEMPORARILY_UNAVAILABLE)))
             }
             State::Carried { .. } | State::Storing(_) | State::Accepted | State::Over => None,
         }
@@ -187,8 +216,8 @@ impl Attempt {
                 [Some(Output::PassOn(ended)), Some(Output::Settle(Verdict::Delivered))]
             }
             State::Storing(SoFar::Said(ended)) => [Some(Output::Accept), Some(Output::Settle(ended.verdict))],
-            State::Storing(SoFar::NotAsked) => [Some(Output::Accept), None],
-            State::Carried { .. } | State::Accepted | State::Over => [None, None],
+            State::Storing(SoFar::NotAsked | SoFar::NotReached) => [Some(Output::Accept), None],
+            State::Queued | State::Carried { .. } | State::Accepted | State::Over => [None, None],
         }
     }
 
@@ -206,8 +235,8 @@ impl Attempt {
             State::Storing(SoFar::Said(ended)) if is_told(ended.verdict, ended.best) => {
                 Some(Output::PassOn(ended))
             }
-            State::Storing(SoFar::Said(_)) => Some(Output::Refuse(refusal)),
-            State::Carried { .. } | State::Accepted | State::Over => None,
+            State::Storing(SoFar::Said(_) | SoFar::NotReached) => Some(Output::Refuse(refusal)),
+            State::Queued | State::Carried { .. } | State::Accepted | State::Over => None,
         }
     }
 }
@@ -333,6 +362,26 @@ mod tests {
         let (mut attempt, _) = Attempt::new(true, true);
         assert_eq!(attempt.handle_refused(full()), Some(Output::Carry));
         assert_eq!(attempt.handle_ended(ended(&[(480, true)])), Some(Output::Refuse(full())));
+    }
+
+    #[test]
+    fn who_waits_for_others_is_sent_in_turn_or_stored_in_time_rfc3428_8() {
+        let mut attempt = Attempt::queued(true);
+        assert_eq!(attempt.handle_turn(false), Some(Output::Carry));
+        assert_eq!(attempt.handle_turn(false), None);
+        assert_eq!(attempt.handle_patience(), Some(Output::Store));
+
+        let mut attempt = Attempt::queued(true);
+        assert_eq!(attempt.handle_turn(true), Some(Output::Store), "the one before it was stored");
+        assert_eq!(attempt.handle_stored(), [Some(Output::Accept), None]);
+
+        let mut attempt = Attempt::queued(true);
+        assert_eq!(attempt.handle_patience(), Some(Output::Store));
+        assert_eq!((attempt.handle_turn(true), attempt.is_out()), (None, false));
+        assert_eq!(attempt.handle_refused(full()), Some(Output::Refuse(full())), "it is not its turn");
+
+        let mut attempt = Attempt::queued(false);
+        assert_eq!(attempt.handle_patience(), Some(Output::Refuse(full())));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Performs what the [`attempt`](crate::messaging::attempt) machine of one message wants, while its sender waits.
 
+use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
@@ -8,6 +9,9 @@ use smallvec::SmallVec;
 use crate::endpoint::{ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
 use crate::home::{Mode, Refusal};
 use crate::messaging::attempt::{Attempt, Ended, Output, Verdict};
+use crate::messaging::cpim::{self, Cpim};
+use crate::messaging::duplicates::Seen;
+use crate::messaging::lanes::Place;
 use crate::messaging::{Messaging, Parcel, admission, copy};
 use crate::model::{
     Aor, Content, Durability, Flow, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
@@ -16,9 +20,11 @@ use crate::sip::forward::Hop;
 use crate::sip::{HeaderName, Limits, Message, Request, StatusCode, forward};
 
 /// One message whose sender waits for an answer.
-struct Live {
+pub(super) struct Live {
     messaging: Arc<Messaging>,
     id: MessageId,
+    /// What makes it this message and no other.
+    key: u64,
     /// The request, which the forwarding has meanwhile; read again when it is needed, which is seldom.
     bytes: Bytes,
     flow: Flow,
@@ -54,21 +60,87 @@ impl Messaging {
         hop: Hop,
         now: Timestamp,
     ) {
+        let key = self.key(&request, &sender, &recipient);
+        let asked = self.duplicates().seen(key, (transaction, request), clock::instant());
+        let (transaction, request) = match asked {
+            Seen::Never(message) => message,
+            Seen::Waits => return,
+            Seen::Taken(status, (transaction, request)) => {
+                return transaction.respond(status, transaction.response(&request, status).finish());
+            }
+            Seen::TooOften((transaction, request)) => {
+                // RFC 3261 8.2.2.2.
+                return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
+            }
+        };
+        // Who is watched by the recipient is no stranger.
+        let is_known = sender == recipient || self.homes.read(&sender).is_watched_by(&recipient, now);
+        let kind = admission::kind(&request);
+        if let Err(seconds) = self.protection.take(kind, &sender, &recipient, is_known, now) {
+            let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
+            transaction.reject(&request, &reject.with(HeaderName::RetryAfter, seconds.to_string()));
+            return self.answered(key, StatusCode::SERVICE_UNAVAILABLE);
+        }
         let until = match self.policy.store {
             true => admission::kept_until(&request, now, self.policy.retention),
             false => None,
         };
-        let behind = until.is_some() && !self.homes.read(&recipient).messages.is_empty();
-        let (attempt, first) = Attempt::new(until.is_some(), behind);
+        let attempt = Attempt::queued(until.is_some());
         let id = MessageId(self.endpoint.random().bits128());
         let inner = Mutex::new(Inner { attempt, patience: None });
         let (messaging, bytes) = (self.clone(), request.bytes().clone());
         let live =
-            Live { messaging, id, bytes, flow, transaction, sender, recipient, hop, now, until, inner };
+            Live { messaging, id, key, bytes, flow, transaction, sender, recipient, hop, now, until, inner };
         let live = Arc::new(live);
-        match first {
-            Output::Carry => live.carry(request),
-            other => live.perform(other),
+        let place = self.lanes().enter(&live.recipient, id, live.clone());
+        match place {
+            Place::First => {
+                live.wait_for_devices();
+                live.turn(Some(request));
+            }
+            Place::Waits => live.wait_for_devices(),
+            Place::None => {
+                let retry_after = live.transaction.retry_after();
+                let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE);
+                live.perform(Output::Refuse(reject.with(HeaderName::RetryAfter, retry_after)));
+            }
+        }
+    }
+
+    /// RFC 5438 6.3: a Message-ID is of one message for ever; without one, From, Call-ID and CSeq tell (RFC 3261 8.2.2.2).
+    fn key(&self, request: &Request, sender: &Aor, recipient: &Aor) -> u64 {
+        let id = Cpim::of(request).and_then(|cpim| cpim.value(cpim::IMDN, "Message-ID"));
+        match id {
+            Some(id) => self.hasher.hash_one((sender, recipient, id)),
+            None => {
+                let from = request.from().ok();
+                let tag = from.as_ref().and_then(|from| from.tag());
+                let cseq = request.cseq().ok().map(|cseq| cseq.number);
+                self.hasher.hash_one((sender, recipient, tag, request.call_id().ok(), cseq))
+            }
+        }
+    }
+
+    /// The sender of a message was answered: so are those who asked for the same.
+    fn answered(&self, key: u64, status: StatusCode) {
+        let waiting = self.duplicates().answered(key, status);
+        for (transaction, request) in waiting {
+            match status.is_success() {
+                true => transaction.respond(status, transaction.response(&request, status).finish()),
+                false => transaction.reject(&request, &Reject::new(status)),
+            }
+        }
+    }
+
+    /// It is answered: the next one for the same recipient has its turn.
+    fn leave(&self, recipient: &Aor, id: MessageId) {
+        let next = self.lanes().leave(recipient, id);
+        if let Some(next) = next {
+            let again = next.clone();
+            // Not here: many may be answered one after the other as soon as they have their turn.
+            if !self.endpoint.spawn(async move { again.turn(None) }) {
+                next.turn(None);
+            }
         }
     }
 }
@@ -93,23 +165,46 @@ impl Live {
             Output::Store => self.store(),
             Output::PassOn(ended) => {
                 self.forget_patience();
-                match (ended.best, ended.answer) {
-                    (Some((status, _)), Some(answer)) => self.transaction.respond(status, answer),
-                    (best, _) => {
-                        let status = best.map_or(StatusCode::TEMPORARILY_UNAVAILABLE, |(status, _)| status);
-                        self.reject(&Reject::new(status));
-                    }
+                let status = ended.best.map_or(StatusCode::TEMPORARILY_UNAVAILABLE, |(status, _)| status);
+                match ended.answer {
+                    Some(answer) => self.transaction.respond(status, answer),
+                    None => self.reject(&Reject::new(status)),
                 }
+                self.answered(status);
             }
             Output::Accept => {
                 if let Some(request) = self.request() {
                     let accepted = self.transaction.response(&request, StatusCode::ACCEPTED).finish();
                     self.transaction.respond(StatusCode::ACCEPTED, accepted);
                 }
+                self.answered(StatusCode::ACCEPTED);
             }
-            Output::Refuse(reject) => self.reject(&reject),
+            Output::Refuse(reject) => {
+                self.forget_patience();
+                self.reject(&reject);
+                self.answered(reject.status);
+            }
             Output::Settle(verdict) => self.messaging.settle(&self.recipient, self.id, verdict),
         }
+    }
+
+    /// Nothing else is on its way to the recipient. `request`: if it is at hand.
+    fn turn(self: &Arc<Self>, request: Option<Request>) {
+        let behind = self.until.is_some() && !self.messaging.homes.read(&self.recipient).messages.is_empty();
+        let output = {
+            let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            inner.attempt.handle_turn(behind)
+        };
+        match (output, request) {
+            (Some(Output::Carry), Some(request)) => self.carry(request),
+            (Some(output), _) => self.perform(output),
+            (None, _) => {}
+        }
+    }
+
+    fn answered(&self, status: StatusCode) {
+        self.messaging.answered(self.key, status);
+        self.messaging.leave(&self.recipient, self.id);
     }
 
     fn reject(&self, reject: &Reject) {
@@ -130,12 +225,14 @@ impl Live {
         }
     }
 
+    /// From now on: the sender waits no longer for those who are sent to before it.
+    fn wait_for_devices(self: &Arc<Self>) {
+        let user: Weak<dyn TransactionUser> = Arc::downgrade(self) as Weak<dyn TransactionUser>;
+        let wake = self.messaging.endpoint.wake(self.messaging.policy.patience, user, 0);
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).patience = Some(wake);
+    }
+
     fn carry(self: &Arc<Self>, request: Request) {
-        if self.until.is_some() {
-            let user: Weak<dyn TransactionUser> = Arc::downgrade(self) as Weak<dyn TransactionUser>;
-            let wake = self.messaging.endpoint.wake(self.messaging.policy.patience, user, 0);
-            self.inner.lock().unwrap_or_else(PoisonError::into_inner).patience = Some(wake);
-        }
         let live = self.clone();
         (self.messaging.carrier)(Parcel {
             request,
@@ -232,6 +329,13 @@ impl Live {
                 .with(HeaderName::RetryAfter, self.transaction.retry_after()),
         };
         self.with(|attempt| [attempt.handle_refused(reject)]);
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // However it ended, nobody waits for it.
+        self.messaging.leave(&self.recipient, self.id);
     }
 }
 

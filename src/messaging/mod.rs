@@ -7,12 +7,17 @@
 pub mod admission;
 pub mod attempt;
 pub mod copy;
+pub mod cpim;
 mod deliver;
+mod duplicates;
+mod lanes;
 mod live;
 pub mod outbox;
+mod protection;
 #[cfg(test)]
 mod testing;
 
+use std::hash::RandomState;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,12 +25,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::Homes;
+use crate::messaging::duplicates::Duplicates;
+use crate::messaging::lanes::Lanes;
+use crate::messaging::live::Live;
 use crate::messaging::outbox::Outbox;
+use crate::messaging::protection::Protection;
 use crate::model::{Aor, Flow};
 use crate::sip::forward::Hop;
 use crate::sip::{Request, StatusCode};
+
+pub use protection::Allowance;
 
 /// What is kept, for how long and for whom.
 #[derive(Debug, Clone)]
@@ -42,6 +53,10 @@ pub struct Policy {
     pub patience: Duration,
     /// The pause after the first attempt that a device did not take.
     pub retry: Duration,
+    /// How many messages of each kind one user may send.
+    pub of_sender: Allowance,
+    /// How many one user gets from senders whom they do not watch.
+    pub of_strangers: Allowance,
     /// Our domain, for Call-IDs.
     pub domain: String,
 }
@@ -74,6 +89,12 @@ pub struct Messaging {
     policy: Policy,
     carrier: Carrier,
     outbox: Mutex<Outbox>,
+    /// Messages whose senders wait.
+    lanes: Mutex<Lanes<Arc<Live>>>,
+    duplicates: Mutex<Duplicates<(ServerTransaction, Request)>>,
+    /// Keys of duplicates.
+    hasher: RandomState,
+    protection: Protection,
     /// Something is due earlier than it was.
     wakes: Notify,
     /// The server is stopping: nothing stored is sent any more.
@@ -98,7 +119,29 @@ impl Messaging {
     ) -> Arc<Messaging> {
         let outbox = Mutex::new(Outbox::new(policy.retry));
         let (wakes, settled, draining) = (Notify::new(), Notify::new(), AtomicBool::new(false));
-        Arc::new(Messaging { homes, endpoint, policy, carrier, outbox, wakes, draining, settled })
+        let protection = Protection::new(policy.of_sender, policy.of_strangers);
+        Arc::new(Messaging {
+            homes,
+            endpoint,
+            policy,
+            carrier,
+            outbox,
+            lanes: Mutex::default(),
+            duplicates: Mutex::default(),
+            hasher: RandomState::new(),
+            protection,
+            wakes,
+            draining,
+            settled,
+        })
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Lanes<Arc<Live>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn duplicates(&self) -> MutexGuard<'_, Duplicates<(ServerTransaction, Request)>> {
+        self.duplicates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outbox(&self) -> MutexGuard<'_, Outbox> {

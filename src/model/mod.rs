@@ -13,6 +13,7 @@ pub mod message;
 pub mod package;
 pub mod plan;
 pub mod publication;
+pub mod rate;
 pub mod redacted;
 pub mod reject;
 pub mod rules;

@@ -14,7 +14,6 @@ pub mod pacing;
 pub mod package;
 pub mod policy;
 pub mod publication;
-mod rate;
 mod resting;
 mod seats;
 pub mod subscribe;
@@ -37,6 +36,7 @@ use crate::availability::document::pidf::Pidf;
 use crate::availability::{sphere, view};
 use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::{Changed, Homes, Refusal};
+use crate::model::rate::Rate;
 use crate::model::{
     Aor, EntityTag, Flow, HomeState, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
 };
@@ -45,7 +45,6 @@ use crate::presence::dialog::Reason;
 use crate::presence::explain::Explained;
 use crate::presence::notifier::Notifier;
 use crate::presence::publication::{Body, Fresh, Publish};
-use crate::presence::rate::Rate;
 use crate::presence::subscribe::Subscribe;
 use crate::presence::subscription::{Outcome, Source};
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
@@ -79,7 +78,7 @@ impl Presence {
     pub fn new(homes: Arc<Homes>, endpoint: Arc<Endpoint>, policy: Policy) -> Arc<Presence> {
         let policy = Arc::new(policy);
         let notifier = Notifier::new(homes.clone(), endpoint.clone(), policy.clone());
-        let rate = Rate::new(policy.publish_burst, policy.publish_per_second);
+        let rate = Rate::new(policy.publish_burst, Duration::from_secs(1) / policy.publish_per_second.max(1));
         Arc::new(Presence { homes, endpoint, policy, notifier, rate, documents: Mutex::default() })
     }
 

@@ -79,7 +79,8 @@ impl Server {
              [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n\
              [subscription]\nmax_per_watcher = 1000000\nmax_per_presentity = 1000000\n\
              [publication]\nburst = 1000000\nper_second = 1000\n\
-             [presence]\ndefault_rule = \"full\"\nnotify_burst = 1000\nnotify_interval_ms = 1\n",
+             [presence]\ndefault_rule = \"full\"\nnotify_burst = 1000\nnotify_interval_ms = 1\n\
+             [messaging]\nburst = 1000000\nper_minute = 60000\nstrangers_burst = 1000000\nstrangers_per_minute = 60000\n",
             database.address(),
             dir.path().join("sock").display(),
         );

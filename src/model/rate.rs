@@ -1,13 +1,14 @@
-//! How often one user may publish (RFC 3903 9, `A25`).
+//! How often one user may do something (`A25`, `A26`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use crate::model::{Aor, Timestamp};
 
 /// A token bucket per user, in a table that never grows. Users who share a place share a bucket; who does is decided by a key of this run, so nobody
 /// can choose his neighbours.
-pub(super) struct Rate {
+pub struct Rate {
     /// When the bucket of whoever stands here is full again, in milliseconds.
     places: Box<[AtomicI64]>,
     hasher: RandomState,
@@ -19,9 +20,9 @@ pub(super) struct Rate {
 
 impl Rate {
     /// - `burst`: requests that may come at once.
-    /// - `per_second`: requests that may go on coming.
-    pub(super) fn new(burst: u32, per_second: u32) -> Rate {
-        let interval_ms = (1_000 / i64::from(per_second.max(1))).max(1);
+    /// - `interval`: at which they may go on coming; at least a millisecond.
+    pub fn new(burst: u32, interval: Duration) -> Rate {
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
         Rate {
             places: (0..PLACES).map(|_| AtomicI64::new(0)).collect(),
             hasher: RandomState::new(),
@@ -34,7 +35,7 @@ impl Rate {
     ///
     /// # Errors
     /// After how many seconds there will be one.
-    pub(super) fn take(&self, user: &Aor, now: Timestamp) -> Result<(), u32> {
+    pub fn take(&self, user: &Aor, now: Timestamp) -> Result<(), u32> {
         let at = usize::try_from(self.hasher.hash_one(user) % PLACES as u64).unwrap_or(0);
         let Some(place) = self.places.get(at) else { return Ok(()) };
         let full_at = |full_at: i64| {
@@ -62,12 +63,13 @@ const PLACES: usize = 65_536;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::presence::testing::{NOW, aor};
+
+    const NOW: Timestamp = Timestamp(1_795_217_355_000);
 
     #[test]
     fn a_burst_may_come_at_once_and_then_as_much_as_the_rate_allows_a25() {
-        let rate = Rate::new(5, 2);
-        let (bob, mut now) = (aor("bob@example.org"), NOW);
+        let rate = Rate::new(5, Duration::from_millis(500));
+        let (bob, mut now) = (Aor::new("bob", "example.org").unwrap(), NOW);
         for _ in 0..5 {
             assert_eq!(rate.take(&bob, now), Ok(()));
         }
@@ -82,8 +84,8 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_locks_nobody_out() {
-        let rate = Rate::new(2, 1);
-        let bob = aor("bob@example.org");
+        let rate = Rate::new(2, Duration::from_secs(1));
+        let bob = Aor::new("bob", "example.org").unwrap();
         assert_eq!(rate.take(&bob, NOW.after_secs(10_000)), Ok(()));
         assert!(rate.take(&bob, NOW).is_err());
         assert_eq!(rate.take(&bob, NOW.after_secs(10_000)), Ok(()));
