@@ -10,10 +10,14 @@ use crate::model::{Publication, Timestamp};
 /// What is left of a component's attributes: of each element of RPID at most one, and only if it holds now. Where several do, one that
 /// names its time comes before one that does not, and what began last before what began earlier. Everything else stays as it is.
 pub(super) fn in_force(all: &[Fragment], now: Timestamp) -> Vec<Fragment> {
+    let is_rpid = |fragment: &Fragment| fragment.namespace() == RPID;
+    if all.iter().filter(|fragment| is_rpid(fragment)).nth(1).is_none() {
+        return all.iter().filter(|fragment| !is_rpid(fragment) || fragment.holds_at(now)).cloned().collect();
+    }
     let mut left: Vec<&Fragment> = Vec::with_capacity(all.len());
     let mut places: HashMap<&str, usize> = HashMap::new();
     for fragment in all {
-        if fragment.namespace() != RPID {
+        if !is_rpid(fragment) {
             left.push(fragment);
             continue;
         }
@@ -45,12 +49,12 @@ pub(super) fn timestamp(
 ) -> Option<String> {
     let own = own?;
     let restamped = publication.is_restamped.then_some(publication.modified_at);
-    let said_at = restamped.or_else(|| date_time(own));
     let ends = attributes.iter().filter(|a| a.namespace() == RPID).flat_map(|attribute| {
         let (from, until) = attribute.range();
         from.into_iter().chain(until)
     });
-    let turned_at = ends.filter(|end| *end <= now && Some(*end) > said_at).max();
+    let turned_at = ends.filter(|end| *end <= now).max();
+    let turned_at = turned_at.filter(|at| Some(*at) > restamped.or_else(|| date_time(own)));
     Some(turned_at.or(restamped).map_or_else(|| own.to_owned(), Timestamp::rfc3339_ms))
 }
 

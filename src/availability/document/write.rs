@@ -221,7 +221,16 @@ impl Basic {
 
 /// Text or an attribute's value in double quotes; line ends and tabs survive as references, what XML cannot carry is left out.
 pub(in crate::availability) fn escape(out: &mut String, text: &str) {
-    for c in text.chars() {
+    let is_plain = |b: u8| matches!(b, b' '..=b'~') && !matches!(b, b'&' | b'<' | b'>' | b'"');
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        // Nearly everything is plain: it is copied as it stands.
+        let plain = rest.bytes().position(|b| !is_plain(b)).unwrap_or(rest.len());
+        if let Some((copied, after)) = rest.split_at_checked(plain).filter(|_| plain > 0) {
+            out.push_str(copied);
+            rest = after;
+            continue;
+        }
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
@@ -233,6 +242,7 @@ pub(in crate::availability) fn escape(out: &mut String, text: &str) {
             c if is_xml_char(c) => out.push(c),
             _ => {}
         }
+        rest = rest.get(c.len_utf8()..).unwrap_or_default();
     }
 }
 
