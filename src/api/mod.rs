@@ -4,5 +4,6 @@
 
 pub mod control;
 pub mod explain;
+pub mod rules;
 pub mod trace;
 pub mod users;
