@@ -10,7 +10,7 @@ mod presence;
 use std::sync::LazyLock;
 
 use crate::availability::document::pidf::Pidf;
-use crate::availability::view::{self, Grant};
+use crate::availability::view::{self, Grant, Rule};
 use crate::model::{Aor, HomeState, Package, Reject, Subscription, Text, Timestamp};
 use crate::presence::pacing::Pacing;
 use crate::presence::policy::{Intervals, Policy};
@@ -129,6 +129,21 @@ pub(super) fn grant(
 ) -> Grant {
     match package {
         Package::Presence => view::grant(presentity, watcher, watched, &policy.domain, sphere, now),
+    }
+}
+
+/// The same as [`grant`], with the rule that decided: for who asks why.
+pub(super) fn decide(
+    package: Package,
+    presentity: &HomeState,
+    watcher: &Aor,
+    watched: &HomeState,
+    policy: &Policy,
+    sphere: &dyn Fn() -> Option<Vec<Text>>,
+    now: Timestamp,
+) -> (Grant, Rule) {
+    match package {
+        Package::Presence => view::decide(presentity, watcher, watched, &policy.domain, sphere, now),
     }
 }
 
