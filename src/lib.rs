@@ -13,7 +13,7 @@
 //! 3 transaction   transport   store   availability
 //! 4 endpoint   auth   home
 //! 5 registrar   presence   messaging   proxy        services never import one another
-//! 6 dispatch   api   config
+//! 6 dispatch   xcap   api   config
 //! 7 server   cli
 //! ```
 
@@ -35,6 +35,7 @@ pub mod sip;
 pub mod store;
 pub mod transaction;
 pub mod transport;
+pub mod xcap;
 
 #[cfg(test)]
 mod layers {
@@ -46,7 +47,7 @@ mod layers {
         &["transaction", "transport", "store", "availability"],
         &["endpoint", "auth", "home"],
         &["registrar", "presence", "messaging", "proxy"],
-        &["dispatch", "api", "config"],
+        &["dispatch", "xcap", "api", "config"],
         &["server", "cli"],
     ];
 
@@ -71,6 +72,12 @@ mod layers {
         "messaging/copy.rs",
         "messaging/outbox.rs",
         "dispatch/route.rs",
+        "xcap/address.rs",
+        "xcap/conflict.rs",
+        "xcap/operation.rs",
+        "xcap/schema",
+        "xcap/selector.rs",
+        "xcap/usage.rs",
         "auth/digest.rs",
         "auth/mark.rs",
         "auth/clients.rs",

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::api;
 use crate::api::control::{self, Control, Request, Response};
 use crate::api::explain;
+use crate::api::http::{self, Http};
 use crate::api::rules;
 use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
@@ -30,6 +31,7 @@ use crate::registrar::{self, Registrar};
 use crate::sip::digest::Algorithm;
 use crate::store::{self, Store};
 use crate::transport::{Resolver, Sockets};
+use crate::xcap::{self, Xcap};
 
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,9 @@ pub enum Fault {
     /// The control socket.
     #[error("the control socket could not be opened")]
     Control(#[from] control::Fault),
+    /// The HTTP listener.
+    #[error("the HTTP listener could not be opened")]
+    Http(#[from] http::Fault),
     /// The accounts of `--dev`.
     #[error("the accounts of --dev could not be made: {0}")]
     Dev(String),
@@ -61,6 +66,10 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let sockets = Sockets::bind(&config.listeners(), config.server.datagrams(), config.limits.connections())
         .await
         .map_err(Fault::Listen)?;
+    let http = match http_settings(&config) {
+        Some(settings) => Some(Http::bind(&settings).await?),
+        None => None,
+    };
     let store = Store::open(&config.target()).await?;
     if let Some(dev) = &dev {
         dev.ensure_accounts(&store, clock::now()).await.map_err(Fault::Dev)?;
@@ -91,7 +100,18 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let mut tasks = JoinSet::new();
     let operator = operator(&config, &store, &residency, &accounts, &homes, &endpoint, &presence);
     tasks.spawn(control.serve(operator, stopped.clone()));
-    announce(&endpoint, dev.as_ref());
+    announce(&endpoint, http.as_ref(), dev.as_ref());
+    if let Some(http) = http {
+        let policy = xcap::Policy {
+            root: config.http.xcap_root.clone(),
+            domain: config.domain.clone(),
+            aliases: config.aliases.clone(),
+        };
+        let auth = dispatch.auth().clone();
+        let xcap = Xcap::new(policy, auth, homes.clone(), endpoint.clone(), residency.clone());
+        let router = http::Router::default().below(&config.http.xcap_root, xcap.handler());
+        tasks.spawn(http.serve(router, stopped.clone()));
+    }
     info!(domain = %config.domain, version = env!("CARGO_PKG_VERSION"), "started");
 
     let mut stop = std::pin::pin!(stop);
@@ -244,6 +264,23 @@ fn messaging(
     Messaging::new(homes.clone(), endpoint.clone(), policy, Box::new(carrier))
 }
 
+/// What `[http]` asks for; `None`: nothing.
+fn http_settings(config: &Config) -> Option<http::Settings> {
+    let section = &config.http;
+    let files = section.tls_cert.as_ref().zip(section.tls_key.as_ref());
+    Some(http::Settings {
+        listen: section.listen?,
+        tls: files.map(|(certificate, key)| (certificate.into(), key.into())),
+        server_header: config.server_header.clone(),
+        limits: http::Limits {
+            connections: section.connections,
+            per_address: section.connections_per_address,
+            header_deadline: Duration::from_millis(section.header_deadline_ms),
+            body_deadline: Duration::from_millis(section.body_deadline_ms),
+        },
+    })
+}
+
 /// Networks of `contact.deny`.
 fn denied(config: &Config) -> Vec<(std::net::IpAddr, u8)> {
     config.contact.deny.iter().map(|net| (net.address, net.prefix)).collect()
@@ -353,10 +390,13 @@ fn status(
 }
 
 /// Standard output is read by people and by programs that wait for `ready`.
-fn announce(endpoint: &Endpoint, dev: Option<&Dev>) {
+fn announce(endpoint: &Endpoint, http: Option<&Http>, dev: Option<&Dev>) {
     let mut out = std::io::stdout().lock();
     for listener in endpoint.sockets().listeners() {
         let _ = writeln!(out, "listening {}:{}", listener.transport.param(), listener.local);
+    }
+    if let Some(http) = http {
+        let _ = writeln!(out, "listening {}:{}", http.scheme(), http.local());
     }
     let _ = writeln!(out, "ready");
     if let Some(dev) = dev {

@@ -12,12 +12,14 @@ pub mod presence;
 pub mod request;
 pub mod server;
 pub mod socket;
+pub mod web;
 
 pub use message::Message;
 pub use phone::Phone;
 pub use request::{Dialog, Request};
 pub use server::{Database, Server};
 pub use socket::Transport;
+pub use web::Web;
 
 /// The domain that every test server serves.
 pub const DOMAIN: &str = "hither.example";

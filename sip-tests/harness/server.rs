@@ -74,6 +74,7 @@ pub struct Server {
     config: Config,
     child: Option<Child>,
     addresses: HashMap<Transport, SocketAddr>,
+    http: Option<SocketAddr>,
     log: Arc<Mutex<String>>,
     /// Name of the Postgres database to drop at the end.
     created: Option<String>,
@@ -123,6 +124,7 @@ impl Server {
             config,
             child: None,
             addresses: HashMap::new(),
+            http: None,
             log: Arc::default(),
             created,
         };
@@ -136,6 +138,11 @@ impl Server {
 
     pub fn address(&self, transport: Transport) -> SocketAddr {
         *self.addresses.get(&transport).unwrap_or_else(|| panic!("no {transport:?} listener"))
+    }
+
+    /// Where HTTP is spoken.
+    pub fn http(&self) -> SocketAddr {
+        self.http.expect("an HTTP listener")
     }
 
     /// Everything the server wrote to stderr so far.
@@ -285,6 +292,11 @@ impl Server {
             if let Some(spec) = line.strip_prefix("listening ") {
                 let (protocol, address) = spec.split_once(':').expect("protocol:address");
                 let address: SocketAddr = address.parse().expect("an address");
+                if protocol.starts_with("http") {
+                    self.http = Some(address);
+                    self.config.set("http.listen", address.to_string());
+                    continue;
+                }
                 let transport = match (protocol, address.is_ipv6()) {
                     ("udp", false) => Transport::Udp,
                     ("udp", true) => Transport::Udp6,

@@ -1,6 +1,7 @@
 //! Scenarios, one file per service or danger. The name of a test is the rule it holds.
 
 mod attack_dialogs;
+mod attack_http;
 mod attack_identity;
 mod attack_parser;
 mod attack_reflection;
@@ -34,3 +35,5 @@ mod torture;
 mod torture_known;
 mod transactions;
 mod transparency;
+mod xcap;
+mod xcap_conflicts;

@@ -87,8 +87,8 @@ impl Bucket {
     }
 }
 
-/// A /32 of IPv4, a /64 of IPv6.
-fn network(source: IpAddr) -> IpAddr {
+/// A /32 of IPv4, a /64 of IPv6: whom a bound per source is about.
+pub fn network(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => {

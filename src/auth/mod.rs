@@ -5,6 +5,7 @@
 pub mod accounts;
 pub mod clients;
 pub mod digest;
+pub mod http;
 pub mod lockout;
 pub mod mark;
 pub mod nonce;
@@ -87,6 +88,17 @@ impl Identity {
     }
 }
 
+/// Credentials for our realm, and what they are for.
+struct Claim<'a> {
+    credentials: Credentials<'a>,
+    method: &'a str,
+    body: &'a [u8],
+    /// `auth-int` was offered beside `auth`.
+    integrity: bool,
+    /// Their `uri` is what is asked for.
+    uri_is_right: bool,
+}
+
 /// Accounts, nonces and failures.
 #[derive(Debug)]
 pub struct Auth {
@@ -129,42 +141,53 @@ impl Auth {
         salt: u64,
         is_ours: impl Fn(&crate::sip::Uri<'_>) -> bool,
     ) -> Authenticated {
-        let credentials = request
-            .credentials(role.credentials())
-            .filter_map(Result::ok)
-            .find(|c| c.realm.eq_ignore_ascii_case(&self.policy.realm));
+        let credentials = self.own(request.credentials(role.credentials()).filter_map(Result::ok));
         let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.algorithms());
-        let Some(credentials) = credentials else {
-            return self.challenge(&offered, source, now, salt, false);
-        };
-        let aor = self.claimed(&credentials);
+        let claim = credentials.map(|credentials| Claim {
+            credentials,
+            method: request.method().as_str(),
+            body: request.body(),
+            integrity: self.policy.integrity,
+            uri_is_right: digest::names_same_resource(credentials.uri, request, &is_ours),
+        });
+        match self.judge(claim, source, now) {
+            Ok(identity) => Authenticated::As(identity),
+            Err(stale) => Authenticated::Challenge(self.rows(&offered, source, now, salt, stale)),
+        }
+    }
+
+    /// The credentials for our realm.
+    fn own<'a>(&self, mut all: impl Iterator<Item = Credentials<'a>>) -> Option<Credentials<'a>> {
+        all.find(|c| c.realm.eq_ignore_ascii_case(&self.policy.realm))
+    }
+
+    /// Are these credentials right? `Err`: a challenge is owed, with `stale` if only the nonce is not good.
+    fn judge(&self, claim: Option<Claim<'_>>, source: IpAddr, now: Timestamp) -> Result<Identity, bool> {
+        let Some(claim) = claim else { return Err(false) };
+        let credentials = &claim.credentials;
+        let aor = self.claimed(credentials);
         let bucket = aor.as_ref().map_or("", |aor| aor.as_str());
         let known = aor.as_ref().and_then(|aor| self.accounts.find(aor));
         let is_proven = known.as_ref().is_some_and(|known| known.proven.has(source));
         if !self.failures.may_try(bucket, source, is_proven, now) {
-            return self.challenge(&offered, source, now, salt, false);
+            return Err(false);
         }
         let account = known.as_ref().map(|known| &known.account);
-        let uri_is_right = digest::names_same_resource(credentials.uri, request, &is_ours);
-        let offer = Offer { algorithms: &self.policy.algorithms, integrity: self.policy.integrity };
-        match digest::check(&credentials, request, account, offer) {
-            Verdict::Right if uri_is_right => {}
+        let offer = Offer { algorithms: &self.policy.algorithms, integrity: claim.integrity };
+        match digest::check(credentials, claim.method, claim.body, account, offer) {
+            Verdict::Right if claim.uri_is_right => {}
             Verdict::Right | Verdict::Wrong => {
                 self.failures.failed(bucket, source, now);
                 self.tell_of_failure(account, source, now);
-                return self.challenge(&offered, source, now, salt, false);
+                return Err(false);
             }
         }
-        let Some(known) = known else { return self.challenge(&offered, source, now, salt, false) };
-        match self.nonces.check(&credentials, source, now) {
-            Some(proof) => {
-                self.failures.succeeded(bucket, source, now);
-                known.proven.note(source);
-                Authenticated::As(Identity { known, proof })
-            }
-            // A right answer to a nonce that is old, of an earlier run, or of another address (RFC 7616 3.3).
-            None => self.challenge(&offered, source, now, salt, true),
-        }
+        let known = known.ok_or(false)?;
+        // A right answer to a nonce that is old, of an earlier run, or of another address is stale (RFC 7616 3.3).
+        let proof = self.nonces.check(credentials, source, now).ok_or(true)?;
+        self.failures.succeeded(bucket, source, now);
+        known.proven.note(source);
+        Ok(Identity { known, proof })
     }
 
     /// Spends the nonce count. `false`: it was used before (a replay); the request must get [`Auth::stale`].
@@ -196,17 +219,6 @@ impl Auth {
         }
     }
 
-    fn challenge(
-        &self,
-        offered: &[Algorithm],
-        source: IpAddr,
-        now: Timestamp,
-        salt: u64,
-        stale: bool,
-    ) -> Authenticated {
-        Authenticated::Challenge(self.rows(offered, source, now, salt, stale))
-    }
-
     fn rows(
         &self,
         offered: &[Algorithm],
@@ -215,10 +227,22 @@ impl Auth {
         salt: u64,
         stale: bool,
     ) -> Vec<String> {
+        self.rows_with(self.policy.integrity, offered, source, now, salt, stale)
+    }
+
+    fn rows_with(
+        &self,
+        integrity: bool,
+        offered: &[Algorithm],
+        source: IpAddr,
+        now: Timestamp,
+        salt: u64,
+        stale: bool,
+    ) -> Vec<String> {
         let nonce = self.nonces.make(source, now, salt);
+        let realm = &self.policy.realm;
         let row = |algorithm: &Algorithm| {
-            let Policy { realm, integrity, .. } = &self.policy;
-            crate::sip::digest::challenge(realm, &nonce, *algorithm, *integrity, stale)
+            crate::sip::digest::challenge(realm, &nonce, *algorithm, integrity, stale)
         };
         offered.iter().map(row).collect()
     }

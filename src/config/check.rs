@@ -35,6 +35,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             "proxy.timer_c_s is {timer_c_s}: RFC 3261 16.6 step 11 asks for more than {TIMER_C_FLOOR_S} s"
         ));
     }
+    if let Some(listen) = config.http.listen
+        && !listen.ip().is_loopback()
+        && config.http.tls_cert.is_none()
+    {
+        warnings
+            .push(format!("http.listen is {listen} without TLS: private documents can be read on their way"));
+    }
     if config.auth.algorithms.iter().rev().skip(1).any(|one| *one == crate::sip::digest::Algorithm::Md5) {
         warnings.push("auth.algorithms offers MD5 before a SHA: phones take the first they know".into());
     }
@@ -95,6 +102,7 @@ fn places(config: &Config, found: &mut Vec<Found>) {
     if config.dns.servers.len() > section::MAX_NAME_SERVERS {
         say("dns.servers", format!("must name at most {} name servers", section::MAX_NAME_SERVERS));
     }
+    http(&config.http, &mut say);
     let algorithms = &config.auth.algorithms;
     let repeated =
         algorithms.iter().enumerate().any(|(at, one)| algorithms.iter().take(at).any(|a| a == one));
@@ -115,6 +123,26 @@ fn listeners(listen: &[Listen], say: &mut impl FnMut(&'static str, String)) {
         if one.bind.ip().is_multicast() {
             say("listen", format!("holds `{one}`, a multicast address"));
         }
+    }
+}
+
+fn http(http: &section::Http, say: &mut impl FnMut(&'static str, String)) {
+    let root = http.xcap_root.as_str();
+    // Compared with paths letter by letter, so nothing in it may be spelled in two ways.
+    let is_segment = |s: &str| {
+        !s.is_empty()
+            && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+            && !s.starts_with('.')
+    };
+    let is_path = root.strip_prefix('/').is_some_and(|rest| rest.split('/').all(is_segment));
+    if !is_path || root.len() > MAX_XCAP_ROOT {
+        let reason =
+            format!("is `{root}`; it is a path of letters, digits, `-`, `_` and `.`, as in `/xcap-root`");
+        say("http.xcap_root", reason);
+    }
+    if http.tls_cert.is_some() != http.tls_key.is_some() {
+        let missing = if http.tls_cert.is_some() { "http.tls_key" } else { "http.tls_cert" };
+        say(missing, "is not set; certificate and key go together".into());
     }
 }
 
@@ -173,8 +201,8 @@ fn interval(keys: [&'static str; 3], min: u32, default: u32, max: u32, found: &m
 fn numbers(config: &Config, found: &mut Vec<Found>) {
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     let Config { server, registration, subscription, publication, presence, .. } = config;
-    let Config { messaging, auth, proxy, limits, .. } = config;
-    let all: [(&'static str, u64, RangeInclusive<u64>); 26] = [
+    let Config { messaging, auth, proxy, limits, http, .. } = config;
+    let all: [(&'static str, u64, RangeInclusive<u64>); 30] = [
         ("server.workers", count(server.workers), 0..=count(section::MAX_WORKERS)),
         ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
         ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
@@ -208,6 +236,10 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
         ("limits.tcp_idle_unauthenticated_s", limits.tcp_idle_unauthenticated_s.into(), 1..=86_400),
         // Never below 64*T1: an answer may be on its way (RFC 3261 18).
         ("limits.tcp_idle_s", limits.tcp_idle_s.into(), 32..=YEAR_S),
+        ("http.connections", count(http.connections), 1..=100_000),
+        ("http.connections_per_address", count(http.connections_per_address), 1..=100_000),
+        ("http.header_deadline_ms", http.header_deadline_ms, 10..=600_000),
+        ("http.body_deadline_ms", http.body_deadline_ms, 10..=600_000),
     ];
     for (key, value, allowed) in all {
         range(key, value, allowed, found);
@@ -225,6 +257,7 @@ const YEAR_S: u64 = 31_536_000;
 /// `sun_path` is 108 bytes with its final NUL.
 const MAX_SOCKET_PATH: usize = 100;
 const MAX_SERVER_HEADER: usize = 128;
+const MAX_XCAP_ROOT: usize = 128;
 const TIMER_C_FLOOR_S: u32 = 180;
 /// Every request of every device carries them.
 const MAX_SERVICE_ROUTES: usize = 5;
@@ -296,6 +329,23 @@ mod tests {
         let nine = vec!["192.0.2.53".parse().unwrap(); 9];
         assert!(said(|c| c.dns.servers = nine).contains("dns.servers must name at most 8"));
         assert!(said(|c| c.log.filter = "hither=loud".into()).contains("log.filter is not a filter"));
+    }
+
+    #[test]
+    fn http_has_a_plain_root_and_both_or_no_files() {
+        let root = |root: &str| said(|c| c.http.xcap_root = root.into());
+        assert_eq!(root("/a/b-c.d_e"), "");
+        for wrong in ["", "/", "a", "/a/", "/a//b", "/..", "/a/%41", "/~~", "/a?b"] {
+            assert!(root(wrong).starts_with("http.xcap_root is"), "{wrong}");
+        }
+        assert!(said(|c| c.http.tls_cert = Some("a".into())).starts_with("http.tls_key is not set"));
+        assert!(said(|c| c.http.tls_key = Some("a".into())).starts_with("http.tls_cert is not set"));
+        assert!(said(|c| c.http.connections = 0).contains("http.connections is 0"));
+        let mut config = Config { domain: "example.org".into(), ..Config::default() };
+        config.http.listen = Some("127.0.0.1:80".parse().unwrap());
+        assert!(warnings(&config).is_empty());
+        config.http.listen = Some("192.0.2.1:80".parse().unwrap());
+        assert!(warnings(&config)[0].contains("without TLS"));
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod value;
 
 pub use error::{ConfigError, Origin, Problem, Wrong};
 pub use section::{
-    Auth, Contact, Dns, Limits, Log, LogFormat, Messaging, Presence, Proxy, Publication, Registration,
+    Auth, Contact, Dns, Http, Limits, Log, LogFormat, Messaging, Presence, Proxy, Publication, Registration,
     Server, Subscription,
 };
 pub use value::{Listen, NameServer, Net};
@@ -73,6 +73,8 @@ pub struct Config {
     pub contact: Contact,
     /// How names of hosts are looked up.
     pub dns: Dns,
+    /// XCAP over HTTP.
+    pub http: Http,
 }
 
 impl Default for Config {
@@ -96,6 +98,7 @@ impl Default for Config {
             limits: Limits::default(),
             contact: Contact::default(),
             dns: Dns::default(),
+            http: Http::default(),
         }
     }
 }

@@ -372,6 +372,48 @@ impl Dns {
     }
 }
 
+/// `[http]`: XCAP (RFC 4825). Off unless it listens.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Where HTTP is spoken; `""`: nowhere. Beyond loopback give it a certificate, for documents are private.
+    /// Example: `listen = "127.0.0.1:8080"`.
+    #[serde(with = "value::optional_address")]
+    pub listen: Option<SocketAddr>,
+    /// The path below which XCAP documents are (RFC 4825 6.1). Example: `xcap_root = "/xcap-root"`.
+    pub xcap_root: String,
+    /// The certificate and those it hangs on, a PEM file; with `tls_key` HTTPS is spoken. Default: none.
+    /// Example: `tls_cert = "/etc/hither/chain.pem"`.
+    #[serde(with = "value::optional_text")]
+    pub tls_cert: Option<String>,
+    /// Its private key, a PEM file. Default: none. Example: `tls_key = "/etc/hither/key.pem"`.
+    #[serde(with = "value::optional_text")]
+    pub tls_key: Option<String>,
+    /// Connections at a time; further ones wait. Example: `connections = 1000`.
+    pub connections: usize,
+    /// Connections from one address at a time; further ones are closed. Example: `connections_per_address = 200`.
+    pub connections_per_address: usize,
+    /// The head of a request must be complete within; an idle connection is closed after. Example: `header_deadline_ms = 10000`.
+    pub header_deadline_ms: u64,
+    /// A body must be complete within. Example: `body_deadline_ms = 10000`.
+    pub body_deadline_ms: u64,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http {
+            listen: None,
+            xcap_root: "/xcap-root".into(),
+            tls_cert: None,
+            tls_key: None,
+            connections: 1_000,
+            connections_per_address: 200,
+            header_deadline_ms: 10_000,
+            body_deadline_ms: 10_000,
+        }
+    }
+}
+
 /// More name servers than these are of no use to anybody.
 pub(super) const MAX_NAME_SERVERS: usize = 8;
 /// Buffers of that many sockets are 512 MiB per listener, if ever all of them were filled.

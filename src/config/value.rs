@@ -207,6 +207,27 @@ pub(super) mod optional_text {
     }
 }
 
+/// An address with its port; `""` is "none".
+pub(super) mod optional_address {
+    use super::*;
+
+    pub(crate) fn serialize<S: Serializer>(
+        address: &Option<SocketAddr>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&address.map(|address| address.to_string()).unwrap_or_default())
+    }
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<SocketAddr>, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let wrong = || {
+            D::Error::custom(format!("holds `{text}`; it is an address with a port, as in `127.0.0.1:8080`"))
+        };
+        if text.is_empty() { Ok(None) } else { text.parse().map(Some).map_err(|_| wrong()) }
+    }
+}
+
 /// The four rules between users of the domain.
 pub(super) mod default_rule {
     use super::*;

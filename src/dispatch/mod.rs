@@ -80,6 +80,11 @@ impl Dispatch {
         }
     }
 
+    /// Who is who, for what is not spoken over SIP: one lock-out and one set of nonces for both.
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
+    }
+
     /// From now on what begins something new is answered 503; what is in hand goes on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);

@@ -10,8 +10,8 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 
 use crate::availability::document::lexis::{
-    SPACE, decode_value, is_name_char, is_qualified_name, is_space, is_xml_char, local, raw_attributes,
-    referenced,
+    SPACE, decode_value, is_name_char, is_ncname, is_qualified_name, is_space, is_xml_char, local,
+    raw_attributes, referenced,
 };
 use crate::availability::document::values::date_time;
 use crate::model::Timestamp;
@@ -32,16 +32,24 @@ pub struct Limits {
     pub attributes: usize,
     /// Namespace declarations in scope at once.
     pub namespaces: usize,
+    /// May it hold processing instructions? In what is only kept and handed back to its owner, they do no harm.
+    pub instructions: bool,
 }
 
 impl Limits {
     /// What a publisher may send (`A07`): far more than any presence document needs.
-    pub const PUBLISHED: Limits =
-        Limits { bytes: 32 * 1024, elements: 2_000, depth: 32, attributes: 64, namespaces: 32 };
+    pub const PUBLISHED: Limits = Limits {
+        bytes: 32 * 1024,
+        elements: 2_000,
+        depth: 32,
+        attributes: 64,
+        namespaces: 32,
+        instructions: false,
+    };
 
     /// What a user may keep here: lists with thousands of entries.
     pub const STORED: Limits =
-        Limits { bytes: 256 * 1024, elements: 20_000, depth: 32, attributes: 64, namespaces: 32 };
+        Limits { bytes: 256 * 1024, elements: 20_000, instructions: true, ..Limits::PUBLISHED };
 }
 
 /// Why a document is not read.
@@ -127,7 +135,10 @@ impl<'x> Document<'x> {
                 Event::Comment(_) => {}
                 Event::Decl(declaration) => check_declaration(&declaration, start)?,
                 // Nobody who publishes presence sends one, and what a watcher would do with it is unknown.
-                Event::PI(_) => return Err(XmlError::Malformed("processing instruction")),
+                Event::PI(_) if !limits.instructions => {
+                    return Err(XmlError::Malformed("processing instruction"));
+                }
+                Event::PI(instruction) => check_instruction(instruction.target())?,
                 Event::DocType(_) => return Err(XmlError::Doctype),
                 Event::Eof => break,
             }
@@ -138,6 +149,10 @@ impl<'x> Document<'x> {
     /// The root element.
     pub fn root(&self) -> Node<'_> {
         Node { document: self, at: 0 }
+    }
+    /// What was read, without a byte order mark and space before it.
+    pub fn text(&self) -> &'x str {
+        self.text
     }
 }
 
@@ -314,6 +329,43 @@ impl<'d> Node<'d> {
     pub fn is(self, namespace: &str, name: &str) -> bool {
         self.local() == name && self.namespace() == Some(namespace)
     }
+    /// Its name as it is written, with the prefix.
+    pub fn name(self) -> &'d str {
+        self.element().map_or("", |e| e.name)
+    }
+    /// Where it stands in [`Document::text`], from `<` to `>`.
+    pub fn span(self) -> Range<usize> {
+        self.element().map_or(0..0, |e| e.span.clone())
+    }
+    /// The element it stands in; `None` for the root.
+    pub fn parent(self) -> Option<Node<'d>> {
+        let at = self.element()?.parent?;
+        Some(Node { document: self.document, at })
+    }
+    /// Namespace (`None`: in none), name without prefix and normalised value of every attribute; declarations are none (Namespaces in XML 3).
+    pub fn attributes(self) -> impl Iterator<Item = (Option<&'d str>, &'d str, &'d str)> {
+        let document = self.document;
+        let uri = move |at: usize| document.bindings.get(at).map(|b| &*b.uri);
+        let attributes = self.element().map_or(&[] as &[Attribute<'_>], |e| &e.attributes);
+        attributes.iter().map(move |a| (a.namespace.and_then(uri), a.local, a.value.as_str()))
+    }
+    /// Prefixes (empty: the default namespace) and the namespaces they stand for inside this element, without `xml`.
+    pub fn bindings(self) -> Vec<(&'d str, &'d str)> {
+        let mut found: Vec<(&str, &str)> = Vec::new();
+        let mut element = self.element();
+        while let Some(current) = element {
+            for binding in self.document.bindings.get(current.declares.clone()).unwrap_or_default() {
+                let prefix = &*binding.prefix;
+                if prefix != "xml" && !found.iter().any(|(inner, _)| *inner == prefix) {
+                    found.push((prefix, &binding.uri));
+                }
+            }
+            element = current.parent.and_then(|at| self.document.elements.get(at));
+        }
+        // `xmlns=""` takes the default namespace away.
+        found.retain(|(_, uri)| !uri.is_empty());
+        found
+    }
     /// The normalised value of an attribute without prefix.
     pub fn attribute(self, name: &str) -> Option<&'d str> {
         let found = self.element()?.attributes.iter().find(|a| a.namespace.is_none() && a.local == name);
@@ -461,6 +513,15 @@ fn decode_utf8<'x>(bytes: &'x [u8], limits: &Limits) -> Result<&'x str, XmlError
         return Err(XmlError::Malformed("forbidden character"));
     }
     Ok(text.trim_start_matches('\u{FEFF}').trim_start_matches(SPACE))
+}
+
+fn check_instruction(target: &str) -> Result<(), XmlError> {
+    // XML 1.0 production 17.
+    if is_ncname(target) && !target.eq_ignore_ascii_case("xml") {
+        Ok(())
+    } else {
+        Err(XmlError::Malformed("processing instruction"))
+    }
 }
 
 fn check_declaration(declaration: &BytesDecl<'_>, start: usize) -> Result<(), XmlError> {
