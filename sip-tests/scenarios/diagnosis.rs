@@ -7,6 +7,7 @@ use std::sync::mpsc::sync_channel;
 use serde_json::Value;
 
 use crate::harness::documents::pidf;
+use crate::harness::phone::aor;
 use crate::harness::presence::befriend;
 use crate::harness::{DEADLINE, Database, Phone, Server, Transport};
 
@@ -61,6 +62,32 @@ fn explain_says_which_rule_decides_and_what_the_state_is_made_of(database: Datab
     let text = asked(&server, &["explain", "--watcher", "bob", "--presentity", "alice"]);
     assert!(text.starts_with("bob@hither.example sees all of alice@hither.example: "), "{text}");
     assert!(!text.contains("lunch"), "no body: {text}");
+}
+
+fn explain_names_the_owners_rules_that_have_a_part_in_it_rfc4745_10_2(database: Database) {
+    let server = Server::start(database);
+    let rule = |id: &str, who: &str, handling: &str| {
+        format!(
+            "<rule id=\"{id}\"><conditions><identity>{who}</identity></conditions><actions><sub-handling xmlns=\"urn:ietf:params:xml:ns:pres-rules\">\
+             {handling}</sub-handling></actions></rule>"
+        )
+    };
+    let bob = format!("<one id=\"{}\"/>", aor("bob"));
+    let rules = [rule("everybody", "<many/>", "confirm"), rule("friends", &bob, "polite-block")].concat();
+    let document = format!("<ruleset xmlns=\"urn:ietf:params:xml:ns:common-policy\">{rules}</ruleset>");
+    let output = server.cli(&["rules", "alice", "replace", "-"], &document);
+    assert!(output.status.success(), "{output:?}");
+    for (watcher, sees, expected) in
+        [("bob", "unavailable", vec!["everybody", "friends"]), ("carol", "pending", vec!["everybody"])]
+    {
+        let explained = explained(&server, watcher, "alice");
+        assert_eq!((&explained["sees"], &explained["rule"]), (&sees.into(), &"owner".into()), "{explained}");
+        assert_eq!(explained["rules"], Value::from(expected), "{explained}");
+        let of_presence = &explained["packages"][0];
+        assert_eq!((&of_presence["package"], &of_presence["sees"]), (&"presence".into(), &sees.into()));
+    }
+    let text = asked(&server, &["explain", "--watcher", "bob", "--presentity", "alice"]);
+    assert!(text.contains("rules of alice@hither.example that match: everybody, friends"), "{text}");
 }
 
 fn explain_says_what_is_owed_and_why_it_is_not_sent(database: Database) {
@@ -217,6 +244,7 @@ fn following_shows_what_comes_as_it_comes_and_survives_a_restart(database: Datab
 
 on_each_database!(
     explain_says_which_rule_decides_and_what_the_state_is_made_of,
+    explain_names_the_owners_rules_that_have_a_part_in_it_rfc4745_10_2,
     explain_says_what_is_owed_and_why_it_is_not_sent,
     explain_of_nobody_fails,
     trace_shows_who_is_followed_without_bodies_and_credentials,

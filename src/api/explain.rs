@@ -12,7 +12,7 @@ use crate::availability::view::{DomainDefault, Grant, Rule};
 use crate::model::{Aor, HomeState, Timestamp};
 use crate::presence::Presence;
 use crate::presence::dialog::{Outlook, PutOff, State, Wait};
-use crate::presence::explain::{Explained, Heard, Told, Watched};
+use crate::presence::explain::{Decided, Explained, Heard, Told, Watched};
 use crate::presence::subscribe::gr;
 
 /// The answer, in words for programs; instants are RFC 3339, spans seconds.
@@ -24,12 +24,16 @@ pub struct Explanation {
     pub presentity: String,
     /// When this was so.
     pub at: String,
-    /// `full`, `part`, `basic`, `unavailable`, `pending` or `rejected`.
+    /// In `presence`: `full`, `part`, `basic`, `unavailable`, `pending` or `rejected`.
     pub sees: String,
     /// Which rule says so: `own`, `denied`, `owner`, `nameless`, `foreign`, `reciprocal`, `confirm`, `basic`, `full`.
     pub rule: String,
     /// The same as a sentence.
     pub because: String,
+    /// Ids of the presentity's own rules that match the watcher; what they grant is added up.
+    pub rules: Vec<String>,
+    /// The same for every event package.
+    pub packages: Vec<Sees>,
     /// Does the presentity's state say open?
     pub open: bool,
     /// What the state is made of, oldest first.
@@ -38,6 +42,19 @@ pub struct Explanation {
     pub subscriptions: Vec<Subscribed>,
     /// What ends next of all this.
     pub next: Option<Next>,
+}
+
+/// What the watcher sees in one package.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sees {
+    /// Event package.
+    pub package: String,
+    /// As in [`Explanation`].
+    pub sees: String,
+    /// As in [`Explanation`].
+    pub rule: String,
+    /// As in [`Explanation`].
+    pub because: String,
 }
 
 /// A registration or a publication.
@@ -175,25 +192,40 @@ pub fn explain(explained: &Explained, watcher: &Aor, presentity: &Aor, when: Whe
         .chain(lives.map(|s| (s.expires_in_s, "subscription", &s.id)))
         .min_by_key(|(in_s, ..)| *in_s)
         .map(|(in_s, kind, what)| Next { kind: kind.to_owned(), what: what.clone(), in_s });
+    let packages: Vec<_> =
+        explained.packages.iter().map(|decided| sees(decided, watcher, presentity)).collect();
+    // It is the first of them.
+    let presence = packages.first().cloned().unwrap_or_default();
     Explanation {
         watcher: watcher.to_string(),
         presentity: presentity.to_string(),
         at: when.now.rfc3339_ms(),
-        sees: match explained.grant {
-            Grant::Full => "full",
-            Grant::Part(_) => "part",
-            Grant::Basic => "basic",
-            Grant::Unavailable => "unavailable",
-            Grant::Pending => "pending",
-            Grant::Rejected => "rejected",
-        }
-        .to_owned(),
-        rule: rule(explained.rule).to_owned(),
-        because: because(explained.rule, watcher, presentity),
+        sees: presence.sees,
+        rule: presence.rule,
+        because: presence.because,
+        rules: explained.rules.iter().map(ToString::to_string).collect(),
+        packages,
         open: compose(&explained.home, when.now).open,
         sources,
         subscriptions,
         next,
+    }
+}
+
+fn sees(decided: &Decided, watcher: &Aor, presentity: &Aor) -> Sees {
+    let sees = match decided.grant {
+        Grant::Full => "full",
+        Grant::Part(_) => "part",
+        Grant::Basic => "basic",
+        Grant::Unavailable => "unavailable",
+        Grant::Pending => "pending",
+        Grant::Rejected => "rejected",
+    };
+    Sees {
+        package: decided.package.as_str().to_owned(),
+        sees: sees.to_owned(),
+        rule: rule(decided.rule).to_owned(),
+        because: because(decided.rule, watcher, presentity),
     }
 }
 

@@ -168,6 +168,20 @@ pub fn decide(
     (owners, Rule::Owner)
 }
 
+/// The ids of the owner's rules that match this watcher now: all of them have a part in what [`decide`] says.
+///
+/// - `sphere`: as for [`decide`].
+pub fn matching(
+    presentity: &HomeState,
+    watcher: &Aor,
+    sphere: &dyn Fn() -> Option<Vec<Text>>,
+    now: Timestamp,
+) -> Vec<Text> {
+    let named = (!is_nameless(watcher)).then_some(watcher);
+    let ids = |rules| rules::matching(rules, named, sphere, now).map(|rule| rule.id.clone()).collect();
+    rules::of(presentity).map(|rules| ids(rules)).unwrap_or_default()
+}
+
 /// Within the domain its default decides; watchers from elsewhere wait for the owner, and those without a name are refused (RFC 3323 4.1.1.3).
 fn by_default(
     presentity: &Aor,

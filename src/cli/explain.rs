@@ -37,6 +37,11 @@ fn text(explanation: &Explanation) -> String {
         "pending" => format!("{watcher} sees nothing of {presentity} yet: {because}"),
         _ => format!("{watcher} sees nothing of {presentity}: {because}"),
     }];
+    if !explanation.rules.is_empty() {
+        lines.push(format!("rules of {presentity} that match: {}", explanation.rules.join(", ")));
+    }
+    let others = explanation.packages.iter().filter(|other| other.because != *because);
+    lines.extend(others.map(|other| format!("in {}: {} ({})", other.package, other.sees, other.because)));
     let state = if explanation.open { "open" } else { "closed" };
     match explanation.sources.as_slice() {
         [] => lines.push(format!("{presentity} is {state}: nothing is registered, nothing published")),
@@ -94,7 +99,7 @@ fn subscribed(subscription: &Subscribed) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::explain::{LastNotify, Next};
+    use crate::api::explain::{LastNotify, Next, Sees};
 
     fn explanation() -> Explanation {
         Explanation {
@@ -104,6 +109,13 @@ mod tests {
             sees: "full".into(),
             rule: "reciprocal".into(),
             because: "alice@example.org watches bob@example.org too".into(),
+            rules: vec!["friends".into(), "work".into()],
+            packages: vec![Sees {
+                package: "message-summary".into(),
+                sees: "rejected".into(),
+                rule: "private".into(),
+                because: "only alice@example.org sees it".into(),
+            }],
             open: true,
             sources: vec![Source {
                 kind: "publication".into(),
@@ -149,6 +161,8 @@ mod tests {
         assert_eq!(
             text(&explanation()),
             "bob@example.org sees all of alice@example.org: alice@example.org watches bob@example.org too\n\
+             rules of alice@example.org that match: friends, work\n\
+             in message-summary: rejected (only alice@example.org sees it)\n\
              alice@example.org is open; its sources:\n\
              \u{20} publication presence, entity-tag 0f, application/pidf+xml over udp:192.0.2.9:5060, Call-ID p\n\
              \u{20}   since 2026-11-20T23:00:00Z, last changed 2026-11-20T23:01:00Z, ends in 60 s\n\

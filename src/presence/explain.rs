@@ -3,21 +3,32 @@
 use std::sync::Arc;
 
 use crate::availability::view::{Grant, Rule};
-use crate::model::{HomeState, Subscription, Timestamp};
+use crate::model::{HomeState, Package, Subscription, Text, Timestamp};
 use crate::presence::dialog::{Outlook, State};
 use crate::sip::StatusCode;
 
 /// How it stands between a watcher and a presentity.
 #[derive(Debug, Clone)]
 pub struct Explained {
-    /// How much the watcher may see..
-    pub grant: Grant,
-    /// ..and which rule says so.
-    pub rule: Rule,
+    /// In each package.
+    pub packages: Vec<Decided>,
+    /// The presentity's own rules that match the watcher.
+    pub rules: Vec<Text>,
     /// The presentity's home, as everything else here was read.
     pub home: Arc<HomeState>,
     /// The watcher's subscriptions, also those that only wait for the answer to their last NOTIFY.
     pub watches: Vec<Watched>,
+}
+
+/// What was decided about a watcher in one package.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// Which.
+    pub package: Package,
+    /// How much the watcher may see..
+    pub grant: Grant,
+    /// ..and which rule says so.
+    pub rule: Rule,
 }
 
 /// One subscription.

@@ -38,11 +38,11 @@ use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::{Changed, Homes, Refusal};
 use crate::model::rate::Rate;
 use crate::model::{
-    Aor, EntityTag, Flow, HomeState, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
+    Aor, EntityTag, Flow, HomeState, Package, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
 };
 use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
-use crate::presence::explain::Explained;
+use crate::presence::explain::{Decided, Explained};
 use crate::presence::notifier::Notifier;
 use crate::presence::publication::{Body, Fresh, Publish};
 use crate::presence::subscribe::Subscribe;
@@ -266,9 +266,14 @@ impl Presence {
     pub fn explain(&self, watcher: &Aor, presentity: &Aor, now: Timestamp) -> Explained {
         let (home, watched) = (self.homes.read(presentity), self.homes.read(watcher));
         let sphere = || sphere::sphere(&home, now);
-        let (grant, rule) = view::decide(&home, watcher, &watched, &self.policy.domain, &sphere, now);
+        let decided = Package::ALL.map(|package| {
+            let (grant, rule) =
+                package::decide(package, &home, watcher, &watched, &self.policy, &sphere, now);
+            Decided { package, grant, rule }
+        });
+        let rules = view::matching(&home, watcher, &sphere, now);
         let watches = self.notifier.watches(&home, watcher, now);
-        Explained { grant, rule, home, watches }
+        Explained { packages: decided.into(), rules, home, watches }
     }
 
     /// How many subscriptions have been notified by this run and live.

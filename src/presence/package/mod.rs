@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::availability::document::pidf::Pidf;
-use crate::availability::view::{self, Grant};
+use crate::availability::view::{self, Grant, Rule};
 use crate::model::{Aor, HomeState, Package, Reject, Subscription, Text, Timestamp};
 use crate::presence::pacing::Pacing;
 use crate::presence::policy::{Intervals, Policy};
@@ -174,6 +174,21 @@ pub(super) fn grant(
             view::grant(presentity, watcher, watched, &policy.domain, sphere, now)
         }
         Package::MessageSummary => message_summary::grant(&presentity.aor, watcher),
+    }
+}
+
+/// The same as [`grant`], with the rule that decided: for who asks why.
+pub(super) fn decide(
+    package: Package,
+    presentity: &HomeState,
+    watcher: &Aor,
+    watched: &HomeState,
+    policy: &Policy,
+    sphere: &dyn Fn() -> Option<Vec<Text>>,
+    now: Timestamp,
+) -> (Grant, Rule) {
+    match package {
+        Package::Presence => view::decide(presentity, watcher, watched, &policy.domain, sphere, now),
     }
 }
 
