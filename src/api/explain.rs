@@ -232,6 +232,7 @@ fn sees(decided: &Decided, watcher: &Aor, presentity: &Aor) -> Sees {
 fn rule(rule: Rule) -> &'static str {
     match rule {
         Rule::Own => "own",
+        Rule::Alone => "alone",
         Rule::Denied => "denied",
         Rule::Owner => "owner",
         Rule::Nameless => "nameless",
@@ -247,6 +248,7 @@ fn because(rule: Rule, watcher: &Aor, presentity: &Aor) -> String {
     let default = |what: &str| format!("presence.default_rule = \"{what}\"");
     match rule {
         Rule::Own => "everybody sees themselves".to_owned(),
+        Rule::Alone => format!("that is nobody's business but {presentity}'s"),
         Rule::Denied => format!("the operator lets {watcher} see nobody (presence.deny)"),
         Rule::Owner => {
             format!("the rules of {presentity} say so (`hither rules {}`)", presentity.user())

@@ -79,6 +79,8 @@ pub enum Grant {
 pub enum Rule {
     /// Everybody sees themselves.
     Own,
+    /// It is nobody's business but the presentity's.
+    Alone,
     /// The operator's list.
     Denied,
     /// The owner's rules.

@@ -188,7 +188,13 @@ pub(super) fn decide(
     now: Timestamp,
 ) -> (Grant, Rule) {
     match package {
-        Package::Presence => view::decide(presentity, watcher, watched, &policy.domain, sphere, now),
+        Package::Presence | Package::Dialog => {
+            view::decide(presentity, watcher, watched, &policy.domain, sphere, now)
+        }
+        Package::MessageSummary => {
+            let rule = if *watcher == presentity.aor { Rule::Own } else { Rule::Alone };
+            (message_summary::grant(&presentity.aor, watcher), rule)
+        }
     }
 }
 
