@@ -57,10 +57,10 @@ pub type Clock = fn() -> Timestamp;
 #[derive(Debug, Default)]
 struct Shard {
     slots: HashMap<Aor, Slot>,
-    /// Instants at which something in a home ends, with the home; one entry per home that has something to end.
+    /// Instants at which something in a home may end, with the home; one entry per home that has something to end.
     due: Due,
-    /// Instants at which a home is to be looked at, though nothing in it changes; at most one of each home.
-    reminders: Due,
+    /// When a home is to be looked at, though nothing in it changes.
+    reminders: HashMap<Aor, Timestamp>,
     brought: loading::Brought,
 }
 
@@ -82,10 +82,8 @@ struct Slot {
     marked: Marked,
     /// For watchers of these packages.
     marked_for: Packages,
-    /// Its entry in `due`.
+    /// Its entry in `due`: at its earliest end, or before.
     due: Option<Timestamp>,
-    /// Its entry in `reminders`.
-    reminder: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +114,6 @@ impl Slot {
             marked: Marked::Not,
             marked_for: Packages::NONE,
             due: None,
-            reminder: None,
         }
     }
 
@@ -127,6 +124,22 @@ impl Slot {
     /// As [`Shard::reschedule`]; `true` if nothing is left to be kept.
     fn reschedule(&mut self, due: &mut Due, aor: &Aor) -> bool {
         let next = self.state.next_due();
+        let stays = match (self.due, next) {
+            (Some(entry), Some(next)) => entry <= next,
+            (entry, next) => entry == next,
+        };
+        if !stays {
+            self.move_entry(next, due, aor);
+        }
+        self.state.is_empty()
+            && !self.busy
+            && !self.stale
+            && self.marked == Marked::Not
+            && self.waiting() == 0
+    }
+
+    /// The entry stands where something ends, and nowhere else.
+    fn move_entry(&mut self, next: Option<Timestamp>, due: &mut Due, aor: &Aor) {
         if next != self.due {
             let mut entry = (next.unwrap_or_default(), aor.clone());
             if let Some(old) = self.due {
@@ -139,12 +152,6 @@ impl Slot {
             }
             self.due = next;
         }
-        self.state.is_empty()
-            && !self.busy
-            && !self.stale
-            && self.marked == Marked::Not
-            && self.reminder.is_none()
-            && self.waiting() == 0
     }
 }
 
@@ -209,31 +216,17 @@ impl Homes {
     /// run only: who looks at the home asks again.
     pub fn remind(&self, aor: &Aor, at: Timestamp) {
         let mut shard = self.shard(aor);
-        let shard = &mut *shard;
-        let Some(slot) = shard.slots.get_mut(aor) else { return };
-        if slot.reminder.is_some_and(|earlier| earlier <= at) {
-            return;
+        match shard.reminders.get_mut(aor) {
+            Some(there) => *there = at.min(*there),
+            None => drop(shard.reminders.insert(aor.clone(), at)),
         }
-        if let Some(later) = slot.reminder.replace(at) {
-            shard.reminders.remove(&(later, aor.clone()));
-        }
-        shard.reminders.insert((at, aor.clone()));
     }
 
     /// Marks whose time has come.
     fn mark_reminded(&self, now: Timestamp) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            let mut reminded = Vec::new();
-            while shard.reminders.first().is_some_and(|(at, _)| *at <= now) {
-                let Some((_, aor)) = shard.reminders.pop_first() else { break };
-                if let Some(slot) = shard.slots.get_mut(&aor) {
-                    slot.reminder = None;
-                }
-                reminded.push(aor);
-            }
-            drop(shard);
-            reminded.iter().for_each(|aor| self.mark(aor));
+            let reminded: Vec<_> = lock(shard).reminders.extract_if(|_, at| *at <= now).collect();
+            reminded.iter().for_each(|(aor, _)| self.mark(aor));
         }
     }
 
@@ -327,7 +320,8 @@ impl Homes {
 }
 
 impl Shard {
-    /// Keeps the wheel's entry of a home equal to its earliest end, and lets go of a home with nothing in it.
+    /// Keeps the wheel's entry of a home at its earliest end or before it, and lets go of a home with nothing in it. What ends later than it
+    /// did, as after every refresh, leaves the entry where it is; the wheel moves it when it comes by.
     fn reschedule(&mut self, aor: &Aor) {
         let Some(slot) = self.slots.get_mut(aor) else { return };
         if slot.reschedule(&mut self.due, aor) {
