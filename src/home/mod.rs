@@ -135,6 +135,7 @@ impl Slot {
             && !self.busy
             && !self.stale
             && self.marked == Marked::Not
+            && self.reminder.is_none()
             && self.waiting() == 0
     }
 
