@@ -135,7 +135,6 @@ impl Slot {
             && !self.busy
             && !self.stale
             && self.marked == Marked::Not
-            && self.reminder.is_none()
             && self.waiting() == 0
     }
 
