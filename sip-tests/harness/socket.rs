@@ -128,7 +128,8 @@ impl Socket {
                 match stream.read(&mut buffer) {
                     Ok(0) => return None,
                     Ok(length) => pending.extend_from_slice(&buffer[..length]),
-                    Err(error) if is_timeout(&error) => return None,
+                    // A process that was stopped and goes on is told so here (signal(7)).
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
                     Err(_) => return None,
                 }
             },

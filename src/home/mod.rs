@@ -59,8 +59,8 @@ struct Shard {
     slots: HashMap<Aor, Slot>,
     /// Instants at which something in a home may end, with the home; one entry per home that has something to end.
     due: Due,
-    /// Instants at which a home is to be looked at, though nothing in it changes; at most one of each home.
-    reminders: Due,
+    /// When a home is to be looked at, though nothing in it changes.
+    reminders: HashMap<Aor, Timestamp>,
     brought: loading::Brought,
 }
 
@@ -84,8 +84,6 @@ struct Slot {
     marked_for: Packages,
     /// Its entry in `due`: at its earliest end, or before.
     due: Option<Timestamp>,
-    /// Its entry in `reminders`.
-    reminder: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +114,6 @@ impl Slot {
             marked: Marked::Not,
             marked_for: Packages::NONE,
             due: None,
-            reminder: None,
         }
     }
 
@@ -138,7 +135,6 @@ impl Slot {
             && !self.busy
             && !self.stale
             && self.marked == Marked::Not
-            && self.reminder.is_none()
             && self.waiting() == 0
     }
 
@@ -220,31 +216,17 @@ impl Homes {
     /// run only: who looks at the home asks again.
     pub fn remind(&self, aor: &Aor, at: Timestamp) {
         let mut shard = self.shard(aor);
-        let shard = &mut *shard;
-        let Some(slot) = shard.slots.get_mut(aor) else { return };
-        if slot.reminder.is_some_and(|earlier| earlier <= at) {
-            return;
+        match shard.reminders.get_mut(aor) {
+            Some(there) => *there = at.min(*there),
+            None => drop(shard.reminders.insert(aor.clone(), at)),
         }
-        if let Some(later) = slot.reminder.replace(at) {
-            shard.reminders.remove(&(later, aor.clone()));
-        }
-        shard.reminders.insert((at, aor.clone()));
     }
 
     /// Marks whose time has come.
     fn mark_reminded(&self, now: Timestamp) {
         for shard in &self.shards {
-            let mut shard = lock(shard);
-            let mut reminded = Vec::new();
-            while shard.reminders.first().is_some_and(|(at, _)| *at <= now) {
-                let Some((_, aor)) = shard.reminders.pop_first() else { break };
-                if let Some(slot) = shard.slots.get_mut(&aor) {
-                    slot.reminder = None;
-                }
-                reminded.push(aor);
-            }
-            drop(shard);
-            reminded.iter().for_each(|aor| self.mark(aor));
+            let reminded: Vec<_> = lock(shard).reminders.extract_if(|_, at| *at <= now).collect();
+            reminded.iter().for_each(|(aor, _)| self.mark(aor));
         }
     }
 
