@@ -13,6 +13,7 @@ use crate::api;
 use crate::api::control::{self, Control, Request, Response};
 use crate::api::explain;
 use crate::api::http::{self, Http};
+use crate::api::rules;
 use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
 use crate::cli::dev::{self, Dev};
@@ -22,6 +23,7 @@ use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
 use crate::messaging::{self, Messaging};
+use crate::model::EntityTag;
 use crate::presence::{self, Presence};
 use crate::proxy::context::{Forking, Order};
 use crate::proxy::{self, Proxy};
@@ -295,7 +297,7 @@ fn presence_policy(config: &Config) -> presence::Policy {
         publish_per_second: config.publication.per_second,
         max_per_watcher: config.subscription.max_per_watcher,
         max_per_presentity: config.subscription.max_per_presentity,
-        domain_default: config.presence.default_rule,
+        domain: config.presence.domain(),
         notify_burst: config.presence.notify_burst,
         notify_interval: Duration::from_millis(config.presence.notify_interval_ms),
         denied: denied(config),
@@ -342,6 +344,11 @@ fn operator(
                     presence.removed(&homes.purge(&user), &user);
                 }
             };
+            let tag = EntityTag(endpoint.random().bits128());
+            let about_rules = rules::perform(&homes, &accounts, &domain, &request, tag, clock::now());
+            if let Some(answer) = about_rules.await {
+                return answer;
+            }
             users::perform(&store, &domain, &request, clock::now(), &observer).await
         };
         Box::pin(answer) as Pin<Box<dyn Future<Output = Response> + Send>>

@@ -25,6 +25,7 @@ mod publication;
 mod registrar;
 mod registrar_order;
 mod registrar_refusals;
+mod rules;
 mod search;
 mod segmentation;
 mod storm;

@@ -22,7 +22,7 @@ use tracing::{debug, warn};
 use crate::api::explain::Explanation;
 use crate::api::trace::TraceLine;
 use crate::api::users::UserLine;
-use crate::model::Redacted;
+use crate::model::{Redacted, SubHandling};
 
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,39 @@ pub enum Request {
     },
     /// How the server does.
     Status {},
+    /// Whom a user's rules name.
+    Rules {
+        /// Whose.
+        user: String,
+    },
+    /// A user's rules as they are kept.
+    RulesShow {
+        /// Whose.
+        user: String,
+    },
+    /// Say something of a watcher.
+    RulesSet {
+        /// Whose rules.
+        user: String,
+        /// Of whom: `bob`, or `bob@example.net`.
+        watcher: String,
+        /// What.
+        handling: Handling,
+    },
+    /// Say nothing of a watcher any more.
+    RulesRemove {
+        /// Whose rules.
+        user: String,
+        /// Of whom.
+        watcher: String,
+    },
+    /// Replace all rules.
+    RulesReplace {
+        /// Whose.
+        user: String,
+        /// `application/auth-policy+xml`.
+        document: String,
+    },
     /// Why a watcher sees what it sees.
     Explain {
         /// Who watches.
@@ -69,6 +102,31 @@ pub enum Request {
         /// Record everything of that user from now on for so many seconds; 0: as it is.
         follow_s: u32,
     },
+}
+
+/// What becomes of a watcher (RFC 5025 3.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handling {
+    /// Refused.
+    Block,
+    /// Waits.
+    Confirm,
+    /// Sees somebody who is not there.
+    PoliteBlock,
+    /// Sees everything.
+    Allow,
+}
+
+impl From<Handling> for SubHandling {
+    fn from(handling: Handling) -> SubHandling {
+        match handling {
+            Handling::Block => SubHandling::Block,
+            Handling::Confirm => SubHandling::Confirm,
+            Handling::PoliteBlock => SubHandling::PoliteBlock,
+            Handling::Allow => SubHandling::Allow,
+        }
+    }
 }
 
 /// The answer.

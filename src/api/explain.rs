@@ -24,9 +24,9 @@ pub struct Explanation {
     pub presentity: String,
     /// When this was so.
     pub at: String,
-    /// `full`, `basic`, `pending` or `rejected`.
+    /// `full`, `part`, `basic`, `unavailable`, `pending` or `rejected`.
     pub sees: String,
-    /// Which rule says so: `own`, `nameless`, `foreign`, `reciprocal`, `confirm`, `basic`, `full`.
+    /// Which rule says so: `own`, `denied`, `owner`, `nameless`, `foreign`, `reciprocal`, `confirm`, `basic`, `full`.
     pub rule: String,
     /// The same as a sentence.
     pub because: String,
@@ -181,7 +181,9 @@ pub fn explain(explained: &Explained, watcher: &Aor, presentity: &Aor, when: Whe
         at: when.now.rfc3339_ms(),
         sees: match explained.grant {
             Grant::Full => "full",
+            Grant::Part(_) => "part",
             Grant::Basic => "basic",
+            Grant::Unavailable => "unavailable",
             Grant::Pending => "pending",
             Grant::Rejected => "rejected",
         }
@@ -198,6 +200,8 @@ pub fn explain(explained: &Explained, watcher: &Aor, presentity: &Aor, when: Whe
 fn rule(rule: Rule) -> &'static str {
     match rule {
         Rule::Own => "own",
+        Rule::Denied => "denied",
+        Rule::Owner => "owner",
         Rule::Nameless => "nameless",
         Rule::Foreign => "foreign",
         Rule::Default(DomainDefault::Reciprocal, _) => "reciprocal",
@@ -211,6 +215,10 @@ fn because(rule: Rule, watcher: &Aor, presentity: &Aor) -> String {
     let default = |what: &str| format!("presence.default_rule = \"{what}\"");
     match rule {
         Rule::Own => "everybody sees themselves".to_owned(),
+        Rule::Denied => format!("the operator lets {watcher} see nobody (presence.deny)"),
+        Rule::Owner => {
+            format!("the rules of {presentity} say so (`hither rules {}`)", presentity.user())
+        }
         Rule::Nameless => "who gives no name sees nobody".to_owned(),
         Rule::Foreign => format!("watchers of other domains wait for {presentity}"),
         Rule::Default(DomainDefault::Reciprocal, Some(true)) => {
@@ -371,6 +379,8 @@ mod tests {
             "alice@example.org watches bob@example.org too (presence.default_rule = \"reciprocal\")"
         );
         assert!(reciprocal(false).contains("does not watch bob@example.org"));
+        assert!(because(Rule::Owner).contains("hither rules alice"));
+        assert!(because(Rule::Denied).contains("bob@example.org see nobody"));
         assert!(because(Rule::Foreign).contains("wait for alice@example.org"));
     }
 }

@@ -6,5 +6,6 @@
 pub mod control;
 pub mod explain;
 pub mod http;
+pub mod rules;
 pub mod trace;
 pub mod users;

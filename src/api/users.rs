@@ -90,9 +90,14 @@ pub async fn perform(
         }
         Request::UserRemove { user } => remove(store, domain, user, observer).await,
         Request::UserList {} => list(store).await,
-        Request::Status {} | Request::Explain { .. } | Request::Trace { .. } => {
-            Err(Refused(Reason::Invalid, "the server does not run".into()))
-        }
+        Request::Status {}
+        | Request::Explain { .. }
+        | Request::Trace { .. }
+        | Request::Rules { .. }
+        | Request::RulesShow { .. }
+        | Request::RulesSet { .. }
+        | Request::RulesRemove { .. }
+        | Request::RulesReplace { .. } => Err(Refused(Reason::Invalid, "the server does not run".into())),
     };
     done.unwrap_or_else(|Refused(reason, text)| Response::Error { reason, text })
 }

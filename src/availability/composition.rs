@@ -60,7 +60,8 @@ pub fn read(publication: &Publication) -> Option<Arc<Pidf>> {
     publication.parsed.get().or_else(read)
 }
 
-fn gather(home: &HomeState, now: Timestamp) -> Pidf {
+/// Everything, as one document.
+pub(super) fn gather(home: &HomeState, now: Timestamp) -> Pidf {
     let entity = home.aor.uri();
     let live = home.live_publications(now).filter(|p| p.package == Package::Presence);
     let sources: Vec<(&Publication, Arc<Pidf>)> = live.filter_map(|p| Some((p.as_ref(), read(p)?))).collect();
@@ -172,7 +173,8 @@ impl Ids {
     }
 }
 
-fn write_reduced(document: &Pidf) -> Bytes {
+/// Ids and status alone.
+pub(super) fn write_reduced(document: &Pidf) -> Bytes {
     let mut reduced = Pidf::empty(document.entity.clone());
     let contact = Contact { uri: document.entity.clone(), priority: None };
     let bare =

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::model::{
-    Aor, Binding, BindingKey, EntityTag, Flow, HomeState, Package, Publication, PublicationId, Subscription,
-    SubscriptionId, Text, Timestamp, Transport,
+    Aor, Auid, Binding, BindingKey, Document, DocumentName, EntityTag, Flow, HomeState, Package, Publication,
+    PublicationId, Subscription, SubscriptionId, Text, Timestamp, Transport,
 };
 
 pub const NOW: Timestamp = Timestamp(1_795_217_355_123);
@@ -17,6 +17,18 @@ pub fn alice() -> Aor {
 
 pub fn home() -> HomeState {
     HomeState::empty(alice())
+}
+
+/// Keeps presence rules in a home.
+pub fn keep(home: &mut HomeState, name: &str, rules: &str) {
+    home.documents.put(&Arc::new(Document {
+        owner: home.aor.clone(),
+        name: DocumentName::new(Auid::PresRules, name),
+        tag: EntityTag(1),
+        content_type: "application/auth-policy+xml".into(),
+        body: rules.to_owned().into(),
+        modified_at: NOW,
+    }));
 }
 
 /// A document of alice's.

@@ -29,6 +29,10 @@ fn text(explanation: &Explanation) -> String {
     let Explanation { watcher, presentity, because, .. } = explanation;
     let mut lines = vec![match explanation.sees.as_str() {
         "full" => format!("{watcher} sees all of {presentity}: {because}"),
+        "part" => format!("{watcher} sees a part of {presentity}: {because}"),
+        "unavailable" => {
+            format!("{watcher} sees a {presentity} who is not there (polite-block): {because}")
+        }
         "basic" => format!("{watcher} sees whether {presentity} is open or closed: {because}"),
         "pending" => format!("{watcher} sees nothing of {presentity} yet: {because}"),
         _ => format!("{watcher} sees nothing of {presentity}: {because}"),

@@ -12,9 +12,11 @@ use crate::config::{Config, ConfigError};
 pub mod dev;
 mod explain;
 mod password;
+mod rules;
 mod trace;
 mod user;
 
+pub use rules::RulesCommand;
 pub use user::Fault;
 
 /// A SIP registrar, proxy, presence agent and message service.
@@ -52,6 +54,14 @@ pub enum Command {
     User(UserCommand),
     /// How the running server does
     Status,
+    /// Who may see a user: list, allow, confirm, polite-block, block, remove, show, replace
+    Rules {
+        /// Whose rules (alice)
+        user: String,
+        /// Without one: whom they name
+        #[command(subcommand)]
+        command: Option<RulesCommand>,
+    },
     /// Why a watcher sees what it sees of somebody, and what it is still owed
     Explain {
         /// Who watches (bob)
@@ -224,6 +234,7 @@ impl Command {
             }
             Command::User(command) => user::run(command, config).await,
             Command::Status => user::status(config).await,
+            Command::Rules { user, command } => rules::run(user, command.as_ref(), config).await,
             Command::Explain { watcher, presentity, json } => {
                 explain::run(watcher, presentity, *json, config).await
             }

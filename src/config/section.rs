@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::availability::view::DomainDefault;
+use crate::availability::view::{DomainDefault, DomainRules};
 use crate::config::value::{self, NameServer, Net};
+use crate::model::{Aor, Text};
 use crate::sip::digest::Algorithm;
 use crate::transport::{ConnectionLimits, Datagrams};
 
@@ -170,6 +171,10 @@ pub struct Presence {
     /// Example: `default_rule = "confirm"`.
     #[serde(with = "value::default_rule")]
     pub default_rule: DomainDefault,
+    /// Users (`eve@example.org`) and whole domains (`example.net`) who see nobody, whatever anybody's rules say.
+    /// Example: `deny = ["example.net"]`.
+    #[serde(with = "value::denied")]
+    pub deny: Vec<String>,
     /// NOTIFYs of one subscription that may go at once before pacing begins. Example: `notify_burst = 4`.
     pub notify_burst: u32,
     /// After the burst, one NOTIFY of a subscription per this time; the newest state wins. Example: `notify_interval_ms = 5000`.
@@ -181,8 +186,21 @@ impl Default for Presence {
         Presence {
             enabled: true,
             default_rule: DomainDefault::Reciprocal,
+            deny: Vec::new(),
             notify_burst: 4,
             notify_interval_ms: 5_000,
+        }
+    }
+}
+
+impl Presence {
+    /// Who sees whom where the owner has no rules, and who sees nobody.
+    pub fn domain(&self) -> DomainRules {
+        let (users, domains): (Vec<_>, Vec<_>) = self.deny.iter().partition(|entry| entry.contains('@'));
+        DomainRules {
+            default: self.default_rule,
+            denied: users.iter().filter_map(|user| Aor::from_stored(user)).collect(),
+            denied_domains: domains.iter().map(|domain| Text::from(domain.to_ascii_lowercase())).collect(),
         }
     }
 }

@@ -254,6 +254,33 @@ pub(super) mod default_rule {
     }
 }
 
+/// Users and domains.
+pub(super) mod denied {
+    use super::*;
+    use crate::model::Aor;
+
+    pub(crate) fn serialize<S: Serializer>(all: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(all)
+    }
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        let all = Vec::<String>::deserialize(deserializer)?;
+        let is_domain =
+            |text: &str| !text.is_empty() && !text.contains(|c: char| c.is_whitespace() || ":/*".contains(c));
+        let is_known = |entry: &&String| match entry.split_once('@') {
+            Some((_, domain)) => {
+                is_domain(domain) && !entry.contains(':') && Aor::from_stored(entry).is_some()
+            }
+            None => is_domain(entry),
+        };
+        match all.iter().find(|entry| !is_known(entry)) {
+            Some(other) => Err(D::Error::custom(format!(
+                "holds `{other}`; it takes users as `eve@example.org` and domains as `example.net`"
+            ))),
+            None => Ok(all),
+        }
+    }
+}
+
 /// Digest algorithms by their registered names (RFC 7616 3.3).
 pub(super) mod algorithms {
     use super::*;

@@ -59,6 +59,8 @@ struct Shard {
     slots: HashMap<Aor, Slot>,
     /// Instants at which something in a home ends, with the home; one entry per home that has something to end.
     due: Due,
+    /// Instants at which a home is to be looked at, though nothing in it changes; at most one of each home.
+    reminders: Due,
     brought: loading::Brought,
 }
 
@@ -82,6 +84,8 @@ struct Slot {
     marked_for: Packages,
     /// Its entry in `due`.
     due: Option<Timestamp>,
+    /// Its entry in `reminders`.
+    reminder: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +116,7 @@ impl Slot {
             marked: Marked::Not,
             marked_for: Packages::NONE,
             due: None,
+            reminder: None,
         }
     }
 
@@ -138,6 +143,7 @@ impl Slot {
             && !self.busy
             && !self.stale
             && self.marked == Marked::Not
+            && self.reminder.is_none()
             && self.waiting() == 0
     }
 }
@@ -197,6 +203,38 @@ impl Homes {
         drop(shard);
         lock(&self.changed).push_back(changed);
         self.changed_wakes.notify_one();
+    }
+
+    /// Marks an AoR at this instant, or earlier if somebody else asked for that: what its watchers may see changes by time alone. Of this
+    /// run only: who looks at the home asks again.
+    pub fn remind(&self, aor: &Aor, at: Timestamp) {
+        let mut shard = self.shard(aor);
+        let shard = &mut *shard;
+        let Some(slot) = shard.slots.get_mut(aor) else { return };
+        if slot.reminder.is_some_and(|earlier| earlier <= at) {
+            return;
+        }
+        if let Some(later) = slot.reminder.replace(at) {
+            shard.reminders.remove(&(later, aor.clone()));
+        }
+        shard.reminders.insert((at, aor.clone()));
+    }
+
+    /// Marks whose time has come.
+    fn mark_reminded(&self, now: Timestamp) {
+        for shard in &self.shards {
+            let mut shard = lock(shard);
+            let mut reminded = Vec::new();
+            while shard.reminders.first().is_some_and(|(at, _)| *at <= now) {
+                let Some((_, aor)) = shard.reminders.pop_first() else { break };
+                if let Some(slot) = shard.slots.get_mut(&aor) {
+                    slot.reminder = None;
+                }
+                reminded.push(aor);
+            }
+            drop(shard);
+            reminded.iter().for_each(|aor| self.mark(aor));
+        }
     }
 
     /// What changed next; waits until something has. One task calls this.

@@ -1,5 +1,5 @@
 //! What has ended is taken out of homes: expired bindings, publications and subscriptions; and a publication that means something else from now on
-//! is said to have changed.
+//! is said to have changed. Who wanted to be reminded is.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +26,7 @@ impl Homes {
                 _ = stop.changed() => return,
             }
             let now = (self.clock)();
+            self.mark_reminded(now);
             for aor in self.due(now) {
                 let ended = ended.clone();
                 self.change(

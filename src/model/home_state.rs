@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{Aor, Binding, Documents, Mailbox, Packages, Publication, Row, Subscriptions, Timestamp};
+use crate::model::{
+    Aor, Auid, Binding, Documents, Mailbox, Packages, Publication, Row, Subscriptions, Timestamp,
+};
 
 /// One AoR's bindings, publications, watchers and waiting messages. Replaced as a whole, never changed while somebody reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,9 +78,10 @@ impl HomeState {
                 .find(|p| p.id == *id)
                 .map_or(Packages::NONE, |p| Packages::showing_publications_of(p.package)),
             Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
+            Row::PutDocument(new) if new.name.auid == Auid::PresRules => Packages::RULED,
+            Row::DropDocument(_, name) if name.auid == Auid::PresRules => Packages::RULED,
+            Row::PutDocument(_) | Row::DropDocument(..) => Packages::NONE,
             Row::PutMessage(_) | Row::DropMessage(..) => Packages::NONE,
-            // Who may see what hangs on the owner's rules.
-            Row::PutDocument(_) | Row::DropDocument(..) => Packages::SHOWN_TO_OTHERS,
         }
     }
     /// Applies one row; the store means the same by it.

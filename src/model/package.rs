@@ -40,6 +40,8 @@ impl Packages {
     pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence]);
     /// Those whose documents hang on who else watches whom (the reciprocal rule).
     pub const SHOWN_TO_OTHERS: Packages = Packages::of(&[Package::Presence]);
+    /// Those for which presence rules decide who sees what (RFC 5025).
+    pub const RULED: Packages = Packages::of(&[Package::Presence]);
 
     /// These.
     pub const fn of(packages: &[Package]) -> Packages {

@@ -13,6 +13,8 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     /// A document was found that cannot be read: nobody is refused because of what it may have said.
     pub unreadable: bool,
+    /// When intervals begin and end, in order.
+    flips: Box<[Timestamp]>,
 }
 
 /// One rule.
@@ -20,7 +22,7 @@ pub struct RuleSet {
 pub struct Rule {
     /// Its name within its document.
     pub id: Text,
-    /// Every `<identity>` with a restriction: one of its members must match (RFC 4745 7.1). None: anybody.
+    /// Every `<identity>` with a restriction: one of its members must match (RFC 4745 7.1). None: anybody. Members are sorted.
     pub identities: Vec<Vec<Who>>,
     /// Every `<sphere>`: its tokens, in lower case, of which one must be the sphere (RFC 4745 7.3).
     pub spheres: Vec<Vec<Text>>,
@@ -37,7 +39,7 @@ pub struct Rule {
 }
 
 /// A member of `<identity>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Who {
     /// `<one>`: exactly this user.
     One(Aor),
@@ -45,7 +47,7 @@ pub enum Who {
     Many {
         /// Only of this domain, in lower-case ASCII.
         domain: Option<Text>,
-        /// Without these users.
+        /// Without these users, sorted.
         except: Vec<Aor>,
         /// Without these domains, in lower-case ASCII.
         except_domains: Vec<Text>,
@@ -192,9 +194,16 @@ impl Default for Provided {
 }
 
 impl RuleSet {
+    /// These rules.
+    pub fn new(rules: Vec<Rule>, unreadable: bool) -> RuleSet {
+        let lasting = rules.iter().filter(|rule| !rule.never).flat_map(|rule| &rule.validities);
+        let mut flips: Vec<Timestamp> = lasting.flatten().flat_map(|i| [i.start, i.end]).collect();
+        flips.sort_unstable();
+        flips.dedup();
+        RuleSet { rules, unreadable, flips: flips.into() }
+    }
     /// The next instant after `now` at which an interval begins or ends, so that somebody may see more or less.
     pub fn next_flip(&self, now: Timestamp) -> Option<Timestamp> {
-        let intervals = self.rules.iter().filter(|rule| !rule.never).flat_map(|rule| &rule.validities);
-        intervals.flatten().flat_map(|i| [i.start, i.end]).filter(|at| *at > now).min()
+        self.flips.get(self.flips.partition_point(|at| *at <= now)).copied()
     }
 }

@@ -33,7 +33,7 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::availability::document::pidf::Pidf;
-use crate::availability::view;
+use crate::availability::{sphere, view};
 use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::{Changed, Homes, Refusal};
 use crate::model::{
@@ -229,7 +229,8 @@ impl Presence {
     /// Why this watcher sees of this presentity what it sees, and what it is still owed.
     pub fn explain(&self, watcher: &Aor, presentity: &Aor, now: Timestamp) -> Explained {
         let (home, watched) = (self.homes.read(presentity), self.homes.read(watcher));
-        let (grant, rule) = view::decide(presentity, watcher, &watched, self.policy.domain_default, now);
+        let sphere = || sphere::sphere(&home, now);
+        let (grant, rule) = view::decide(&home, watcher, &watched, &self.policy.domain, &sphere, now);
         let watches = self.notifier.watches(&home, watcher, now);
         Explained { grant, rule, home, watches }
     }

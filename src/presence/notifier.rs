@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::availability::rules;
 use crate::availability::view::{DomainDefault, Grant};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 use crate::home::{Homes, Refusal};
@@ -175,7 +176,7 @@ impl Notifier {
             for subscription in rest.by_ref().take(turn) {
                 last = Some(subscription.id);
                 if subscription.expires_at > now {
-                    self.changed(subscription, now);
+                    self.changed(&home, subscription, now);
                 }
             }
         });
@@ -194,7 +195,7 @@ impl Notifier {
         let now = clock::now();
         self.endpoint.sockets().together(|| {
             for subscription in theirs.by_ref().take(FIRST_TURN).filter(|s| s.expires_at > now) {
-                self.changed(subscription, now);
+                self.changed(&home, subscription, now);
             }
         });
         // Somebody with so many is told of the rest in the turns of all.
@@ -225,27 +226,38 @@ impl Notifier {
         watches
     }
 
-    fn changed(self: &Arc<Self>, subscription: &Arc<Subscription>, now: Timestamp) {
+    fn changed(self: &Arc<Self>, home: &HomeState, subscription: &Arc<Subscription>, now: Timestamp) {
         let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
-        let granted = self.granted(&watch, now);
-        self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(granted)));
+        let granted = self.granted(home, &watch, now);
+        self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(&granted)));
     }
 
-    /// How much the watcher may see. Its own home is read only where the answer hangs on it.
-    fn granted(&self, watch: &Watch, now: Timestamp) -> Grant {
-        let default = self.policy.domain_default;
-        let granted = |watched: &HomeState| {
-            package::grant(watch.package, &watch.presentity, &watch.watcher, watched, default, now)
-        };
-        match default {
-            DomainDefault::Reciprocal if Packages::SHOWN_TO_OTHERS.has(watch.package) => {
-                granted(&self.homes.read(&watch.watcher))
+    /// How much the watcher may see. Its own home is read only where the answer hangs on it. Where it will be another one by time alone, the
+    /// home is looked at again then.
+    fn granted(&self, home: &HomeState, watch: &Watch, now: Timestamp) -> Grant {
+        let (package, watcher) = (watch.package, &watch.watcher);
+        if Packages::RULED.has(package)
+            && let Some(at) = rules::of(home).and_then(|rules| rules.next_flip(now))
+        {
+            self.homes.remind(&home.aor, at);
+        }
+        let sphere = || self.views.sphere(home, now);
+        let granted =
+            |watched: &HomeState| package::grant(package, home, watcher, watched, &self.policy, &sphere, now);
+        match self.policy.domain.default {
+            DomainDefault::Reciprocal if Packages::SHOWN_TO_OTHERS.has(package) => {
+                granted(&self.homes.read(watcher))
             }
             DomainDefault::Reciprocal
             | DomainDefault::Confirm
             | DomainDefault::Basic
-            | DomainDefault::Full => granted(&HomeState::empty(watch.watcher.clone())),
+            | DomainDefault::Full => granted(&HomeState::empty(watcher.clone())),
         }
+    }
+
+    /// Do the presentity's own rules decide?
+    fn is_ruled(&self, watch: &Watch) -> bool {
+        Packages::RULED.has(watch.package) && rules::of(&self.homes.read(&watch.presentity)).is_some()
     }
 
     fn end(self: &Arc<Self>, watch: &Arc<Watch>, subscription: &Arc<Subscription>, reason: Reason) {
@@ -280,7 +292,7 @@ impl Notifier {
         };
         let seen = row.map(|row| {
             let format = Format::of(row.package, &row.accept);
-            let shown = Shown { package: row.package, format, grant: self.granted(watch, now) };
+            let shown = Shown { package: row.package, format, grant: self.granted(&home, watch, now) };
             (row, self.views.document(&home, shown, now))
         });
         let mut held = watch.held();
@@ -302,6 +314,8 @@ impl Notifier {
             };
             match state {
                 State::Active => (row, document),
+                // Where the owner has said `confirm`, no further document is sent (RFC 5025 3.2.1).
+                State::Pending { shown: true } if self.is_ruled(watch) => (row, Document::none()),
                 State::Pending { shown: true } => {
                     let shown = row.as_ref().map(|row| package::polite(row, &watch.presentity));
                     (row, shown.unwrap_or_else(Document::none))

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::availability::view::DomainDefault;
+use crate::availability::view::DomainRules;
 use crate::model::Reject;
 use crate::sip::{HeaderName, StatusCode};
 
@@ -56,8 +56,8 @@ pub struct Policy {
     pub max_per_watcher: usize,
     /// Live subscriptions to one presentity (`A24`).
     pub max_per_presentity: usize,
-    /// Who sees whom where the owner has no rules.
-    pub domain_default: DomainDefault,
+    /// Who sees whom where the owner has no rules, and who sees nobody.
+    pub domain: DomainRules,
     /// NOTIFYs of one subscription that may go at once before pacing begins (`A25`).
     pub notify_burst: u32,
     /// After the burst, one NOTIFY of a subscription per this time.
@@ -83,7 +83,7 @@ impl Default for Policy {
             subscription: intervals,
             max_per_watcher: 500,
             max_per_presentity: 10_000,
-            domain_default: DomainDefault::default(),
+            domain: DomainRules::default(),
             notify_burst: 4,
             notify_interval: Duration::from_secs(5),
             outage_subscription_s: 300,

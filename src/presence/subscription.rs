@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::{SmallVec, smallvec};
 
+use crate::availability::sphere;
 use crate::availability::view::Grant;
 use crate::home::{Decision, Mode};
 use crate::model::{
@@ -78,8 +79,9 @@ pub fn subscribe(
     let intervals = Intervals { min_s: intervals.min_s.min(3_600), ..intervals };
     match &request.local_tag {
         None => {
-            let (watcher, default) = (&source.watcher, policy.domain_default);
-            let granted = package::grant(request.package, &home.aor, watcher, watched, default, now);
+            let sphere = || sphere::sphere(home, now);
+            let granted =
+                package::grant(request.package, home, &source.watcher, watched, policy, &sphere, now);
             if granted == Grant::Rejected {
                 return Err(Reject::new(StatusCode::FORBIDDEN));
             }
@@ -408,7 +410,7 @@ mod tests {
     fn refused_watcher_is_403_at_once_rfc3856_6_6_2() {
         let anonymous = Source { watcher: aor("anonymous@anonymous.invalid"), ..source() };
         let bob = HomeState::empty(anonymous.watcher.clone());
-        let policy = Policy { domain_default: DomainDefault::Full, ..Policy::default() };
+        let policy = Policy { domain: DomainDefault::Full.into(), ..Policy::default() };
         for rows in ["", "Expires: 0\r\n"] {
             let request = initial(rows).unwrap();
             let refused = subscribe(&alice(), &bob, &request, &anonymous, NOW, &policy, Mode::Durable);

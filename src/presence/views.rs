@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
+use crate::availability::sphere;
 use crate::availability::view::Grant;
-use crate::model::{Aor, Binding, HomeState, Publication, Timestamp};
+use crate::model::{Aor, Binding, HomeState, Publication, Text, Timestamp};
 use crate::presence::dialog::{Fingerprint, Standing};
 use crate::presence::package::{self, Document, Shown};
 
@@ -32,6 +33,25 @@ pub(super) struct Views {
 struct Kept {
     sources: Sources,
     documents: SmallVec<[(Shown, Rendered); 2]>,
+    /// The presentity's sphere, once somebody has asked.
+    sphere: Option<Option<Vec<Text>>>,
+}
+
+impl Kept {
+    fn of(home: &HomeState, now: Timestamp) -> Kept {
+        Kept { sources: Sources::of(home, now), documents: SmallVec::new(), sphere: None }
+    }
+
+    /// An owner may make as many classes of watchers as rules, so the oldest documents make room.
+    fn keep(&mut self, shown: Shown, rendered: Rendered) {
+        self.documents.retain(|(kept, _)| *kept != shown);
+        self.documents.push((shown, rendered));
+        let bytes =
+            |kept: &Kept| kept.documents.iter().map(|(_, one)| one.document.text().len()).sum::<usize>();
+        while self.documents.len() > 2 && (self.documents.len() > PER_HOME || bytes(self) > BYTES_PER_HOME) {
+            self.documents.remove(0);
+        }
+    }
 }
 
 /// What documents are composed of. A snapshot's version would not do: it begins anew when a home was let go meanwhile.
@@ -53,10 +73,8 @@ impl Views {
         if !self.keep || !package::may_be_kept(shown.package) {
             return self.render(home, shown, now);
         }
-        let shard =
-            &self.shards[usize::try_from(self.hasher.hash_one(&home.aor) % SHARDS as u64).unwrap_or(0)];
         {
-            let kept = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            let kept = self.shard(&home.aor);
             let found = kept.get(&home.aor).filter(|kept| kept.sources.are_those_of(home, now));
             if let Some((_, rendered)) =
                 found.and_then(|kept| kept.documents.iter().find(|(kept, _)| *kept == shown))
@@ -64,45 +82,65 @@ impl Views {
                 return rendered.clone();
             }
         }
-        let rendered = self.render(home, shown, now);
-        if rendered.document.is_empty() {
-            return rendered;
+        let rendered = self.render(home, shown.clone(), now);
+        if !rendered.document.is_empty() {
+            self.keep(home, now, |kept| kept.keep(shown, rendered.clone()));
         }
-        let mut kept = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= PER_SHARD && !kept.contains_key(&home.aor) {
-            kept.clear();
-        }
-        let entry = kept
-            .entry(home.aor.clone())
-            .or_insert_with(|| Kept { sources: Sources::of(home, now), documents: SmallVec::new() });
-        if !entry.sources.are_those_of(home, now) {
-            *entry = Kept { sources: Sources::of(home, now), documents: SmallVec::new() };
-        }
-        entry.documents.retain(|(kept, _)| *kept != shown);
-        entry.documents.push((shown, rendered.clone()));
         rendered
     }
 
+    /// The presentity's sphere now, read out of its documents once as long as these are the same.
+    pub(super) fn sphere(&self, home: &HomeState, now: Timestamp) -> Option<Vec<Text>> {
+        if !self.keep {
+            return sphere::sphere(home, now);
+        }
+        {
+            let kept = self.shard(&home.aor);
+            let found = kept.get(&home.aor).filter(|kept| kept.sources.are_those_of(home, now));
+            if let Some(known) = found.and_then(|kept| kept.sphere.clone()) {
+                return known;
+            }
+        }
+        let sphere = sphere::sphere(home, now);
+        self.keep(home, now, |kept| kept.sphere = Some(sphere.clone()));
+        sphere
+    }
+
+    fn keep(&self, home: &HomeState, now: Timestamp, keep: impl FnOnce(&mut Kept)) {
+        let mut kept = self.shard(&home.aor);
+        if kept.len() >= PER_SHARD && !kept.contains_key(&home.aor) {
+            kept.clear();
+        }
+        let entry = kept.entry(home.aor.clone()).or_insert_with(|| Kept::of(home, now));
+        if !entry.sources.are_those_of(home, now) {
+            *entry = Kept::of(home, now);
+        }
+        keep(entry);
+    }
+
+    fn shard(&self, aor: &Aor) -> MutexGuard<'_, HashMap<Aor, Kept>> {
+        let at = usize::try_from(self.hasher.hash_one(aor) % SHARDS as u64).unwrap_or(0);
+        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn render(&self, home: &HomeState, shown: Shown, now: Timestamp) -> Rendered {
+        let standing = standing(&shown.grant);
         match package::document(home, shown, now) {
             Some(document) => {
                 let body = self.hasher.hash_one(document.text());
-                Rendered { fingerprint: Fingerprint { standing: standing(shown.grant), body }, document }
+                Rendered { fingerprint: Fingerprint { standing, body }, document }
             }
-            None => {
-                let fingerprint = Fingerprint { standing: standing(shown.grant), body: 0 };
-                Rendered { fingerprint, document: Document::none() }
-            }
+            None => Rendered { fingerprint: Fingerprint { standing, body: 0 }, document: Document::none() },
         }
     }
 }
 
 /// The standing of a grant, without a document.
-pub(super) fn standing(grant: Grant) -> Standing {
+pub(super) fn standing(grant: &Grant) -> Standing {
     match grant {
         Grant::Pending => Standing::Pending,
         Grant::Rejected => Standing::Refused,
-        Grant::Basic | Grant::Full => Standing::Active,
+        Grant::Unavailable | Grant::Basic | Grant::Part(_) | Grant::Full => Standing::Active,
     }
 }
 
@@ -148,8 +186,12 @@ fn is_same_document(a: &Arc<Publication>, b: &Arc<Publication>) -> bool {
 }
 
 const SHARDS: usize = 32;
-/// Documents kept per shard: with two grants of 4 KB each about 16 MB in all.
+/// Homes kept per shard: with two grants of 4 KB each about 16 MB in all, and at most 256 MiB.
 const PER_SHARD: usize = 64;
+/// Documents kept of one home, if there are more than two: one for each class of watchers.
+const PER_HOME: usize = 16;
+/// The same in bytes.
+const BYTES_PER_HOME: usize = 128 * 1024;
 
 #[cfg(test)]
 mod tests {

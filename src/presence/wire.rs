@@ -67,7 +67,7 @@ impl Server {
         let endpoint = Endpoint::new(sockets, Limits::default(), None);
         let homes = Homes::new(store.clone(), clock::now);
         store.load_all(&mut |row| homes.install(&row)).await.expect("rows");
-        let policy = Policy { domain_default, ..Policy::default() };
+        let policy = Policy { domain: domain_default.into(), ..Policy::default() };
         let presence = Presence::new(homes.clone(), endpoint.clone(), policy);
         let (stop, stopped) = watch::channel(false);
         let door = Arc::new(Door::default());

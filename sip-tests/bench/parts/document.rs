@@ -35,8 +35,8 @@ pub fn bench(criterion: &mut Criterion) {
             b.iter(|| {
                 let mut views = HashMap::new();
                 for (watcher, watched) in black_box(&watchers) {
-                    let grant = grant(&home.aor, watcher, watched, default, NOW);
-                    black_box(views.entry(grant).or_insert_with(|| render(&home, grant, NOW)));
+                    let grant = grant(&home, watcher, watched, &default.into(), &|| None, NOW);
+                    black_box(views.entry(grant.clone()).or_insert_with(|| render(&home, &grant, NOW)));
                 }
                 views
             })

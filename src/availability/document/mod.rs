@@ -4,6 +4,7 @@
 //! [`xpidf`] and [`cpim_pidf`] write it for phones of before RFC 3863. [`mod@edit`] changes a document that is kept as text.
 //! What is not understood travels as a [`xml::Fragment`]: its own bytes, and the namespaces they need.
 
+pub(in crate::availability) mod alone;
 pub mod cpim_pidf;
 pub mod edit;
 mod lexis;

@@ -41,6 +41,9 @@ pub fn read(body: &[u8]) -> Result<Vec<Rule>, &'static str> {
         if !ids.insert(rule.id.clone()) {
             return Err("two rules have the same id");
         }
+        if rules.len() >= MAX_RULES {
+            return Err("too many rules");
+        }
         rules.push(rule);
     }
     Ok(rules)
@@ -68,7 +71,8 @@ fn conditions(node: Node<'_>, rule: &mut Rule) -> Result<(), &'static str> {
     for condition in node.children() {
         match (condition.namespace(), condition.local()) {
             (Some(COMMON_POLICY), "identity") => {
-                let members = condition.children().map(who).collect::<Result<Vec<_>, _>>()?;
+                let mut members = condition.children().map(who).collect::<Result<Vec<_>, _>>()?;
+                members.sort_unstable();
                 // RFC 5025 3.1.1.2: an empty one restricts nobody, not even those without a name.
                 if !members.is_empty() {
                     rule.identities.push(members);
@@ -125,12 +129,13 @@ fn many(node: Node<'_>) -> Result<Who, &'static str> {
             None => return Ok(Who::Nobody),
         },
     };
+    except.sort_unstable();
     Ok(if is_understood { Who::Many { domain: within, except, except_domains } } else { Who::Nobody })
 }
 
 /// Whose identity this is. Identities are `sip:` URIs of an AoR, compared as URIs (RFC 5025 3.1.1.2); what differs from one in its scheme, a
 /// port or a parameter that counts is nobody's.
-fn identity(id: &str) -> Option<Aor> {
+pub fn identity(id: &str) -> Option<Aor> {
     let uri = Uri::parse(id.trim().as_bytes()).ok().filter(|uri| uri.scheme == Scheme::Sip)?;
     let aor = Aor::from_uri(&uri)?;
     let own = aor.uri();
@@ -326,6 +331,9 @@ pub const OURS: &str = "urn:hither:rules";
 /// The action of a rule for those whom no other rule names: they get what the domain grants where an owner has no rules.
 pub const DOMAIN_DEFAULT: &str = "domain-default";
 
+/// Rules of one document: all of them are looked at for each watcher.
+pub const MAX_RULES: usize = 1_000;
+
 /// The boolean permissions of RFC 5025 3.3.2.
 const ATTRIBUTES: [(&str, Attribute); 12] = [
     ("provide-activities", Attribute::Activities),
@@ -431,6 +439,9 @@ mod tests {
         let twice = ruleset("<cp:rule id=\"a\"/><cp:rule id=\"a\"/>");
         assert_eq!(read(twice.as_bytes()), Err("two rules have the same id"));
         assert!(read(ruleset("<cp:rule id=\"a\"/><cp:rule id=\"b\"/>").as_bytes()).is_ok());
+        let many = |n: usize| (0..n).map(|n| format!("<cp:rule id=\"r{n}\"/>")).collect::<String>();
+        assert!(read(ruleset(&many(MAX_RULES)).as_bytes()).is_ok());
+        assert_eq!(read(ruleset(&many(MAX_RULES + 1)).as_bytes()), Err("too many rules"));
         assert!(read(ruleset("<cp:rule/>").as_bytes()).is_err());
         assert!(read(ruleset("<cp:rule id=\"1 2\"/>").as_bytes()).is_err());
     }

@@ -65,7 +65,7 @@ impl Pidf {
 
 impl Fragment {
     /// The element as a document of its own.
-    pub(super) fn alone(&self) -> String {
+    pub(in crate::availability) fn alone(&self) -> String {
         let (start, rest) = self.split();
         let mut out =
             Writer { text: String::with_capacity(self.raw().len() + 64), most: usize::MAX, root: Vec::new() };
@@ -220,7 +220,7 @@ impl Basic {
 }
 
 /// Text or an attribute's value in double quotes; line ends and tabs survive as references, what XML cannot carry is left out.
-pub(super) fn escape(out: &mut String, text: &str) {
+pub(in crate::availability) fn escape(out: &mut String, text: &str) {
     for c in text.chars() {
         match c {
             '&' => out.push_str("&amp;"),

@@ -10,8 +10,8 @@ mod presence;
 use std::sync::LazyLock;
 
 use crate::availability::document::pidf::Pidf;
-use crate::availability::view::{self, DomainDefault, Grant};
-use crate::model::{Aor, HomeState, Package, Reject, Subscription, Timestamp};
+use crate::availability::view::{self, Grant};
+use crate::model::{Aor, HomeState, Package, Reject, Subscription, Text, Timestamp};
 use crate::presence::pacing::Pacing;
 use crate::presence::policy::{Intervals, Policy};
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
@@ -116,22 +116,24 @@ pub(super) fn pacing(package: Package, policy: &Policy) -> Pacing {
 
 /// Who may see how much (RFC 6665 5.4.6).
 ///
+/// - `sphere`: the presentity's, asked only where a rule hangs on it.
 /// - `watched`: the watcher's own home, looked at only where [`crate::model::Packages::SHOWN_TO_OTHERS`] has the package.
 pub(super) fn grant(
     package: Package,
-    presentity: &Aor,
+    presentity: &HomeState,
     watcher: &Aor,
     watched: &HomeState,
-    default: DomainDefault,
+    policy: &Policy,
+    sphere: &dyn Fn() -> Option<Vec<Text>>,
     now: Timestamp,
 ) -> Grant {
     match package {
-        Package::Presence => view::grant(presentity, watcher, watched, default, now),
+        Package::Presence => view::grant(presentity, watcher, watched, &policy.domain, sphere, now),
     }
 }
 
 /// Which document: all that it hangs on besides the home.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown {
     /// Of which package.
     pub(super) package: Package,
@@ -144,7 +146,7 @@ pub(super) struct Shown {
 /// The document that a NOTIFY carries; `None` if the grant shows nothing. Equal state gives equal documents, whatever `now` is.
 pub(super) fn document(home: &HomeState, shown: Shown, now: Timestamp) -> Option<Document> {
     match shown.package {
-        Package::Presence => presence::document(home, shown.grant, now),
+        Package::Presence => presence::document(home, &shown.grant, now),
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) const FORMATS: &[Format] = &[Format::Pidf];
 pub(super) const MEDIA_TYPES: [&str; 2] = [Format::Pidf.as_str(), PIDF_DIFF];
 
 /// The composed document, as far as this grant shows it.
-pub(super) fn document(home: &HomeState, grant: Grant, now: Timestamp) -> Option<Document> {
+pub(super) fn document(home: &HomeState, grant: &Grant, now: Timestamp) -> Option<Document> {
     match view::render(home, grant, now) {
         View::Active(pidf) => Some(Document::fixed(pidf)),
         View::Pending | View::Rejected => None,

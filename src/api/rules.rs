@@ -1,0 +1,205 @@
+//! Who may see a user: what `hither rules` asks of the server. The rules are the user's own document; here it is changed like by any client.
+
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::api::control::{Reason, Request, Response};
+use crate::api::users;
+use crate::auth::Accounts;
+use crate::availability::documents::{self, Changed, NewDocument, Refused};
+use crate::availability::named_rules::{self, Named, word};
+use crate::availability::rules;
+use crate::home::{Homes, Mode, Refusal};
+use crate::model::{Aor, EntityTag, HomeState, Plan, SubHandling, Timestamp};
+
+/// What is asked about rules.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
+    /// This about this watcher; `None`: nothing any more.
+    About(Aor, Option<SubHandling>),
+    /// The whole document.
+    Whole(String),
+}
+
+/// Answers a request about rules; `None` for another one.
+///
+/// - `tag`: random.
+pub async fn perform(
+    homes: &Arc<Homes>,
+    accounts: &Accounts,
+    domain: &str,
+    request: &Request,
+    tag: EntityTag,
+    now: Timestamp,
+) -> Option<Response> {
+    let (user, change) = match request {
+        Request::Rules { user } => (user, Ok(None)),
+        Request::RulesShow { user } => {
+            let shown =
+                owner(user, domain, accounts).map(|owner| Response::Done { text: text(&homes.read(&owner)) });
+            return Some(shown.unwrap_or_else(|refused| refused));
+        }
+        Request::RulesSet { user, watcher, handling } => {
+            let change = who(watcher, domain).map(|who| Some(Change::About(who, Some((*handling).into()))));
+            (user, change)
+        }
+        Request::RulesRemove { user, watcher } => {
+            (user, who(watcher, domain).map(|who| Some(Change::About(who, None))))
+        }
+        Request::RulesReplace { user, document } => (user, Ok(Some(Change::Whole(document.clone())))),
+        Request::UserAdd { .. }
+        | Request::UserList {}
+        | Request::UserPasswd { .. }
+        | Request::UserRemove { .. }
+        | Request::Status {}
+        | Request::Explain { .. }
+        | Request::Trace { .. } => return None,
+    };
+    let answered = match (owner(user, domain, accounts), change) {
+        (Err(refused), _) | (_, Err(refused)) => Err(refused),
+        (Ok(owner), Ok(None)) => Ok(Response::Done { text: listed(&homes.read(&owner), domain) }),
+        (Ok(owner), Ok(Some(change))) => put(homes, &owner, change, tag, now).await,
+    };
+    Some(answered.unwrap_or_else(|refused| refused))
+}
+
+/// Rules are of users of ours.
+fn owner(user: &str, domain: &str, accounts: &Accounts) -> Result<Aor, Response> {
+    match users::aor(user, domain) {
+        Ok(aor) if accounts.exists(&aor) => Ok(aor),
+        Ok(aor) => Err(refused(Reason::NotFound, format!("there is no user {aor}"))),
+        Err(error) => Err(refused(Reason::Invalid, error.to_string())),
+    }
+}
+
+/// Watchers may be of other domains.
+fn who(watcher: &str, domain: &str) -> Result<Aor, Response> {
+    let stated = watcher.strip_prefix("sip:").unwrap_or(watcher);
+    let aor = match stated.contains('@') {
+        true => Aor::from_stored(stated),
+        false => users::aor(stated, domain).ok(),
+    };
+    aor.ok_or_else(|| {
+        refused(Reason::Invalid, format!("`{watcher}` is no user: it would be `bob` or `bob@{domain}`"))
+    })
+}
+
+async fn put(
+    homes: &Arc<Homes>,
+    owner: &Aor,
+    change: Change,
+    tag: EntityTag,
+    now: Timestamp,
+) -> Result<Response, Response> {
+    let (done, outcome) = oneshot::channel();
+    let about = match &change {
+        Change::About(who, _) => Some(who.clone()),
+        Change::Whole(_) => None,
+    };
+    homes.change(
+        owner,
+        move |home, mode| Ok(decide(home, &change, tag, now, mode)),
+        move |result| {
+            // Who asked may have gone.
+            let _ = done.send(match result {
+                Ok((Ok(_), home)) => Ok(came_to(home, about.as_ref(), now)),
+                Ok((Err(why), _)) => Err(why.to_string()),
+                Err(Refusal::Reject(_) | Refusal::Fault) => Err(Refused::StoreAway.to_string()),
+            });
+        },
+    );
+    match outcome.await {
+        Ok(Ok(text)) => Ok(Response::Done { text }),
+        Ok(Err(text)) if text == Refused::StoreAway.to_string() => Err(refused(Reason::Store, text)),
+        Ok(Err(text)) => Err(refused(Reason::Invalid, text)),
+        Err(_) => Err(refused(Reason::Store, Refused::StoreAway.to_string())),
+    }
+}
+
+fn decide(
+    home: &HomeState,
+    change: &Change,
+    tag: EntityTag,
+    now: Timestamp,
+    mode: Mode,
+) -> (Plan, Result<Option<Changed>, Refused>) {
+    let name = named_rules::document();
+    let durable = mode == Mode::Durable;
+    let body = match change {
+        Change::Whole(text) => Some(text.clone()),
+        Change::About(who, handling) => {
+            let mut named = match Named::of(home) {
+                Ok(named) => named,
+                Err(wrong) => return (Plan::nothing(), Err(Refused::NotUnderstood(wrong))),
+            };
+            match handling {
+                Some(handling) => named.people.insert(who.clone(), *handling),
+                None => named.people.remove(who),
+            };
+            named.write()
+        }
+    };
+    let (plan, result) = match body {
+        Some(body) => {
+            let new = NewDocument { name, content_type: CONTENT_TYPE.into(), body: body.into(), tag };
+            documents::put(home, &new, &[], now, durable)
+        }
+        None if home.documents.get(&name).is_none() => return (Plan::nothing(), Ok(None)),
+        None => documents::remove(home, &name, &[], durable),
+    };
+    (plan, result.map(Some))
+}
+
+/// What the rules come to now, for who was named. Rules of other programs may grant more, so it is not always what was asked for.
+fn came_to(home: &HomeState, about: Option<&Aor>, now: Timestamp) -> String {
+    let Some(who) = about else { return format!("the rules of {} are replaced", home.aor) };
+    let Some(rules) = rules::of(home) else {
+        return format!("{} has no rules: the domain's hold", home.aor);
+    };
+    let combined = rules::combine(rules, Some(who), || None, now);
+    let most = word(combined.handling);
+    match combined.domain_default {
+        true => format!("{who} is nobody in particular for {}: the domain's rule holds", home.aor),
+        false => format!("for {who} the rules of {} come to `{most}`", home.aor),
+    }
+}
+
+fn listed(home: &HomeState, domain: &str) -> String {
+    if rules::of(home).is_none() {
+        return format!("{} has no rules: the domain's hold (presence.default_rule)", home.aor);
+    }
+    let named = match Named::of(home) {
+        Ok(named) => named,
+        Err(wrong) => return format!("the rules of {} cannot be read: {wrong}", home.aor),
+    };
+    let name = |who: &Aor| if who.domain() == domain { who.user().to_owned() } else { who.to_string() };
+    let mut lines: Vec<String> =
+        named.people.iter().map(|(who, handling)| format!("{:12}  {}", word(*handling), name(who))).collect();
+    let all = rules::of(home).map_or(0, |rules| rules.rules.len());
+    let ours = named.people.values().collect::<std::collections::BTreeSet<_>>().len()
+        + usize::from(named.rest_by_default);
+    if all > ours {
+        lines.push(format!(
+            "{} more rules of other programs (`hither rules {} show`)",
+            all - ours,
+            home.aor.user()
+        ));
+    }
+    let rest =
+        if named.rest_by_default { "as the domain's rule says" } else { "nothing, unless a rule says so" };
+    lines.push(format!("everybody else: {rest}"));
+    lines.join("\n")
+}
+
+fn text(home: &HomeState) -> String {
+    let rules = home.documents.of(&crate::model::Auid::PresRules);
+    let texts: Vec<_> = rules.map(|document| String::from_utf8_lossy(&document.body).into_owned()).collect();
+    texts.join("\n")
+}
+
+fn refused(reason: Reason, text: String) -> Response {
+    Response::Error { reason, text }
+}
+
+const CONTENT_TYPE: &str = "application/auth-policy+xml";
