@@ -150,6 +150,12 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     if tokio::time::timeout(DRAIN, in_hand).await.is_err() {
         warn!("something in hand did not end in time");
     }
+    if config.subscription.end_at_stop
+        && !is_stopped
+        && tokio::time::timeout(DRAIN, presence.deactivate()).await.is_err()
+    {
+        warn!("not every watcher has answered that its subscription is ended");
+    }
     let _ = stopping.send(true);
     if tokio::time::timeout(DRAIN, endpoint.sockets().ended()).await.is_err() {
         warn!("a connection did not end in time");

@@ -11,6 +11,7 @@ mod calls;
 mod diagnosis;
 mod durability;
 mod evening;
+mod event_dialogs;
 mod forking;
 mod language;
 mod locating;

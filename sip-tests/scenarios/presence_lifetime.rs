@@ -247,7 +247,28 @@ fn a_refused_notify_is_sent_again_with_the_latest_state(database: Database) {
     alice.expect_nothing_more();
 }
 
+fn whoever_is_told_that_the_server_goes_for_good_may_go_elsewhere_rfc6665_4_4_2(
+    database: Database,
+    via: Transport,
+) {
+    let mut server = Server::with(database, |config| config.set("subscription.end_at_stop", true));
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    let (of_alice, of_bob) = befriend(&mut alice, &mut bob);
+    server.terminate();
+    for (phone, watching) in [(&mut alice, &of_alice), (&mut bob, &of_bob)] {
+        let last = phone.expect_notify(&watching.call_id);
+        let state = last.need("Subscription-State");
+        assert_eq!(last.subscription_state(), "terminated", "{last}");
+        assert_eq!(param(state, "reason").as_deref(), Some("deactivated"), "{last}");
+        assert!(last.body.is_empty(), "{last}");
+    }
+    assert_eq!(server.wait_for_exit(), 0);
+    assert_eq!(server.rows("subscription"), 0);
+}
+
 over_each_transport!(
+    whoever_is_told_that_the_server_goes_for_good_may_go_elsewhere_rfc6665_4_4_2,
     a_dialog_begun_anew_leaves_nothing_behind_rfc3261_12_1_2,
     a_phone_that_starts_again_leaves_no_zombie_rfc6665_4_1_3,
     a_fetch_gets_one_notify_and_leaves_nothing_rfc6665_4_4_3,

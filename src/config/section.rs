@@ -115,6 +115,8 @@ pub struct Subscription {
     pub max_per_watcher: usize,
     /// Live subscriptions to one presentity. Example: `max_per_presentity = 10000`.
     pub max_per_presentity: usize,
+    /// Are subscriptions ended when the server stops (RFC 6665 4.4.2)? Else they go on after the next start. Example: `end_at_stop = true`.
+    pub end_at_stop: bool,
 }
 
 impl Default for Subscription {
@@ -125,6 +127,7 @@ impl Default for Subscription {
             max_interval_s: 86_400,
             max_per_watcher: 500,
             max_per_presentity: 10_000,
+            end_at_stop: false,
         }
     }
 }

@@ -304,6 +304,17 @@ impl Homes {
         census
     }
 
+    /// The AoRs that somebody watches, with the number of their subscriptions.
+    pub fn watched(&self) -> Vec<(Aor, usize)> {
+        let mut watched = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let slots = shard.slots.iter().filter(|(_, slot)| !slot.state.subscriptions.is_empty());
+            watched.extend(slots.map(|(aor, slot)| (aor.clone(), slot.state.subscriptions.len())));
+        }
+        watched
+    }
+
     /// The store beneath.
     pub fn store(&self) -> &Store {
         &self.store

@@ -226,6 +226,30 @@ impl Presence {
         }
     }
 
+    /// Ends every subscription, as this server will not be back (RFC 6665 4.4.2). Returns when every watcher has answered or is given up; the caller
+    /// may lose patience sooner.
+    pub async fn deactivate(&self) {
+        for (aor, watchers) in self.homes.watched() {
+            for _ in 0..watchers.div_ceil(subscription::ENDED_AT_ONCE) {
+                let notifier = self.notifier.clone();
+                self.homes.change(
+                    &aor,
+                    |home, _| Ok(subscription::end_some(home)),
+                    move |result| {
+                        // Those whose rows could not be dropped go on after the next start.
+                        for subscription in result.into_iter().flat_map(|(ended, _)| ended) {
+                            notifier.ended(&subscription, Reason::Deactivated);
+                        }
+                    },
+                );
+                self.homes.drained().await;
+            }
+        }
+        while self.notifier.len() > 0 {
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
     /// Why this watcher sees of this presentity what it sees, and what it is still owed.
     pub fn explain(&self, watcher: &Aor, presentity: &Aor, now: Timestamp) -> Explained {
         let (home, watched) = (self.homes.read(presentity), self.homes.read(watcher));

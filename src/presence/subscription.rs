@@ -119,6 +119,20 @@ pub fn drop_row(home: &HomeState, id: SubscriptionId, remote_cseq: u32) -> (Plan
     }
 }
 
+/// Ends the first [`ENDED_AT_ONCE`] subscriptions.
+pub fn end_some(home: &HomeState) -> (Plan, Vec<Arc<Subscription>>) {
+    let ended: Vec<_> = home.subscriptions.iter().take(ENDED_AT_ONCE).cloned().collect();
+    let plan = Plan {
+        rows: ended.iter().map(|s| Row::DropSubscription(home.aor.clone(), s.id)).collect(),
+        durability: Durability::Durable,
+        moved: Moved::default(),
+    };
+    (plan, ended)
+}
+
+/// As many rows as one commit takes well.
+pub const ENDED_AT_ONCE: usize = 256;
+
 /// What [`drop_row`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dropped {

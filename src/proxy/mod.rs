@@ -304,7 +304,7 @@ impl Proxy {
         breadth: u32,
     ) -> Bytes {
         let record_routes = match from {
-            Some(from) if forms_dialog(request) => self.record_routes(request, from, to),
+            Some(from) if is_recorded(request) => self.record_routes(request, from, to),
             Some(_) | None => SmallVec::new(),
         };
         let record_routes: SmallVec<[&str; 2]> = record_routes.iter().map(String::as_str).collect();
@@ -351,10 +351,15 @@ impl Proxy {
     }
 }
 
-/// Does a 2xx to this make a dialog (RFC 3261 12, RFC 6665, RFC 3515), or is it inside one that must keep its route?
-fn forms_dialog(request: &Request) -> bool {
+/// Does this, or a 2xx to it, make a dialog (RFC 3261 12, RFC 3515)? So does a NOTIFY for who subscribed (RFC 6665 4.4.1): as only those come here whose
+/// dialogs have our mark, every one of them is recorded as the first request was (4.3).
+fn is_recorded(request: &Request) -> bool {
     let in_dialog = request.to().is_ok_and(|to| to.tag().is_some());
-    !in_dialog && matches!(request.method(), Method::Invite | Method::Subscribe | Method::Refer)
+    match request.method() {
+        Method::Notify => in_dialog,
+        Method::Invite | Method::Subscribe | Method::Refer => !in_dialog,
+        _ => false,
+    }
 }
 
 /// Who somebody says they are beside From: believed from nobody yet, so handed to nobody (RFC 3325 5, `A18`).

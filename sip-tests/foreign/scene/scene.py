@@ -3,12 +3,14 @@
 
     scene.py --server PATH_TO_hither [--database sqlite:FILE | postgres://...] [--cast lb,bb,ll] [--keep]
 
-Two phones register, become each other's buddies, see each other come and go, write, call, cancel, decline; the
-server is killed in between. Every step is waited for in the phones' logs and on the wire; one line PASS or FAIL
+Two phones register, become each other's buddies, see each other come and go, write, call, cancel, decline; a desk
+telephone's lamp shows whether one of them is in a call; the server is killed in between, and asked why somebody sees what
+they see. Every step is waited for in the phones' logs and on the wire; one line PASS or FAIL
 each; exit code 1 if one failed.
 """
 
 import argparse
+import json
 import os
 import shutil
 import socket
@@ -16,6 +18,7 @@ import sys
 import tempfile
 import time
 
+from lamp import Lamp
 from phones import Baresip, Linphone
 from server import Server
 from wire import Wire
@@ -36,6 +39,7 @@ class Play:
         self.a = KINDS[cast[0]](first, second, "udp", server.port, first_port, work)
         self.b = KINDS[cast[1]](second, first, "tcp", server.port, first_port + 10, work)
         self.failures = 0
+        self.key = self.desk = None
 
     def step(self, name, *checks):
         """Checks are pairs (what, call that gives something true); the first that fails ends the step."""
@@ -108,14 +112,15 @@ class Play:
     # The evening, in order.
 
     def evening(self):
-        for act in (self.arrive, self.meet, self.publish, self.write, self.calls, self.cancel, self.decline,
-                    self.kill, self.kill_in_a_call, self.leave):
+        for act in (self.arrive, self.meet, self.explain, self.lamp, self.publish, self.write, self.calls, self.cancel,
+                    self.decline, self.kill, self.kill_in_a_call, self.leave, self.trace):
             act()
         return self.failures
 
     def arrive(self):
         a, b = self.a, self.b
         self.arrived = wire = self.marks()[2]
+        self.server.command("trace", a.name, "--for", "600")
         a.start()
         self.step(f"{a.name} registers ({a.program}, udp)", self.heard(a, a.registered, 0),
                   self.passed("200 to REGISTER", self.answered("REGISTER", 200, a.name), wire))
@@ -133,6 +138,72 @@ class Play:
         self.step(f"{a.name}'s subscription turns active, and {a.name} sees {b.name} online",
                   self.passed("NOTIFY active, open", self.notify(a.name, b.name, "active", "open"), wire),
                   self.sees(a, True, 0))
+
+    def show(self, text):
+        for line in text.splitlines():
+            print(f"     {self.cast} | {line}", flush=True)
+
+    def explained(self, watcher, presentity, package="presence"):
+        """What `hither explain` says to programs, and of it the live subscriptions in a package."""
+        asked = self.server.command("explain", "--watcher", watcher, "--presentity", presentity, "--json")
+        answer = json.loads(asked.stdout) if asked.returncode == 0 else {}
+        rows = [row for row in answer.get("subscriptions", []) if row["lives"] and row["package"] == package]
+        return answer, rows
+
+    def knows(self, watcher, presentity, package="presence", deadline=STEP):
+        """The server says that this watcher sees all, was told all there is, and has answered."""
+        end = time.monotonic() + deadline
+        while True:
+            answer, rows = self.explained(watcher, presentity, package)
+            told = [row for row in rows if not row["owed"] and row["last"] and row["last"]["answer"] == "200"]
+            if answer.get("sees") == "full" and told:
+                return True
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+
+    def explain(self, title=""):
+        for watcher, presentity in ((self.b, self.a), (self.a, self.b)):
+            self.step(f"{title}hither explain: {watcher.name} sees all of {presentity.name}, and is owed nothing",
+                      ("told, and answered with 200", lambda w=watcher.name, p=presentity.name: self.knows(w, p)))
+        self.show(self.server.command("explain", "--watcher", self.b.name, "--presentity", self.a.name).stdout)
+
+    def lamp(self):
+        """B has a desk telephone, too, with a key for A; and A's desk telephone tells of its calls."""
+        a, b = self.a, self.b
+        key = Lamp(b.name, a.name, self.server.port)
+        if key.watch() == 489:
+            key.close()
+            return self.note("no lamps: the server has no package dialog")
+        self.key, self.desk = key, Lamp(a.name, b.name, self.server.port)
+        self.step(f"{b.name}'s lamp for {a.name} is dark", self.lit("idle", 0))
+        for state, shown in (("early", "early"), ("confirmed", "confirmed"), (None, "idle")):
+            mark = key.mark()
+            self.step(f"{a.name}'s desk telephone has {'a call: ' + state if state else 'no call any more'}, the lamp shows it",
+                      ("200 to PUBLISH", lambda s=state: self.desk.tell(s) == 200), self.lit(shown, mark))
+        return None
+
+    def lit(self, state, mark, deadline=STEP):
+        return f"the lamp is {state}", lambda: self.key.shows(state, mark, deadline)
+
+    def lamp_after(self, title):
+        """The lamp has asked for nothing: the server owes it full state, and goes on with its numbers."""
+        if not self.key:
+            return
+        mark = self.key.mark()
+        self.step(f"{title}the lamp goes on", ("200 to PUBLISH", lambda: self.desk.tell("confirmed") == 200),
+                  self.lit("confirmed", mark))
+        mark = self.key.mark()
+        self.step(f"{title}and goes out", ("200 to PUBLISH", lambda: self.desk.tell(None) == 200), self.lit("idle", mark),
+                  ("numbers and versions only grow", self.key.grows))
+
+    def trace(self):
+        asked = self.server.command("trace", self.a.name, "--json")
+        lines = [json.loads(line) for line in asked.stdout.splitlines()]
+        self.step(f"hither trace {self.a.name}: messages both ways, without bodies and credentials",
+                  ("in and out", lambda: {"in", "out"} <= {line["direction"] for line in lines}),
+                  ("nothing secret", lambda: not any(word in asked.stdout for word in ("response=", "good evening"))))
+        self.show("\n".join(self.server.command("trace", self.a.name).stdout.splitlines()[:14]))
 
     def publish(self, title=""):
         for phone, watcher in ((self.a, self.b), (self.b, self.a)):
@@ -218,15 +289,18 @@ class Play:
         wire = self.marks()[2]
         title = "after kill -9: "
         self.crash(title)
+        self.lamp_after(title)
         self.calls(title)
         self.publish(title)
         self.write(title)
+        self.explain(title)
         self.registers(wire)
 
     def crash(self, title):
         marks = self.marks()
         self.server.kill()
         self.server.start()
+        self.server.command("trace", self.a.name, "--for", "600")
         for phone, mark in ((self.a, marks[0]), (self.b, marks[1])):
             if phone.reconnects and phone.transport == "tcp":
                 self.step(f"{title}{phone.name}'s phone finds the server again",
@@ -263,6 +337,10 @@ class Play:
                 self.step(f"{goer.name} comes back, both see each other", self.sees(stayer, True, marks[0]),
                           self.sees(goer, True, marks[1]))
         b.quit()
+        if self.key:
+            mark = self.key.mark()
+            self.step(f"{b.name}'s lamp is taken away", ("200 to SUBSCRIBE", lambda: self.key.watch(0) == 200),
+                      ("terminated", lambda: self.key.shows("terminated", mark, STEP)))
 
     def not_open(self, watcher, about):
         """Closed, active; or pending, when the subscription of the one who goes was what made it active."""
@@ -272,6 +350,9 @@ class Play:
     def end(self):
         self.a.kill()
         self.b.kill()
+        for lamp in (self.key, self.desk):
+            if lamp:
+                lamp.close()
 
 
 def free_ports(start, wanted):

@@ -33,6 +33,8 @@ pub enum Reason {
     Rejected,
     /// There is no such presentity any more.
     NoResource,
+    /// This server will not be back: the watcher may subscribe elsewhere at once.
+    Deactivated,
 }
 
 impl Reason {
@@ -42,6 +44,7 @@ impl Reason {
             Reason::Timeout => "timeout",
             Reason::Rejected => "rejected",
             Reason::NoResource => "noresource",
+            Reason::Deactivated => "deactivated",
         }
     }
 }
