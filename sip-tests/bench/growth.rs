@@ -53,6 +53,15 @@ struct Arguments {
     /// Length of one measurement of an operation; 0 leaves operations out.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Which operations, in which order: `options`, `refresh`, `message`, `subscribe`.
+    #[arg(long, value_delimiter = ',', default_values_t = Operation::ALL)]
+    operations: Vec<Operation>,
+    /// After each operation: waits until the server is quiet, and says what it did later (rows that are written later, timers).
+    #[arg(long)]
+    settle: bool,
+    /// Leaves out the starts that measure memory alone.
+    #[arg(long)]
+    once: bool,
     /// Waits until every watcher has been notified, and measures the memory once more.
     #[arg(long)]
     notified: bool,
@@ -82,14 +91,16 @@ fn one_size(arguments: &Arguments, size: u32, subscriptions: u32) {
     let start = |phones: &mut Phones, is_bound| Server::start(&arguments.server, &database, phones, is_bound);
 
     // An empty one, then one thing more each time.
-    let empty = start(&mut phones, false).memory();
+    let memory = |phones: &mut Phones, is_bound| match arguments.once {
+        true => 0,
+        false => start(phones, is_bound).memory(),
+    };
+    let empty = memory(&mut phones, false);
     seed.accounts(&database);
-    let accounts = start(&mut phones, false).memory();
+    let accounts = memory(&mut phones, false);
     seed.bindings(&database);
     let seeded = begun.elapsed();
-    let bound = start(&mut phones, true);
-    let bindings = bound.memory();
-    drop(bound);
+    let bindings = memory(&mut phones, true);
     seed.subscriptions(&database);
 
     let mut server = start(&mut phones, true);
@@ -109,9 +120,11 @@ fn one_size(arguments: &Arguments, size: u32, subscriptions: u32) {
     }
     let each = |more: u64, less: u64, n: u32| more.saturating_sub(less) as f64 / f64::from(n.max(1));
     println!("  resident:   {:.1} MB empty, {:.1} MB with everything", mega(empty), mega(watched));
-    println!("              per account                 {:>8.0} B", each(accounts, empty, size));
-    println!("              per binding                 {:>8.0} B", each(bindings, accounts, size));
-    if subscriptions > 0 {
+    if !arguments.once {
+        println!("              per account                 {:>8.0} B", each(accounts, empty, size));
+        println!("              per binding                 {:>8.0} B", each(bindings, accounts, size));
+    }
+    if subscriptions > 0 && !arguments.once {
         println!(
             "              per subscription            {:>8.0} B",
             each(watched, bindings, subscriptions)
@@ -126,8 +139,8 @@ fn one_size(arguments: &Arguments, size: u32, subscriptions: u32) {
     }
     if arguments.seconds > 0.0 {
         let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
-        for operation in Operation::ALL {
-            measure(&mut phones, &mut server, &database, operation, seconds);
+        for operation in &arguments.operations {
+            measure(&mut phones, &mut server, &database, *operation, seconds, arguments.settle);
         }
     }
 }
@@ -138,6 +151,7 @@ fn measure(
     database: &Database,
     operation: Operation,
     seconds: Duration,
+    settle: bool,
 ) {
     let before = (server.cpu(), database.cpu());
     let done = phones.run(operation, seconds);
@@ -153,6 +167,31 @@ fn measure(
         done.p99_us,
         done.lost,
     );
+    if settle {
+        let before = (server.cpu(), database.cpu());
+        until_quiet(phones, server);
+        let later = server.cpu() - before.0;
+        let of_database = database.cpu().zip(before.1).map(|(after, before)| after - before);
+        println!(
+            "   and later  {:>7.2} us CPU  {:>7} db",
+            per(later),
+            of_database.map_or("-".into(), |cpu| format!("{:.2}", per(cpu))),
+        );
+    }
+}
+
+/// Until the server has done nearly nothing for longer than rows are kept back (5 s) or a finished transaction lives after the other.
+fn until_quiet(phones: &mut Phones, server: &Server) {
+    let begun = Instant::now();
+    let (mut since, mut last) = (Instant::now(), server.cpu());
+    while since.elapsed() < Duration::from_secs(7) && begun.elapsed() < Duration::from_secs(60) {
+        phones.listen(Duration::from_millis(500));
+        let spent = server.cpu() - last;
+        last = server.cpu();
+        if spent.user + spent.system > Duration::from_millis(30) {
+            since = Instant::now();
+        }
+    }
 }
 
 fn mega(bytes: u64) -> f64 {

@@ -8,6 +8,7 @@ mod attack_reflection;
 mod attack_streams;
 mod authentication;
 mod calls;
+mod composition;
 mod diagnosis;
 mod durability;
 mod evening;

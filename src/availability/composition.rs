@@ -1,26 +1,35 @@
 //! All sources of a presentity composed into one PIDF document (RFC 4479, RFC 3903 10.3).
 //!
 //! The policy, the only one there is:
-//! 1. Every tuple of every live publication is in the document, in order of publication, under the id its publisher gave it. An id that an
-//!    earlier publication has already taken gets a suffix that belongs to the later publication.
-//! 2. Registered devices are tuples, open, only if nothing is published as a tuple: who publishes `closed` means it, though registered.
-//!    Bindings of one instance are one tuple.
-//! 3. With no tuple at all there is one closed tuple.
-//! 4. There is at most one person: that of the publication modified last among those that have one. Of the devices with one deviceID, the
-//!    one modified last counts. Notes and unknown elements of all publications are kept; equal notes once.
-//! 5. The entity is the AoR. A contact that would show a device's address is replaced by the AoR ([`is_public`]).
-//! 6. A document beyond [`MAX_BYTES`] is reduced to ids and status, then to one tuple.
+//! 1. Services. Every tuple of every live publication is in the document, in order of publication, under the id its publisher gave it. An id
+//!    that an earlier publication has already taken gets a suffix that belongs to the later publication.
+//! 2. A device that has left: what was published by a device that was registered then and is not any more ([`Publication::publisher`]) stays, but
+//!    services that are reached by SIP are closed. Availability is what was published, reachability what is registered; `open` needs both.
+//! 3. Registered devices are tuples, open, with what they can do ([`capabilities`]), unless they have published tuples. A device counts as one that
+//!    has not only if that is certain: if nobody has, or all who have are known to be other devices. Bindings of one instance are one tuple.
+//! 4. With no tuple at all there is one closed tuple.
+//! 5. There is at most one person, merged from all of them ([`person`]). Of the devices with one deviceID, the one modified last counts. Notes
+//!    and unknown elements of all publications are kept; equal notes once.
+//! 6. An element of RPID is in a component once at most, and only from its `from` until its `until` ([`attributes`]).
+//! 7. The entity is the AoR. A contact that would show a device's address is replaced by the AoR ([`is_public`]).
+//! 8. A document beyond [`MAX_BYTES`] is reduced to ids and status, then to one tuple.
 //!
-//! Equal state gives equal bytes, whatever `now` is.
+//! Equal state gives equal bytes until the next turn of a publication ([`Publication::turns`]), whatever `now` is. Calls will be a source of
+//! their own: the line is a matter of the person (`on-the-phone`), and neither opens nor closes a service.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::availability::attributes::{in_force, timestamp};
 use crate::availability::contact::is_public;
-use crate::availability::document::pidf::{Basic, Contact, Device, Pidf, Tuple, hash};
-use crate::model::{Binding, HomeState, Package, Publication, PublicationId, Timestamp};
+use crate::availability::document::pidf::{
+    Basic, CAPS, Contact, DATA_MODEL, Device, Person, Pidf, Tuple, hash,
+};
+use crate::availability::document::xml::Fragment;
+use crate::availability::{capabilities, person};
+use crate::model::{Binding, HomeState, Package, Publication, PublicationId, Text, Timestamp};
 
 /// The composed document of a presentity, before any watcher is considered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +40,7 @@ pub struct Composed {
     pub open: bool,
 }
 
-/// Composes registrations and publications: a tuple per device, persons and devices of all publications, unknown XML kept.
+/// Composes registrations and publications: a tuple per service, one person, devices of all publications, unknown XML kept.
 pub fn compose(home: &HomeState, now: Timestamp) -> Composed {
     let document = gather(home, now);
     let open = document.is_open();
@@ -60,48 +69,137 @@ pub fn read(publication: &Publication) -> Option<Arc<Pidf>> {
     publication.parsed.get().or_else(read)
 }
 
-/// Everything, as one document.
-pub(super) fn gather(home: &HomeState, now: Timestamp) -> Pidf {
-    let entity = home.aor.uri();
-    let live = home.live_publications(now).filter(|p| p.package == Package::Presence);
-    let sources: Vec<(&Publication, Arc<Pidf>)> = live.filter_map(|p| Some((p.as_ref(), read(p)?))).collect();
-    let mut document = Pidf::empty(entity.clone());
+/// Everything, as one document, before it is written and before its length is looked at.
+pub fn gather(home: &HomeState, now: Timestamp) -> Pidf {
+    let sources = sources(home, now);
+    let mut document = Pidf::empty(home.aor.uri());
     let mut ids = Ids::default();
-    for (publication, source) in &sources {
-        for tuple in &source.tuples {
-            let id = ids.unique(&tuple.id, publication.id);
-            let contact = tuple.contact.clone().map(|contact| public(contact, home));
-            document.tuples.push(Tuple { id, contact, ..tuple.clone() });
-        }
-    }
-    if document.tuples.is_empty() {
-        document.tuples = registered(home, now);
-        if document.tuples.is_empty() {
-            document.tuples.push(offline(&entity));
-        }
-        ids.used.extend(document.tuples.iter().map(|t| t.id.clone()));
-    }
-    let with_person = sources.iter().filter(|(_, source)| !source.persons.is_empty());
-    if let Some((publication, source)) = with_person.max_by_key(|(p, _)| p.modified_at) {
-        let person = source.persons.first().cloned().into_iter();
-        document.persons.extend(person.map(|mut person| {
-            person.id = ids.unique(&person.id, publication.id);
-            person
+    for source in &sources {
+        let tuples = source.document.tuples.iter();
+        document.tuples.extend(tuples.map(|tuple| {
+            let id = ids.unique(&tuple.id, source.publication.id);
+            source.service(tuple, id, home, now)
         }));
     }
-    document.devices = devices(&sources, &mut ids);
+    for (mut tuple, device) in registered(home, &sources, now) {
+        tuple.id = ids.unique(&tuple.id, NOT_PUBLISHED);
+        document.tuples.push(tuple);
+        document
+            .devices
+            .extend(device.map(|device| Device { id: ids.unique(&device.id, NOT_PUBLISHED), ..device }));
+    }
+    if document.tuples.is_empty() {
+        document.tuples.push(offline(&document.entity));
+        ids.used.insert(OFFLINE_ID.to_owned());
+    }
+    let persons: Vec<(&Publication, &Person)> = sources.iter().flat_map(Source::persons).collect();
+    if let Some(mut merged) = person::merge(&persons, now) {
+        let publication = persons.first().map_or(NOT_PUBLISHED, |(publication, _)| publication.id);
+        merged.id = ids.unique(&merged.id, publication);
+        document.persons.push(merged);
+    }
+    document.devices.extend(devices(&sources, &mut ids, now));
     let mut seen = HashSet::new();
-    let notes = sources.iter().flat_map(|(_, source)| &source.notes);
+    let notes = sources.iter().flat_map(|source| &source.document.notes);
     document.notes = notes.filter(|&note| seen.insert(note)).cloned().collect();
-    document.extensions = sources.iter().flat_map(|(_, source)| source.extensions.iter().cloned()).collect();
+    document.extensions =
+        sources.iter().flat_map(|source| source.document.extensions.iter().cloned()).collect();
     document
 }
 
-/// Bindings as tuples. The id must tell nothing about the device: a hash of a Contact URI could be inverted by trying all addresses.
-fn registered(home: &HomeState, now: Timestamp) -> Vec<Tuple> {
-    let mut tuples: Vec<Tuple> = Vec::new();
+/// One publication, as it is to be taken.
+struct Source<'h> {
+    publication: &'h Publication,
+    document: Arc<Pidf>,
+    device: Origin<'h>,
+}
+
+/// The device that published.
+enum Origin<'h> {
+    /// Nothing is known of it.
+    Unknown,
+    /// It is not registered any more.
+    Left,
+    /// It is registered, lately by this binding.
+    Registered(&'h Binding),
+}
+
+fn sources(home: &HomeState, now: Timestamp) -> Vec<Source<'_>> {
+    let live = home.live_publications(now).filter(|p| p.package == Package::Presence);
+    live.filter_map(|publication| Source::of(publication, home, now)).collect()
+}
+
+impl<'h> Source<'h> {
+    fn of(publication: &'h Publication, home: &'h HomeState, now: Timestamp) -> Option<Source<'h>> {
+        let device = match &publication.publisher.instance {
+            None => Origin::Unknown,
+            Some(instance) => home
+                .live_bindings(now)
+                .filter(|binding| binding.instance.as_ref() == Some(instance))
+                .last()
+                .map_or(Origin::Left, |binding| Origin::Registered(binding)),
+        };
+        Some(Source { publication, document: read(publication)?, device })
+    }
+
+    fn persons(&self) -> impl Iterator<Item = (&'h Publication, &Person)> {
+        self.document.persons.iter().map(|person| (self.publication, person))
+    }
+
+    fn service(&self, tuple: &Tuple, id: String, home: &HomeState, now: Timestamp) -> Tuple {
+        let mut extensions = in_force(&tuple.extensions, now);
+        let mut timestamp = timestamp(tuple.timestamp.as_deref(), &tuple.extensions, self.publication, now);
+        let mut basic = tuple.basic;
+        match self.device {
+            Origin::Left if basic == Some(Basic::Open) && is_reached_by_sip(tuple) => {
+                // Its publisher did not say so then (RFC 3863 4.1.7).
+                timestamp = None;
+                basic = Some(Basic::Closed);
+            }
+            Origin::Registered(binding) if !extensions.iter().any(is_servcaps) => {
+                let capabilities = capabilities::of_service(&binding.params);
+                if capabilities.is_some() {
+                    timestamp = None;
+                }
+                extensions.extend(capabilities);
+            }
+            Origin::Left | Origin::Registered(_) | Origin::Unknown => {}
+        }
+        let contact = tuple.contact.clone().map(|contact| public(contact, home));
+        let (status, notes) = (tuple.status.clone(), tuple.notes.clone());
+        Tuple { id, basic, status, extensions, contact, notes, timestamp }
+    }
+}
+
+fn is_servcaps(fragment: &Fragment) -> bool {
+    fragment.namespace() == CAPS && fragment.local() == "servcaps"
+}
+
+/// Does nobody answer there once the device is gone? A number in the telephone network or a mailbox still does.
+fn is_reached_by_sip(tuple: &Tuple) -> bool {
+    let Some(contact) = &tuple.contact else { return true };
+    let scheme = contact.uri.split(':').next().unwrap_or_default();
+    ["sip", "sips", "pres", "im"].iter().any(|sip| scheme.eq_ignore_ascii_case(sip))
+}
+
+/// Registered devices that have not published tuples, as such. The id must tell nothing about the device: a hash of a Contact URI could be
+/// inverted by trying all addresses.
+fn registered(home: &HomeState, sources: &[Source<'_>], now: Timestamp) -> Vec<(Tuple, Option<Device>)> {
+    let publishers: Vec<Option<&Text>> = sources
+        .iter()
+        .filter(|source| !source.document.tuples.is_empty())
+        .map(|source| source.publication.publisher.instance.as_ref())
+        .collect();
+    let has_not_published = |binding: &Binding| {
+        let is_other = |publisher: &Option<&Text>| match (publisher, &binding.instance) {
+            (Some(publisher), Some(own)) => *publisher != own,
+            (None, _) | (_, None) => false,
+        };
+        publishers.iter().all(is_other)
+    };
+    let mut found: Vec<(Tuple, Option<Device>)> = Vec::new();
     let mut same_instant: HashMap<Timestamp, usize> = HashMap::new();
-    for binding in home.live_bindings(now) {
+    for binding in home.live_bindings(now).filter(|binding| has_not_published(binding)) {
         let id = match &binding.instance {
             Some(instance) => format!("d{}", hash(&[home.aor.as_str(), "instance", instance])),
             None => {
@@ -109,14 +207,40 @@ fn registered(home: &HomeState, now: Timestamp) -> Vec<Tuple> {
                 device_id(home, binding, *nth)
             }
         };
-        if tuples.iter().any(|t| t.id == id) {
-            continue;
+        let (mut tuple, device) = as_registered(home, binding, id);
+        match found.iter_mut().find(|(present, _)| present.id == tuple.id) {
+            // The last one knows best what it can do, the first one since when it is there.
+            Some(present) => {
+                tuple.timestamp = tuple.timestamp.and(present.0.timestamp.take());
+                *present = (tuple, device);
+            }
+            None => found.push((tuple, device)),
         }
-        let contact = Some(Contact { uri: home.aor.uri(), priority: None });
-        let timestamp = Some(binding.created_at.rfc3339());
-        tuples.push(Tuple { contact, timestamp, ..Tuple::new(id, Basic::Open) });
     }
-    tuples
+    found
+}
+
+/// A device as its binding describes it. With a description it has no timestamp: nothing tells when it last changed.
+fn as_registered(home: &HomeState, binding: &Binding, id: String) -> (Tuple, Option<Device>) {
+    let contact = Some(Contact { uri: home.aor.uri(), priority: None });
+    let mut tuple = Tuple { contact, ..Tuple::new(id, Basic::Open) };
+    tuple.extensions.extend(capabilities::of_service(&binding.params));
+    let device = capabilities::of_device(&binding.params).map(|capabilities| {
+        let device_id = device_urn(&tuple.id);
+        tuple.extensions.push(Fragment::of("dm", DATA_MODEL, "deviceID", &device_id));
+        let (notes, timestamp) = Default::default();
+        Device { id: format!("{}-d", tuple.id), device_id, extensions: vec![capabilities], notes, timestamp }
+    });
+    tuple.timestamp = tuple.extensions.is_empty().then(|| binding.created_at.rfc3339());
+    (tuple, device)
+}
+
+/// A URN for a device (RFC 4479 3.4), of its own for each presentity: an instance is one for all.
+fn device_urn(id: &str) -> String {
+    let hex = format!("{}{}", hash(&[id, "1"]), hash(&[id, "2"]));
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    // Version 8, variant 1 (RFC 9562 5.8).
+    format!("urn:uuid:{}-{}-8{}-8{}-{}", part(0, 8), part(8, 12), part(12, 15), part(15, 18), part(18, 30))
 }
 
 fn device_id(home: &HomeState, binding: &Binding, nth: usize) -> String {
@@ -134,23 +258,43 @@ fn public(contact: Contact, home: &HomeState) -> Contact {
 }
 
 /// One device per deviceID, in the place of its first mention, as the publication modified last has it.
-fn devices(sources: &[(&Publication, Arc<Pidf>)], ids: &mut Ids) -> Vec<Device> {
-    let mut chosen: Vec<(Timestamp, PublicationId, &Device)> = Vec::new();
+fn devices(sources: &[Source<'_>], ids: &mut Ids, now: Timestamp) -> Vec<Device> {
+    let mut chosen: Vec<Chosen<'_>> = Vec::new();
     let mut places: HashMap<&str, usize> = HashMap::new();
-    for (publication, source) in sources {
-        for device in &source.devices {
-            let candidate = (publication.modified_at, publication.id, device);
+    for source in sources {
+        for device in &source.document.devices {
+            let candidate = Chosen { publication: source.publication, device, shares_its_timestamp: false };
             let place = *places.entry(&device.device_id).or_insert(chosen.len());
-            match chosen.get_mut(place) {
-                Some(present) if present.0 <= candidate.0 => *present = candidate,
-                Some(_) => {}
-                None => chosen.push(candidate),
+            let Some(present) = chosen.get_mut(place) else {
+                chosen.push(candidate);
+                continue;
+            };
+            let is_shared = present.shares_its_timestamp
+                || present.device.timestamp == device.timestamp && present.device != device;
+            if present.publication.modified_at <= source.publication.modified_at {
+                *present = candidate;
             }
+            present.shares_its_timestamp = is_shared;
         }
     }
-    let renamed =
-        chosen.into_iter().map(|(_, id, device)| Device { id: ids.unique(&device.id, id), ..device.clone() });
-    renamed.collect()
+    let composed = chosen.into_iter().map(|Chosen { publication, device, shares_its_timestamp }| {
+        let own = timestamp(device.timestamp.as_deref(), &device.extensions, publication, now);
+        Device {
+            id: ids.unique(&device.id, publication.id),
+            device_id: device.device_id.clone(),
+            extensions: in_force(&device.extensions, now),
+            notes: device.notes.clone(),
+            timestamp: own.filter(|_| !shares_its_timestamp),
+        }
+    });
+    composed.collect()
+}
+
+struct Chosen<'s> {
+    publication: &'s Publication,
+    device: &'s Device,
+    /// Another one has the same timestamp and says something else (RFC 3863 4.1.7).
+    shares_its_timestamp: bool,
 }
 
 /// The ids taken in the composed document: `xs:ID` is one space for tuples, persons and devices.
@@ -193,6 +337,8 @@ pub(super) fn write_reduced(document: &Pidf) -> Bytes {
 /// A NOTIFY with its headers has to stay under the 64 KiB that a message may have (`A05`).
 pub const MAX_BYTES: usize = 48 * 1024;
 
+/// Of components that are made here.
+const NOT_PUBLISHED: PublicationId = PublicationId(0);
 /// The tuple of somebody who has none.
 const OFFLINE_ID: &str = "offline";
 
@@ -294,6 +440,178 @@ mod tests {
         assert!(!compose(&home, NOW).open);
         assert_eq!(read(&home).tuples.len(), 1);
         assert!(compose(&home, NOW).pidf != unavailable("sip:alice@example.org"));
+    }
+
+    fn published_by(home: &mut HomeState, id: u128, instance: &str, inner: &str) {
+        publish(home, id, &pidf(inner));
+        let mut publication = Publication::clone(home.publications.last().unwrap());
+        publication.publisher.instance = Some(instance.into());
+        *home.publications.last_mut().unwrap() = publication.into();
+    }
+
+    #[test]
+    fn a_device_that_has_left_is_closed_until_it_comes_back_rfc4479_3_3_4() {
+        let stamp = "<timestamp>2026-11-20T23:29:15Z</timestamp>";
+        let inner = [
+            &tuple("a", "open").replace("</tuple>", &format!("{stamp}</tuple>")),
+            "<tuple id=\"b\"><status><basic>open</basic></status><contact>tel:+4930123456</contact></tuple>",
+            "<tuple id=\"c\"><status><basic>open</basic></status><contact>sips:alice@example.org</contact></tuple>",
+            "<dm:person id=\"p\"><rpid:activities><rpid:meeting/></rpid:activities></dm:person>",
+        ];
+        let mut home = home();
+        register(&mut home, 1, Some("urn:uuid:1"));
+        published_by(&mut home, 1, "urn:uuid:1", &inner.concat());
+        let is = |home: &HomeState, now| {
+            let document = gather(home, now);
+            let tuples =
+                document.tuples.iter().map(|t| (t.basic == Some(Basic::Open), t.timestamp.is_some()));
+            (tuples.collect::<Vec<_>>(), document.persons.len())
+        };
+        assert_eq!(is(&home, NOW), (vec![(true, true), (true, false), (true, false)], 1));
+        assert_eq!(is(&home, NOW.after_secs(301)), (vec![(false, false), (true, false), (false, false)], 1));
+        register(&mut home, 2, Some("urn:uuid:1"));
+        assert_eq!(is(&home, NOW.after_secs(301)), (vec![(true, true), (true, false), (true, false)], 1));
+        home.bindings.clear();
+        register(&mut home, 3, Some("urn:uuid:2"));
+        assert_eq!(
+            is(&home, NOW).0,
+            [(false, false), (true, false), (false, false), (true, true)],
+            "another one is there"
+        );
+    }
+
+    #[test]
+    fn a_device_known_to_be_another_one_than_all_publishers_stands_beside_them() {
+        let mut home = home();
+        register(&mut home, 1, Some("urn:uuid:1"));
+        register(&mut home, 2, Some("urn:uuid:2"));
+        register(&mut home, 3, None);
+        published_by(&mut home, 1, "urn:uuid:1", &tuple("a", "closed"));
+        let open = |home: &HomeState| -> Vec<bool> {
+            gather(home, NOW).tuples.iter().map(|t| t.basic == Some(Basic::Open)).collect()
+        };
+        assert_eq!(open(&home), [false, true]);
+        publish(&mut home, 2, &pidf(&tuple("b", "closed")));
+        assert_eq!(open(&home), [false, false], "it may be any of them");
+    }
+
+    #[test]
+    fn capabilities_come_from_the_registration_where_none_are_published_rfc5196_3() {
+        let mut home = home();
+        for (nth, instance) in [(1, None), (2, Some("urn:uuid:2"))] {
+            register(&mut home, nth, instance);
+            let mut binding = Binding::clone(home.bindings.last().unwrap());
+            binding.params =
+                ";audio;methods=\"INVITE,MESSAGE\";mobility=\"mobile\";+sip.instance=\"<urn:uuid:2>\"".into();
+            *home.bindings.last_mut().unwrap() = binding.into();
+        }
+        let registered = gather(&home, NOW);
+        for (tuple, device) in registered.tuples.iter().zip(&registered.devices) {
+            let names: Vec<&str> = tuple.extensions.iter().map(Fragment::local).collect();
+            assert_eq!(names, ["servcaps", "deviceID"]);
+            assert_eq!(tuple.extensions[1].text(), device.device_id);
+            assert_eq!(device.extensions[0].local(), "devcaps");
+        }
+        assert_eq!(registered.devices.len(), 2);
+        assert!(!text(&home).contains("urn:uuid:2"), "an instance is the same for all presentities");
+        assert_valid_if_possible(&text(&home));
+        let own =
+            "<c:servcaps xmlns:c=\"urn:ietf:params:xml:ns:pidf:caps\"><c:video>true</c:video></c:servcaps>";
+        let inner = format!("<tuple id=\"a\"><status/>{own}</tuple>{}", tuple("b", "open"));
+        published_by(&mut home, 1, "urn:uuid:2", &inner);
+        let published = gather(&home, NOW);
+        assert_eq!(published.tuples[0].extensions.iter().map(Fragment::raw).collect::<Vec<_>>(), [own]);
+        assert!(published.tuples[1].extensions[0].raw().contains("<caps:MESSAGE/>"));
+        assert!(published.devices.is_empty());
+    }
+
+    #[test]
+    fn persons_services_and_devices_are_kept_apart_in_one_document_rfc4479_3_1() {
+        let class = |name: &str| format!("<rpid:class>{name}</rpid:class>");
+        let mut home = home();
+        for id in 1..=2 {
+            let inner = format!(
+                "<tuple id=\"t\"><status><basic>open</basic>{}</status></tuple><dm:person id=\"p\">{}</dm:person>\
+                 <dm:device id=\"d\">{}<dm:deviceID>urn:uuid:{id}</dm:deviceID></dm:device>",
+                class("service"),
+                class("person"),
+                class("device")
+            );
+            publish(&mut home, id, &pidf(&inner));
+        }
+        let read = read(&home);
+        let classes = |all: &[Fragment]| all.iter().map(Fragment::text).collect::<Vec<_>>();
+        assert_eq!((read.tuples.len(), read.persons.len(), read.devices.len()), (2, 1, 2));
+        // Attributes of a service are children of its tuple (RFC 4479 3.7).
+        assert!(read.tuples.iter().all(|t| t.status.is_empty() && classes(&t.extensions) == ["service"]));
+        assert_eq!(classes(&read.persons[0].extensions), ["person"]);
+        assert!(read.devices.iter().all(|d| classes(&d.extensions) == ["device"]));
+        assert_eq!(text(&home).matches("<presence").count(), 1);
+    }
+
+    #[test]
+    fn timed_status_is_apart_from_the_current_one_rfc4481_3() {
+        let timed = "<ts:timed-status xmlns:ts=\"urn:ietf:params:xml:ns:pidf:timed-status\" from=\"2030-01-01T00:00:00Z\">\
+                     <ts:basic>open</ts:basic></ts:timed-status>";
+        let mut home = home();
+        publish(&mut home, 1, &pidf(&tuple("a", "closed").replace("</tuple>", &format!("{timed}</tuple>"))));
+        assert!(!compose(&home, NOW).open);
+        assert!(text(&home).contains(timed));
+        assert!(
+            home.publications[0].turns.is_empty()
+                && !String::from_utf8_lossy(&compose_basic(&home, NOW).pidf).contains("open")
+        );
+        assert_valid_if_possible(&text(&home));
+    }
+
+    #[test]
+    fn what_people_print_on_cards_passes_rfc4482_3() {
+        let card = ["card", "display-name", "homepage", "icon", "map", "sound"].map(|name| {
+            format!(
+                "<c:{name} xmlns:c=\"urn:ietf:params:xml:ns:pidf:cipid\">http://example.org/{name}</c:{name}>"
+            )
+        });
+        let mut home = home();
+        publish(&mut home, 1, &pidf(&format!("<dm:person id=\"p\">{}</dm:person>", card.concat())));
+        publish(&mut home, 2, &pidf("<dm:person id=\"q\"><rpid:activities/></dm:person>"));
+        assert!(card.iter().all(|element| text(&home).contains(element)));
+        assert_valid_if_possible(&text(&home));
+    }
+
+    #[test]
+    fn attributes_come_and_go_with_the_clock_and_the_timestamp_with_them_rfc4480_3_1() {
+        let inner = "<dm:person id=\"p\"><rpid:activities from=\"2026-11-20T23:30:00Z\" until=\"2026-11-20T23:31:00Z\"><rpid:lunch/>\
+                     </rpid:activities><dm:timestamp>2026-11-20T23:29:00Z</dm:timestamp></dm:person>";
+        let mut home = home();
+        publish(&mut home, 1, &pidf(inner));
+        let at = |now| {
+            let person = gather(&home, now).persons.remove(0);
+            (person.extensions.len(), person.timestamp.unwrap())
+        };
+        assert_eq!(at(NOW), (0, "2026-11-20T23:29:00Z".to_owned()));
+        assert_eq!(at(Timestamp(1_795_217_400_000)), (1, "2026-11-20T23:30:00.000Z".to_owned()));
+        assert_eq!(at(Timestamp(1_795_217_460_000)), (0, "2026-11-20T23:31:00.000Z".to_owned()));
+        let turns = Pidf::parse(&home.publications[0].body).unwrap().turns(NOW);
+        assert_eq!(
+            *turns,
+            [Timestamp(1_795_217_400_000), Timestamp(1_795_217_460_000)],
+            "and watchers hear of it then"
+        );
+    }
+
+    #[test]
+    fn of_two_that_share_a_timestamp_the_device_has_none_rfc3863_4_1_7() {
+        let device = |mark: &str| {
+            pidf(&format!(
+                "<dm:device id=\"d\"><rpid:class>{mark}</rpid:class><dm:deviceID>urn:uuid:1</dm:deviceID>\
+                 <dm:timestamp>2026-11-20T23:29:15Z</dm:timestamp></dm:device>"
+            ))
+        };
+        let mut home = home();
+        publish(&mut home, 1, &device("one"));
+        assert!(read(&home).devices[0].timestamp.is_some());
+        publish(&mut home, 2, &device("two"));
+        assert_eq!(read(&home).devices[0].timestamp, None);
     }
 
     #[test]
@@ -430,15 +748,11 @@ mod tests {
 
     #[test]
     fn composed_documents_are_schema_valid_rfc3863_4_4() {
-        if Command::new("xmllint").arg("--version").stderr(Stdio::null()).status().is_err() {
-            println!("skipped: xmllint is not installed");
-            return;
-        }
         let mut home = home();
-        assert_valid(&text(&home));
+        assert_valid_if_possible(&text(&home));
         register(&mut home, 1, None);
         register(&mut home, 2, Some("urn:uuid:1"));
-        assert_valid(&text(&home));
+        assert_valid_if_possible(&text(&home));
         // baresip: person first; PJSIP: notes and activities; linphone: foreign elements inside status, and what is not valid at all.
         publish(
             &mut home,
@@ -448,7 +762,7 @@ mod tests {
                 tuple("t4109", "open")
             )),
         );
-        assert_valid(&text(&home));
+        assert_valid_if_possible(&text(&home));
         publish(
             &mut home,
             2,
@@ -461,12 +775,16 @@ mod tests {
                  <rpid:busy/></rpid:activities></dm:person><q:top xmlns:q=\"urn:q\"/>",
             ),
         );
-        assert_valid(&text(&home));
+        assert_valid_if_possible(&text(&home));
         let basic = compose_basic(&home, NOW).pidf;
-        assert_valid(std::str::from_utf8(&basic).unwrap());
+        assert_valid_if_possible(std::str::from_utf8(&basic).unwrap());
     }
 
-    fn assert_valid(document: &str) {
+    fn assert_valid_if_possible(document: &str) {
+        if Command::new("xmllint").arg("--version").stderr(Stdio::null()).status().is_err() {
+            println!("skipped: xmllint is not installed");
+            return;
+        }
         let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/sip-tests/schema/presence.xsd");
         let mut child = Command::new("xmllint")
             .args(["--nonet", "--noout", "--schema", schema, "-"])

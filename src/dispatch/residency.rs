@@ -91,7 +91,7 @@ impl Residency {
             }
         };
         match &mut row {
-            Row::PutBinding(binding) => {
+            Row::PutBinding(binding) | Row::RefreshBinding(binding) => {
                 let binding = Arc::make_mut(binding);
                 name(&mut binding.aor);
                 share(&mut binding.user_agent, common);

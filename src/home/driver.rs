@@ -215,8 +215,19 @@ impl Homes {
     pub(super) fn due(&self, now: crate::model::Timestamp) -> Vec<Aor> {
         let mut due = Vec::new();
         for shard in &self.shards {
-            let shard = lock(shard);
+            let shard = &mut *lock(shard);
+            let first = due.len();
             due.extend(shard.due.iter().take_while(|(at, _)| *at <= now).map(|(_, aor)| aor.clone()));
+            for at in (first..due.len()).rev() {
+                let aor = &due[at];
+                let Some(slot) = shard.slots.get_mut(aor) else { continue };
+                let next = slot.state.next_due();
+                if next.is_some_and(|next| next > now) {
+                    // Refreshed since.
+                    slot.move_entry(next, &mut shard.due, aor);
+                    due.swap_remove(at);
+                }
+            }
         }
         due
     }

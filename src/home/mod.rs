@@ -57,7 +57,7 @@ pub type Clock = fn() -> Timestamp;
 #[derive(Debug, Default)]
 struct Shard {
     slots: HashMap<Aor, Slot>,
-    /// Instants at which something in a home ends, with the home; one entry per home that has something to end.
+    /// Instants at which something in a home may end, with the home; one entry per home that has something to end.
     due: Due,
     /// Instants at which a home is to be looked at, though nothing in it changes; at most one of each home.
     reminders: Due,
@@ -82,7 +82,7 @@ struct Slot {
     marked: Marked,
     /// For watchers of these packages.
     marked_for: Packages,
-    /// Its entry in `due`.
+    /// Its entry in `due`: at its earliest end, or before.
     due: Option<Timestamp>,
     /// Its entry in `reminders`.
     reminder: Option<Timestamp>,
@@ -127,6 +127,23 @@ impl Slot {
     /// As [`Shard::reschedule`]; `true` if nothing is left to be kept.
     fn reschedule(&mut self, due: &mut Due, aor: &Aor) -> bool {
         let next = self.state.next_due();
+        let stays = match (self.due, next) {
+            (Some(entry), Some(next)) => entry <= next,
+            (entry, next) => entry == next,
+        };
+        if !stays {
+            self.move_entry(next, due, aor);
+        }
+        self.state.is_empty()
+            && !self.busy
+            && !self.stale
+            && self.marked == Marked::Not
+            && self.reminder.is_none()
+            && self.waiting() == 0
+    }
+
+    /// The entry stands where something ends, and nowhere else.
+    fn move_entry(&mut self, next: Option<Timestamp>, due: &mut Due, aor: &Aor) {
         if next != self.due {
             let mut entry = (next.unwrap_or_default(), aor.clone());
             if let Some(old) = self.due {
@@ -139,12 +156,6 @@ impl Slot {
             }
             self.due = next;
         }
-        self.state.is_empty()
-            && !self.busy
-            && !self.stale
-            && self.marked == Marked::Not
-            && self.reminder.is_none()
-            && self.waiting() == 0
     }
 }
 
@@ -327,7 +338,8 @@ impl Homes {
 }
 
 impl Shard {
-    /// Keeps the wheel's entry of a home equal to its earliest end, and lets go of a home with nothing in it.
+    /// Keeps the wheel's entry of a home at its earliest end or before it, and lets go of a home with nothing in it. What ends later than it
+    /// did, as after every refresh, leaves the entry where it is; the wheel moves it when it comes by.
     fn reschedule(&mut self, aor: &Aor) {
         let Some(slot) = self.slots.get_mut(aor) else { return };
         if slot.reschedule(&mut self.due, aor) {

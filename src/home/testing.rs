@@ -366,3 +366,28 @@ async fn watchers_are_owed_their_state_at_a_pace() {
     }
     assert_eq!(marked.len(), 30);
 }
+
+#[tokio::test]
+async fn the_wheel_comes_by_where_a_refreshed_home_stood_and_looks_where_it_stands_then() {
+    let dir = tempfile::tempdir().unwrap();
+    let homes = homes(&dir).await;
+    let put = |expires_at| {
+        let row = binding("sip:1@192.0.2.1", expires_at);
+        homes.change(&bob(), move |_, _| Ok((plan(row.clone(), Durability::Lazy), ())), |_| {});
+    };
+    let stands = || homes.shard(&bob()).due.iter().map(|(at, _)| *at).collect::<Vec<_>>();
+    let [first, later, last] = [10, 20, 30].map(|s| NOW.after_secs(s));
+    put(later);
+    put(last);
+    assert_eq!(stands(), [later], "a refresh moves nothing");
+    put(first);
+    assert_eq!(stands(), [first], "what ends sooner does");
+    put(last);
+    assert_eq!(homes.due(first), []);
+    assert_eq!(stands(), [last]);
+    assert_eq!(homes.due(last), [bob()]);
+    put(NOW.after_secs(40));
+    let (end, _) = crate::home::wheel::sweep(&homes.read(&bob()), NOW.after_secs(40));
+    homes.change(&bob(), move |_, _| Ok((end.clone(), ())), |_| {});
+    assert_eq!(stands(), []);
+}

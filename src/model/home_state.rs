@@ -77,7 +77,7 @@ impl HomeState {
                 .iter()
                 .find(|p| p.id == *id)
                 .map_or(Packages::NONE, |p| Packages::showing_publications_of(p.package)),
-            Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
+            Row::RefreshBinding(_) | Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
             Row::PutDocument(new) if new.name.auid == Auid::PresRules => Packages::RULED,
             Row::DropDocument(_, name) if name.auid == Auid::PresRules => Packages::RULED,
             Row::PutDocument(_) | Row::DropDocument(..) => Packages::NONE,
@@ -87,7 +87,9 @@ impl HomeState {
     /// Applies one row; the store means the same by it.
     pub fn apply(&mut self, row: &Row) {
         match row {
-            Row::PutBinding(new) => put(&mut self.bindings, new, |b| b.key == new.key),
+            Row::PutBinding(new) | Row::RefreshBinding(new) => {
+                put(&mut self.bindings, new, |b| b.key == new.key)
+            }
             Row::DropBinding(_, key) => self.bindings.retain(|b| b.key != *key),
             Row::PutPublication(new) => put(&mut self.publications, new, |p| p.id == new.id),
             Row::DropPublication(_, id) => self.publications.retain(|p| p.id != *id),

@@ -15,6 +15,8 @@ use crate::model::{
 pub enum Row {
     /// Insert or replace a binding.
     PutBinding(Arc<Binding>),
+    /// A binding that is there gets another CSeq number and another end; all else in it is as it was.
+    RefreshBinding(Arc<Binding>),
     /// Remove a binding.
     DropBinding(Aor, BindingKey),
     /// Insert or replace a publication.
@@ -54,7 +56,7 @@ impl Row {
     /// The key.
     pub fn key(&self) -> RowKey {
         match self {
-            Row::PutBinding(b) => RowKey::Binding(b.aor.clone(), b.key.clone()),
+            Row::PutBinding(b) | Row::RefreshBinding(b) => RowKey::Binding(b.aor.clone(), b.key.clone()),
             Row::DropBinding(aor, key) => RowKey::Binding(aor.clone(), key.clone()),
             Row::PutPublication(p) => RowKey::Publication(p.id),
             Row::DropPublication(_, id) => RowKey::Publication(*id),
@@ -66,11 +68,18 @@ impl Row {
             Row::DropMessage(_, id) => RowKey::Message(*id),
         }
     }
+    /// This row, if an older change of the same row was overtaken by it and is never written: what that one would have written counts too.
+    pub fn instead_of(&self, older: &Row) -> Row {
+        match (self, older) {
+            (Row::RefreshBinding(new), Row::PutBinding(_)) => Row::PutBinding(new.clone()),
+            _ => self.clone(),
+        }
+    }
     /// This row as it counts at a start. A refresh of the last [`LAZY_MAX`] may not have been written, so what has ended in that time, or would
     /// end in it, is given that long: its owner comes back before it is called gone.
     pub fn with_grace(mut self, now: Timestamp) -> Row {
         let expires_at = match &mut self {
-            Row::PutBinding(binding) => &mut Arc::make_mut(binding).expires_at,
+            Row::PutBinding(binding) | Row::RefreshBinding(binding) => &mut Arc::make_mut(binding).expires_at,
             Row::PutPublication(publication) => &mut Arc::make_mut(publication).expires_at,
             Row::PutSubscription(subscription) => &mut Arc::make_mut(subscription).expires_at,
             Row::DropBinding(..) | Row::DropPublication(..) | Row::DropSubscription(..) => return self,
@@ -88,7 +97,7 @@ impl Row {
     /// Whose home.
     pub fn aor(&self) -> &Aor {
         match self {
-            Row::PutBinding(b) => &b.aor,
+            Row::PutBinding(b) | Row::RefreshBinding(b) => &b.aor,
             Row::PutPublication(p) => &p.aor,
             Row::PutSubscription(s) => &s.presentity,
             Row::PutDocument(d) => &d.owner,

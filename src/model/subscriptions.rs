@@ -2,7 +2,7 @@
 //!
 //! A tree over the bits of a key, four ways at each level: ids are random, so it is balanced by itself. Every node knows how many it holds
 //! and which of them ends first, so counting the living and finding what has ended look at what has ended alone. A second tree of the same
-//! kind answers who watches.
+//! kind answers who watches, where there are more than a look at all of them could tell.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use crate::model::{Aor, Subscription, SubscriptionId, Timestamp};
 #[derive(Clone, Default)]
 pub struct Subscriptions {
     by_id: Tree<ById>,
+    /// Empty while there are [`FEW`]: most users have so few watchers, and there are many users.
     by_watcher: Tree<ByWatcher>,
 }
 
@@ -35,18 +36,27 @@ impl Subscriptions {
 
     /// Inserts or replaces by id.
     pub fn put(&mut self, new: &Arc<Subscription>) {
-        if let Some(old) = self.by_id.put(new)
-            && old.watcher != new.watcher
-        {
-            self.by_watcher.remove(ByWatcher::key(&old));
+        let old = self.by_id.put(new);
+        if self.by_watcher.root.is_some() {
+            if let Some(old) = old.filter(|old| old.watcher != new.watcher) {
+                self.by_watcher.remove(ByWatcher::key(&old));
+            }
+            self.by_watcher.put(new);
+        } else if self.len() > FEW {
+            for one in self.by_id.from((0, 0)) {
+                self.by_watcher.put(one);
+            }
         }
-        self.by_watcher.put(new);
     }
 
     /// Takes out the one of that id.
     pub fn remove(&mut self, id: SubscriptionId) -> Option<Arc<Subscription>> {
         let old = self.by_id.remove(ById::key_of(id))?;
-        self.by_watcher.remove(ByWatcher::key(&old));
+        if self.len() <= FEW / 2 {
+            self.by_watcher = Tree::default();
+        } else {
+            self.by_watcher.remove(ByWatcher::key(&old));
+        }
         Some(old)
     }
 
@@ -64,9 +74,11 @@ impl Subscriptions {
 
     /// Those of one watcher.
     pub fn of<'a>(&'a self, watcher: &'a Aor) -> impl Iterator<Item = &'a Arc<Subscription>> {
-        let hash = ByWatcher::hash(watcher);
-        let theirs = self.by_watcher.from((hash << 32, 0));
-        theirs.take_while(move |s| ByWatcher::hash(&s.watcher) == hash).filter(move |s| s.watcher == *watcher)
+        let is_indexed = self.by_watcher.root.is_some();
+        let hash = if is_indexed { ByWatcher::hash(watcher) } else { 0 };
+        let all = if is_indexed { self.by_watcher.from((hash << 32, 0)) } else { self.iter() };
+        all.take_while(move |s| !is_indexed || ByWatcher::hash(&s.watcher) == hash)
+            .filter(move |s| s.watcher == *watcher)
     }
 
     /// When the first of them ends.
@@ -148,10 +160,13 @@ struct Node {
 #[derive(Clone)]
 enum Held {
     /// Sorted.
-    Leaf(Vec<Arc<Subscription>>),
+    Leaf(Leaf),
     /// By two bits of the key.
     Branch([Option<Arc<Node>>; WAYS]),
 }
+
+/// One or two stand in the node itself.
+type Leaf = SmallVec<[Arc<Subscription>; 2]>;
 
 impl<O: Order> Tree<O> {
     fn get(&self, key: Key) -> Option<&Arc<Subscription>> {
@@ -207,7 +222,11 @@ fn put<O: Order>(
     new: &Arc<Subscription>,
 ) -> Option<Arc<Subscription>> {
     let Some(node) = slot else {
-        *slot = Some(Arc::new(Node { len: 1, due: new.expires_at, held: Held::Leaf(vec![new.clone()]) }));
+        *slot = Some(Arc::new(Node {
+            len: 1,
+            due: new.expires_at,
+            held: Held::Leaf(SmallVec::from_iter([new.clone()])),
+        }));
         return None;
     };
     let node = Arc::make_mut(node);
@@ -234,7 +253,7 @@ fn put<O: Order>(
         && all.len() > LEAF
         && level < LEVELS
     {
-        let mut parts: [Vec<Arc<Subscription>>; WAYS] = Default::default();
+        let mut parts: [Leaf; WAYS] = Default::default();
         for one in all.drain(..) {
             parts[way(O::key(&one), level)].push(one);
         }
@@ -264,7 +283,7 @@ fn remove<O: Order>(slot: &mut Option<Arc<Node>>, key: Key, level: u32) -> Optio
 }
 
 impl Node {
-    fn leaf(all: Vec<Arc<Subscription>>) -> Node {
+    fn leaf(all: Leaf) -> Node {
         let mut node = Node { len: all.len(), due: Timestamp(i64::MAX), held: Held::Leaf(all) };
         node.count();
         node
@@ -382,6 +401,8 @@ const WAYS: usize = 4;
 const LEVELS: u32 = 32;
 /// A leaf that holds more becomes a branch.
 const LEAF: usize = 16;
+/// So many are looked at one by one.
+const FEW: usize = 8;
 /// 2^64 over the golden ratio, odd.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 

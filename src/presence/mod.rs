@@ -15,6 +15,7 @@ pub mod package;
 pub mod policy;
 pub mod publication;
 mod rate;
+mod resting;
 mod seats;
 pub mod subscribe;
 pub mod subscription;
@@ -189,7 +190,7 @@ impl Presence {
                         transaction.respond(StatusCode::OK, ok);
                         match (accepted.outcome, seat) {
                             (Outcome::Begun, Some(seat)) => {
-                                notifier.replaced(&accepted.replaces);
+                                notifier.replaced(&accepted.replaces, &s.watcher);
                                 notifier.begun(s, seat);
                                 notifier.ask_others(home, s);
                             }

@@ -17,12 +17,13 @@ use crate::model::{
     Aor, Durability, Flow, HomeState, Package, Packages, Subscription, SubscriptionId, Timestamp,
 };
 use crate::presence::backlog::Round;
-use crate::presence::dialog::{Answer, Dialog, Output, Reason, Reserved, Seen, State};
+use crate::presence::dialog::{Answer, Dialog, Outlook, Output, Reason, Reserved, Seen, State};
 use crate::presence::explain::{Heard, Told, Watched};
 use crate::presence::notify::{self, Notify};
 use crate::presence::pacing::Pacing;
 use crate::presence::package::{self, Document, Format, Shown};
 use crate::presence::policy::Policy;
+use crate::presence::resting::Resting;
 use crate::presence::seats::{Seat, Seats};
 use crate::presence::subscription::{self, Dropped};
 use crate::presence::views::{Rendered, Views, standing};
@@ -42,6 +43,8 @@ pub(super) struct Notifier {
     next_slot: Mutex<Option<Instant>>,
     /// Set to true when the server stops.
     stop: OnceLock<watch::Receiver<bool>>,
+    /// From which the times of resting dialogs are counted.
+    origin: Instant,
 }
 
 /// One dialog, and what its machine needs around it. The user of its NOTIFY transactions.
@@ -52,10 +55,16 @@ struct Watch {
     watcher: Aor,
     package: Package,
     held: Mutex<Held>,
-    _seat: Option<Seat>,
+    seat: Option<Seat>,
 }
 
-type Dialogs = HashMap<SubscriptionId, Arc<Watch>>;
+type Dialogs = HashMap<SubscriptionId, Entry>;
+
+enum Entry {
+    Busy(Arc<Watch>),
+    /// The watcher knows everything: only what the next NOTIFY needs is kept.
+    Resting(Resting),
+}
 
 struct Held {
     dialog: Dialog,
@@ -69,6 +78,8 @@ struct Held {
     told: Option<Told>,
     /// The earliest wake that is under way.
     wake_at: Option<Instant>,
+    /// It rests: whoever still has this goes on with what comes after it.
+    has_left: bool,
 }
 
 impl std::fmt::Debug for Notifier {
@@ -90,6 +101,7 @@ impl Notifier {
             views,
             next_slot: Mutex::new(None),
             stop: OnceLock::new(),
+            origin: clock::instant(),
         })
     }
 
@@ -122,12 +134,21 @@ impl Notifier {
         self.tell(&watch, Dialog::handle_subscribed);
     }
 
-    /// Subscriptions whose rows gave way to the same dialog begun anew: forgotten without a word.
-    pub(super) fn replaced(self: &Arc<Self>, ids: &[SubscriptionId]) {
+    /// Subscriptions whose rows gave way to the same dialog begun anew: forgotten without a word. They were `watcher`'s.
+    pub(super) fn replaced(self: &Arc<Self>, ids: &[SubscriptionId], watcher: &Aor) {
         for id in ids {
-            let watch = self.shard(*id).get(id).cloned();
-            if let Some(watch) = watch {
-                self.tell(&watch, |dialog, _| dialog.handle_replaced());
+            let mut shard = self.shard(*id);
+            match shard.get(id) {
+                Some(Entry::Busy(watch)) => {
+                    let watch = watch.clone();
+                    drop(shard);
+                    self.tell(&watch, |dialog, _| dialog.handle_replaced());
+                }
+                Some(Entry::Resting(_)) => {
+                    shard.remove(id);
+                    drop(self.seats.back(watcher));
+                }
+                None => {}
             }
         }
     }
@@ -207,18 +228,25 @@ impl Notifier {
         let live = home.subscriptions.of(watcher).filter(|row| row.expires_at > now);
         let mut watches: Vec<Watched> = live
             .map(|row| {
-                let watch = self.shard(row.id).get(&row.id).cloned();
-                watch.and_then(|watch| watch.watched(Some(row))).unwrap_or_else(|| Watched {
-                    row: row.clone(),
-                    lives: true,
-                    told: None,
-                    outlook: None,
-                })
+                let unknown = Watched { row: row.clone(), lives: true, told: None, outlook: None };
+                match self.shard(row.id).get(&row.id) {
+                    Some(Entry::Busy(watch)) => watch.watched(Some(row)).unwrap_or(unknown),
+                    Some(Entry::Resting(resting)) => Watched {
+                        told: Some(resting.told()),
+                        outlook: Some(Outlook { owes: false, waits_for: None }),
+                        ..unknown
+                    },
+                    None => unknown,
+                }
             })
             .collect();
         for shard in &self.shards {
-            let is_theirs = |watch: &&Arc<Watch>| watch.presentity == home.aor && watch.watcher == *watcher;
-            let theirs: Vec<_> = lock(shard).values().filter(is_theirs).cloned().collect();
+            let is_theirs = |watch: &Arc<Watch>| watch.presentity == home.aor && watch.watcher == *watcher;
+            let busy = |entry: &Entry| match entry {
+                Entry::Busy(watch) => Some(watch.clone()),
+                Entry::Resting(_) => None,
+            };
+            let theirs: Vec<_> = lock(shard).values().filter_map(busy).filter(is_theirs).collect();
             let ended = theirs.iter().filter(|watch| watches.iter().all(|known| known.row.id != watch.id));
             let ended: Vec<_> = ended.filter_map(|watch| watch.watched(None)).collect();
             watches.extend(ended);
@@ -261,13 +289,31 @@ impl Notifier {
     }
 
     fn end(self: &Arc<Self>, watch: &Arc<Watch>, subscription: &Arc<Subscription>, reason: Reason) {
-        watch.held().ended = Some(subscription.clone());
-        self.tell(watch, |dialog, now| dialog.handle_ended(now, reason));
+        self.tell_all(watch, |held, now| {
+            held.ended = Some(subscription.clone());
+            held.dialog.handle_ended(now, reason);
+        });
     }
 
     /// Tells the machine something, then does what it wants.
     fn tell(self: &Arc<Self>, watch: &Arc<Watch>, handle: impl FnOnce(&mut Dialog, Instant)) {
-        handle(&mut watch.held().dialog, clock::instant());
+        self.tell_all(watch, |held, now| handle(&mut held.dialog, now));
+    }
+
+    fn tell_all(self: &Arc<Self>, watch: &Arc<Watch>, handle: impl FnOnce(&mut Held, Instant)) {
+        let mut later = None;
+        let watch = loop {
+            let watch = later.as_ref().unwrap_or(watch);
+            let mut held = watch.held();
+            if !held.has_left {
+                handle(&mut held, clock::instant());
+                drop(held);
+                break watch;
+            }
+            drop(held);
+            let Some(awake) = self.awake(watch) else { return };
+            later = Some(awake);
+        };
         loop {
             let output = watch.held().dialog.poll_output();
             match output {
@@ -424,14 +470,66 @@ impl Notifier {
 
     fn forget(&self, watch: &Arc<Watch>) {
         let mut shard = self.shard(watch.id);
-        if shard.get(&watch.id).is_some_and(|held| Arc::ptr_eq(held, watch)) {
+        if matches!(shard.get(&watch.id), Some(Entry::Busy(held)) if Arc::ptr_eq(held, watch)) {
             shard.remove(&watch.id);
         }
     }
 
+    /// Lets go of a machine that is at rest; its seat stays taken.
+    fn leave(&self, watch: &Arc<Watch>) {
+        let mut shard = self.shard(watch.id);
+        let Some(entry) = shard.get_mut(&watch.id) else { return };
+        if watch.seat.is_none() || !matches!(entry, Entry::Busy(held) if Arc::ptr_eq(held, watch)) {
+            return;
+        }
+        let mut held = watch.held();
+        let Some(resting) = held.resting(self.origin) else { return };
+        held.has_left = true;
+        self.seats.stay(&watch.watcher);
+        *entry = Entry::Resting(resting);
+    }
+
+    /// The dialog that goes on after one that has left. `None`: the subscription was forgotten.
+    fn awake(self: &Arc<Self>, left: &Watch) -> Option<Arc<Watch>> {
+        let mut shard = self.shard(left.id);
+        let entry = shard.get_mut(&left.id)?;
+        let names = (&left.presentity, &left.watcher, left.package);
+        Some(self.woken(entry, left.id, names))
+    }
+
+    fn woken(
+        self: &Arc<Self>,
+        entry: &mut Entry,
+        id: SubscriptionId,
+        (presentity, watcher, package): (&Aor, &Aor, Package),
+    ) -> Arc<Watch> {
+        let resting = match entry {
+            Entry::Busy(watch) => return watch.clone(),
+            Entry::Resting(resting) => resting,
+        };
+        let dialog = resting.dialog(self.origin, package::pacing(package, &self.policy));
+        let watch = Arc::new(Watch {
+            notifier: Arc::downgrade(self),
+            id,
+            presentity: presentity.clone(),
+            watcher: watcher.clone(),
+            package,
+            held: Mutex::new(Held { told: Some(resting.told()), ..Held::new(dialog) }),
+            seat: Some(self.seats.back(watcher)),
+        });
+        *entry = Entry::Busy(watch.clone());
+        watch
+    }
+
     fn schedule(&self, watch: &Arc<Watch>) {
         let mut held = watch.held();
-        let Some(at) = held.dialog.next_timeout() else { return };
+        let Some(at) = held.dialog.next_timeout() else {
+            let is_at_rest = held.resting(self.origin).is_some();
+            drop(held);
+            return if is_at_rest {
+                self.leave(watch)
+            };
+        };
         if held.wake_at.is_some_and(|earlier| earlier <= at) {
             return;
         }
@@ -442,21 +540,24 @@ impl Notifier {
     }
 
     /// The dialog of a subscription, made if there is none that lives.
-    fn enter(&self, subscription: &Subscription, make: impl FnOnce() -> Arc<Watch>) -> Arc<Watch> {
-        let found = self.shard(subscription.id).get(&subscription.id).cloned();
-        if let Some(watch) = found.filter(|watch| !watch.held().dialog.is_over()) {
+    fn enter(self: &Arc<Self>, subscription: &Subscription, make: impl FnOnce() -> Arc<Watch>) -> Arc<Watch> {
+        if let Some(watch) = self.living(subscription, &mut self.shard(subscription.id)) {
             return watch;
         }
         let made = make();
         let mut shard = self.shard(subscription.id);
-        match shard.get(&subscription.id) {
-            // Somebody was faster.
-            Some(watch) if !watch.held().dialog.is_over() => watch.clone(),
-            _ => {
-                shard.insert(subscription.id, made.clone());
-                made
-            }
-        }
+        // Perhaps somebody was faster.
+        self.living(subscription, &mut shard).unwrap_or_else(|| {
+            shard.insert(subscription.id, Entry::Busy(made.clone()));
+            made
+        })
+    }
+
+    fn living(self: &Arc<Self>, subscription: &Subscription, shard: &mut Dialogs) -> Option<Arc<Watch>> {
+        let names = (&subscription.presentity, &subscription.watcher, subscription.package);
+        let watch = self.woken(shard.get_mut(&subscription.id)?, subscription.id, names);
+        let is_over = watch.held().dialog.is_over();
+        (!is_over).then_some(watch)
     }
 
     /// For a subscription of which this run knows nothing but its row.
@@ -482,15 +583,8 @@ impl Notifier {
             presentity: subscription.presentity.clone(),
             watcher: subscription.watcher.clone(),
             package: subscription.package,
-            held: Mutex::new(Held {
-                dialog,
-                ended: None,
-                seen: None,
-                remote_cseq: 0,
-                told: None,
-                wake_at: None,
-            }),
-            _seat: seat,
+            held: Mutex::new(Held::new(dialog)),
+            seat,
         })
     }
 
@@ -509,6 +603,19 @@ impl Notifier {
     fn shard(&self, id: SubscriptionId) -> MutexGuard<'_, Dialogs> {
         let at = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or(0);
         lock(&self.shards[at])
+    }
+}
+
+impl Held {
+    fn new(dialog: Dialog) -> Held {
+        Held { dialog, ended: None, seen: None, remote_cseq: 0, told: None, wake_at: None, has_left: false }
+    }
+
+    /// What to keep of it if it is at rest.
+    fn resting(&mut self, origin: Instant) -> Option<Resting> {
+        let is_quiet = self.ended.is_none() && self.seen.is_none() && !self.has_left;
+        let Held { dialog, told, .. } = self;
+        is_quiet.then(|| Resting::of(dialog, told.as_ref(), clock::instant(), origin)).flatten()
     }
 }
 

@@ -36,6 +36,18 @@ impl Numbers {
         }
     }
 
+    /// Those of a subscription that has rested: the next one, and the last that may be used.
+    pub(super) fn between(next: u32, safe: u32) -> Numbers {
+        Numbers { next, ..Numbers::resumed(safe) }
+    }
+
+    /// The next number and the last that may be used, if nothing is on its way.
+    pub(super) fn at_rest(&mut self, now: Instant) -> Option<(u32, u32)> {
+        self.has_next(now);
+        let is_quiet = !self.asking && self.coming.is_none() && self.retry_at.is_none();
+        is_quiet.then_some((self.next, self.safe))
+    }
+
     /// Takes the next number.
     pub(super) fn next(&mut self) -> u32 {
         let number = self.next;

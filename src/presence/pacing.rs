@@ -26,6 +26,17 @@ impl Bucket {
         Bucket { pacing, tokens: pacing.burst.max(1), since: now }
     }
 
+    /// A bucket as it was: so many in it, the last of them earned then.
+    pub(super) fn with(pacing: Pacing, tokens: u32, since: Instant) -> Bucket {
+        Bucket { pacing, tokens, since }
+    }
+
+    /// What is in it, and since when it earns the next one.
+    pub(super) fn level(&mut self, now: Instant) -> (u32, Instant) {
+        self.has(now);
+        (self.tokens, self.since)
+    }
+
     /// Is there one to take?
     pub(super) fn has(&mut self, now: Instant) -> bool {
         let full = self.pacing.burst.max(1);

@@ -37,6 +37,16 @@ impl Seats {
         Some(Seat { seats: self.clone(), watcher: watcher.clone() })
     }
 
+    /// A seat stays taken when the one who has it goes; see [`Seats::back`].
+    pub(super) fn stay(&self, watcher: &Aor) {
+        *self.shard(watcher).entry(watcher.clone()).or_insert(0) += 1;
+    }
+
+    /// The seat that stayed taken.
+    pub(super) fn back(self: &Arc<Self>, watcher: &Aor) -> Seat {
+        Seat { seats: self.clone(), watcher: watcher.clone() }
+    }
+
     fn shard(&self, watcher: &Aor) -> MutexGuard<'_, HashMap<Aor, usize>> {
         let at = usize::try_from(self.hasher.hash_one(watcher) % SHARDS as u64).unwrap_or(0);
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
@@ -72,6 +82,18 @@ mod tests {
         assert!(seats.take(&carol, 2).is_some());
         drop(first);
         assert!(seats.take(&bob, 2).is_some());
+    }
+
+    #[test]
+    fn a_seat_that_stays_taken_is_one_seat_a24() {
+        let seats = Seats::new();
+        let bob = aor("bob@example.org");
+        let seat = seats.take(&bob, 1).expect("a seat");
+        seats.stay(&bob);
+        drop(seat);
+        assert!(seats.take(&bob, 1).is_none());
+        drop(seats.back(&bob));
+        assert!(seats.take(&bob, 1).is_some());
     }
 
     #[test]

@@ -220,10 +220,20 @@ pub fn register(
                     (None, None) => {}
                     (Some(interval), known) => {
                         let live = known.filter(|b| !b.is_expired(now));
-                        let binding = bound(home, register, contact, live, now, interval);
-                        only_refreshes &= live.is_some_and(|old| is_refresh(old, &binding));
                         grows |= live.is_none();
-                        rows.push(Row::PutBinding(Arc::new(binding)));
+                        let refreshed = live.filter(|old| is_refresh(old, register, contact));
+                        rows.push(match refreshed {
+                            Some(old) => Row::RefreshBinding(Arc::new(Binding {
+                                cseq: register.cseq,
+                                refreshed_at: now,
+                                expires_at: now.after_secs(interval),
+                                ..old.clone()
+                            })),
+                            None => {
+                                only_refreshes = false;
+                                Row::PutBinding(Arc::new(bound(home, register, contact, live, now, interval)))
+                            }
+                        });
                     }
                 }
             }
@@ -243,14 +253,14 @@ pub fn register(
 fn count_after(home: &HomeState, rows: &[Row], now: Timestamp) -> usize {
     let about = |rows: &[Row], wanted: &BindingKey| {
         rows.iter().any(|row| match row {
-            Row::PutBinding(binding) => binding.key == *wanted,
+            Row::PutBinding(binding) | Row::RefreshBinding(binding) => binding.key == *wanted,
             Row::DropBinding(_, key) => key == wanted,
             _ => false,
         })
     };
     let untouched = home.live_bindings(now).filter(|binding| !about(rows, &binding.key)).count();
     let put = rows.iter().enumerate().filter(|(at, row)| match row {
-        Row::PutBinding(binding) => {
+        Row::PutBinding(binding) | Row::RefreshBinding(binding) => {
             !binding.is_expired(now) && !about(rows.get(at + 1..).unwrap_or_default(), &binding.key)
         }
         _ => false,
@@ -326,13 +336,13 @@ fn bound(
     }
 }
 
-/// Has nothing moved but the time (and what proves the order of requests)?
-fn is_refresh(old: &Binding, new: &Binding) -> bool {
+/// Has nothing moved but the time (and what proves the order of requests)? Compared as it came, so that a refresh copies no text.
+fn is_refresh(old: &Binding, register: &Register, contact: &Contact) -> bool {
     // Every field is named, so that one that is added is thought of here.
     let Binding {
-        aor,
-        key,
-        contact,
+        aor: _,
+        key: _,
+        contact: uri,
         params,
         q,
         instance,
@@ -343,20 +353,18 @@ fn is_refresh(old: &Binding, new: &Binding) -> bool {
         flow,
         direct,
         user_agent,
-        created_at,
+        created_at: _,
         refreshed_at: _,
         expires_at: _,
     } = old;
-    *call_id == new.call_id
-        && *flow == new.flow
-        && *contact == new.contact
-        && *params == new.params
-        && *key == new.key
-        && *aor == new.aor
-        && (*q, *reg_id, *direct, *created_at) == (new.q, new.reg_id, new.direct, new.created_at)
-        && *instance == new.instance
-        && *path == new.path
-        && *user_agent == new.user_agent
+    *call_id == register.call_id
+        && *flow == register.flow
+        && *uri == contact.uri
+        && *params == contact.params
+        && (*q, *reg_id, *direct) == (contact.q, contact.reg_id, register.direct)
+        && instance.as_deref() == contact.instance.as_deref()
+        && path.iter().map(Text::as_str).eq(register.path.iter().map(String::as_str))
+        && *user_agent == register.user_agent
 }
 
 /// Option tags that may stand in Require of a REGISTER.

@@ -1,5 +1,6 @@
 //! One battery for both databases: every rule below is held on SQLite and on Postgres.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::{SmallVec, smallvec};
@@ -30,6 +31,8 @@ on_both! {
     a_put_replaces_and_a_drop_removes
     the_order_of_calls_is_the_order_of_commits
     the_newest_row_of_a_key_in_one_commit_wins
+    a_refresh_changes_what_is_there_and_puts_what_is_not
+    many_rows_of_every_number_are_written
     a_guilty_row_fails_alone
     a_guilty_lazy_row_does_not_stop_the_others
     kept_rows_are_seen_at_once_and_written_at_close
@@ -126,6 +129,53 @@ async fn the_newest_row_of_a_key_in_one_commit_wins(place: Place) {
     ];
     assert_eq!(soon(store.commit(rows)).await, Outcome::Committed);
     assert_eq!(home(&store, "a").await, [last]);
+    place.end(store).await;
+}
+
+async fn a_refresh_changes_what_is_there_and_puts_what_is_not(place: Place) {
+    let store = place.open().await;
+    let refreshed = |key: &str| {
+        let binding = Binding { cseq: 9, refreshed_at: Timestamp(7), ..binding("a", key, 1) };
+        Row::RefreshBinding(Binding { expires_at: Timestamp(8), ..binding }.into())
+    };
+    let read = |row: Row| match row {
+        Row::RefreshBinding(binding) => Row::PutBinding(binding),
+        other => other,
+    };
+    put(&store, Row::PutBinding(binding("a", "1", 1).into())).await;
+    put(&store, refreshed("1")).await;
+    assert_eq!(home(&store, "a").await, [read(refreshed("1"))]);
+    // Of the second nobody knows.
+    assert!(store.write_lazily(&[refreshed("1"), refreshed("2")]));
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(home(&store, "a").await, ["1", "2"].map(|key| read(refreshed(key))));
+    // A change that the refresh of it overtook counts too.
+    let changed = Row::PutBinding(Binding { q: 1, ..binding("a", "1", 1) }.into());
+    let newer = Row::RefreshBinding(Binding { q: 1, cseq: 10, ..binding("a", "1", 1) }.into());
+    assert_eq!(soon(store.commit(smallvec![changed, newer.clone()])).await, Outcome::Committed);
+    assert_eq!(home(&store, "a").await[0], read(newer));
+    place.end(store).await;
+}
+
+async fn many_rows_of_every_number_are_written(place: Place) {
+    let store = place.open().await;
+    let keys: Vec<String> = (100..181).map(|key: u32| key.to_string()).collect();
+    for rows in [
+        keys.iter().map(|key| Row::PutBinding(binding("a", key, 1).into())).collect::<Vec<_>>(),
+        keys.iter().map(|key| Row::PutBinding(Binding { q: 3, ..binding("a", key, 1) }.into())).collect(),
+    ] {
+        assert_eq!(soon(store.commit(rows.clone().into())).await, Outcome::Committed);
+        assert_eq!(home(&store, "a").await, rows);
+    }
+    let (gone, left) = keys.split_at(40);
+    let mut rows: Vec<Row> =
+        gone.iter().map(|key| Row::DropBinding(aor("a"), BindingKey(key.as_str().into()))).collect();
+    let fresh = |key: &String| Arc::new(Binding { q: 3, cseq: 5, ..binding("a", key, 1) });
+    rows.extend(left.iter().map(|key| Row::RefreshBinding(fresh(key))));
+    assert_eq!(soon(store.commit(rows.into())).await, Outcome::Committed);
+    let expected: Vec<Row> = left.iter().map(|key| Row::PutBinding(fresh(key))).collect();
+    assert_eq!(home(&store, "a").await, expected);
     place.end(store).await;
 }
 

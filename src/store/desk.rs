@@ -137,7 +137,7 @@ impl Desk {
     /// Kept rows up to `up_to`, at most `limit`, that are not newer than any change still in the queue: `taken` is the
     /// number of the newest change taken from it.
     pub fn due(&self, up_to: u64, taken: u64, limit: usize, jobs: &mpsc::Receiver<Job>) -> Vec<Unit> {
-        let orders = self.orders();
+        let mut orders = self.orders();
         let horizon = if jobs.is_empty() { up_to } else { up_to.min(taken) };
         let rows = orders.lazy.oldest(horizon, limit);
         rows.into_iter()
@@ -156,7 +156,7 @@ impl Desk {
         let mut orders = self.orders();
         for unit in units.iter().filter(|unit| !waited_for || unit.reply.is_some()) {
             for row in &unit.rows {
-                orders.lazy.settle(unit.number, row.aor(), &row.key());
+                orders.lazy.settle(unit.number, row);
             }
         }
     }
@@ -174,7 +174,7 @@ impl Desk {
 
     /// Back in service, if nothing is kept any more.
     pub fn come_back(&self) -> bool {
-        let orders = self.orders();
+        let mut orders = self.orders();
         let clear = orders.lazy.is_clear(u64::MAX);
         if clear {
             self.out.store(false, Ordering::Release);

@@ -206,7 +206,7 @@ pub(super) async fn everything(store: &Store) -> Vec<Row> {
     soon(store.load_all(&mut |row| rows.push(row))).await.unwrap();
     // The tables come side by side.
     rows.sort_by_key(|row| match row {
-        Row::PutBinding(_) | Row::DropBinding(..) => 0,
+        Row::PutBinding(_) | Row::RefreshBinding(_) | Row::DropBinding(..) => 0,
         Row::PutPublication(_) | Row::DropPublication(..) => 1,
         Row::PutSubscription(_) | Row::DropSubscription(..) => 2,
         Row::PutDocument(_) | Row::DropDocument(..) => 3,

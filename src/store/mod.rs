@@ -3,11 +3,13 @@
 //! All writes go through one writer that gathers whatever waits into one transaction. A commit ends in exactly one
 //! [`Outcome`]. What the rows mean is said once, in `model`.
 
+mod checkpoint;
 mod desk;
 mod failure;
 mod lazy;
 mod migrations;
 mod open;
+mod packed;
 mod reader;
 mod session;
 mod table;

@@ -12,6 +12,7 @@ use crate::model::{Account, Aor, Content, MessageId, Row};
 use crate::store::Fault;
 use crate::store::failure::deadline;
 use crate::store::migrations::migrator;
+use crate::store::packed;
 use crate::store::session::{DEADLINE, Options};
 use crate::store::table::{Table, account, binding, document, message, publication, subscription};
 use crate::store::value::{Columns, Value};
@@ -51,6 +52,23 @@ macro_rules! rows {
             }
         };
         within($patience, $attempted, asked).await?.ok_or(Fault::Corrupt { table: $table })
+    }};
+}
+
+/// The same for a page of many rows without bodies: on SQLite it comes in one row.
+macro_rules! page {
+    ($reader:expr, $attempted:literal, $sql:expr, $values:expr, $table:expr, $read:expr) => {{
+        match $reader {
+            Reader::Postgres(_) => rows!($reader, PATIENCE, $attempted, $sql, $values, $table, $read),
+            Reader::Sqlite(pool) => {
+                let asked = async {
+                    let found = bind_all(query(packed::question($sql)), $values).fetch_one(pool).await?;
+                    let rows = found.str(0).and_then(packed::rows);
+                    Ok(rows.and_then(|rows| rows.iter().map($read).collect::<Option<Vec<_>>>()))
+                };
+                within(PATIENCE, $attempted, asked).await?.ok_or(Fault::Corrupt { table: $table })
+            }
+        }
     }};
 }
 
@@ -125,7 +143,7 @@ impl Reader {
         loop {
             let values = [Value::from(after.as_str()), Value::from(PAGE)];
             let page: Vec<Account> =
-                rows!(self, PATIENCE, "read accounts", account::PAGE, values, account::NAME, account::read)?;
+                page!(self, "read accounts", account::PAGE, values, account::NAME, account::read)?;
             let is_last = (page.len() as i64) < PAGE;
             if let Some(last) = page.last() {
                 last.aor.as_str().clone_into(&mut after);
@@ -203,8 +221,11 @@ impl Reader {
         let mut home: Vec<Row> = Vec::new();
         loop {
             let values = place.into_iter().chain([Value::from(size)]);
-            let page: Vec<Row> =
-                rows!(self, PATIENCE, "load a page", table.page, values, table.name, |row| read(table, row))?;
+            let page: Vec<Row> = if has_bodies(table) {
+                rows!(self, PATIENCE, "load a page", table.page, values, table.name, |row| read(table, row))?
+            } else {
+                page!(self, "load a page", table.page, values, table.name, |row| read(table, row))?
+            };
             let Some(last) = page.last() else { break };
             place = place_of(last);
             let is_last = (page.len() as i64) < size;
@@ -223,13 +244,18 @@ impl Reader {
     }
 }
 
+/// Are there rows in it that may be large?
+fn has_bodies(table: &Table) -> bool {
+    ![binding::TABLE.name, subscription::TABLE.name].contains(&table.name)
+}
+
 /// Who takes the rows, of whichever table.
 type Each<'a> = Mutex<&'a mut (dyn FnMut(Row) + Send)>;
 
 /// Gives out the rows of one home in order of creation.
 fn give(home: &mut Vec<Row>, each: &Each<'_>) {
     home.sort_by_key(|row| match row {
-        Row::PutBinding(binding) => binding.created_at,
+        Row::PutBinding(binding) | Row::RefreshBinding(binding) => binding.created_at,
         Row::PutPublication(publication) => publication.created_at,
         Row::PutSubscription(subscription) => subscription.created_at,
         Row::PutDocument(document) => document.modified_at,
@@ -254,7 +280,7 @@ fn read(table: &Table, row: &impl Columns) -> Option<Row> {
 
 fn place_of(row: &Row) -> [Value<'static>; 2] {
     let key = match row {
-        Row::PutBinding(binding) => binding.key.0.to_string().into(),
+        Row::PutBinding(binding) | Row::RefreshBinding(binding) => binding.key.0.to_string().into(),
         Row::DropBinding(_, key) => key.0.to_string().into(),
         Row::PutPublication(publication) => crate::store::value::id(publication.id.0),
         Row::DropPublication(_, id) => crate::store::value::id(id.0),

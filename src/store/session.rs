@@ -44,6 +44,9 @@ pub(super) enum Work<'a> {
     Nothing,
     /// These rows, one per key.
     Rows(&'a [&'a Row]),
+    /// The same rows of which nobody waits to hear that they are on disk: committed, and there with the next transaction that somebody waits
+    /// for (on Postgres within a second anyway).
+    Lazily(&'a [&'a Row]),
     /// This account.
     PutAccount(&'a Account),
     /// This account goes, with everything of its user.
@@ -79,7 +82,13 @@ impl Session {
                     }
                     Ok(Some(Session::Postgres(connection)))
                 }
-                Options::Sqlite(options) => Ok(Some(Session::Sqlite(options.connect().await?))),
+                Options::Sqlite(options) => {
+                    let mut connection = options.connect().await?;
+                    for setting in FILE_SETTINGS {
+                        raw_sql(*setting).execute(&mut connection).await?;
+                    }
+                    Ok(Some(Session::Sqlite(connection)))
+                }
             }
         })
         .await
@@ -94,6 +103,21 @@ impl Session {
     #[expect(clippy::disallowed_methods, reason = "the writer's deadline")]
     pub async fn transaction(&mut self, work: Work<'_>) -> Result<u64, Failure> {
         let until = Instant::now() + DEADLINE;
+        let is_lazy = matches!((&*self, work), (Session::Sqlite(_), Work::Lazily(_)));
+        if !is_lazy {
+            return self.transaction_until(until, work).await;
+        }
+        if let Err(error) = self.simple("PRAGMA synchronous = NORMAL").await {
+            return Err(Failure::Lost(error));
+        }
+        let done = self.transaction_until(until, work).await;
+        match (done, self.simple("PRAGMA synchronous = FULL").await) {
+            (Ok(_) | Err(Failure::Refused(_)), Err(error)) => Err(Failure::Unknown(error)),
+            (done, _) => done,
+        }
+    }
+
+    async fn transaction_until(&mut self, until: Instant, work: Work<'_>) -> Result<u64, Failure> {
         let written = match timeout_at(until, self.begin_and_write(work)).await {
             Ok(Ok(written)) => written,
             Ok(Err(error)) => return Err(self.after_refusal(before_commit(error)).await),
@@ -120,13 +144,14 @@ impl Session {
     }
 
     async fn begin_and_write(&mut self, work: Work<'_>) -> Result<u64, Error> {
-        match self {
-            Session::Postgres(_) => self.simple("BEGIN").await?,
-            Session::Sqlite(_) => self.simple("BEGIN IMMEDIATE").await?,
+        match (&*self, work) {
+            (Session::Postgres(_), Work::Lazily(_)) => self.simple(BEGIN_LAZILY).await?,
+            (Session::Postgres(_), _) => self.simple("BEGIN").await?,
+            (Session::Sqlite(_), _) => self.simple("BEGIN IMMEDIATE").await?,
         }
         match work {
             Work::Nothing => Ok(0),
-            Work::Rows(rows) => match self {
+            Work::Rows(rows) | Work::Lazily(rows) => match self {
                 Session::Postgres(connection) => write::to_postgres(connection, rows).await,
                 Session::Sqlite(connection) => write::to_sqlite(connection, rows).await,
             },
@@ -161,6 +186,14 @@ impl Session {
 
 /// One store per schema.
 const LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('hither ' || current_schema(), 0))";
+
+/// Who needs nothing on disk does not wait for the disk.
+const BEGIN_LAZILY: &str = "BEGIN; SET LOCAL synchronous_commit = off";
+
+/// No commit stops to copy the log into the file: that is done beside it (`checkpoint.rs`). Up to 16 MB of pages are kept, so that a row
+/// is changed without being looked for on disk, and what a statement of many rows needs for itself stays in memory.
+const FILE_SETTINGS: &[&str] =
+    &["PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -16384", "PRAGMA temp_store = MEMORY"];
 
 /// A server that loses sight of us lets go of the lock soon; *Committed* means on disk whatever the default is.
 const SETTINGS: &[&str] = &[

@@ -1,5 +1,8 @@
-//! Rows into statements: on Postgres one multi-row statement per table and kind of change, on SQLite one prepared
-//! statement per row.
+//! Rows into statements: of each kind of change of each table one multi-row statement on Postgres, and a few of them on SQLite, where every
+//! statement is a visit to another thread.
+
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
@@ -13,22 +16,17 @@ use crate::store::value::Value;
 
 /// Writes rows, one per key, inside the transaction that is open.
 pub(super) async fn to_postgres(connection: &mut PgConnection, rows: &[&Row]) -> Result<u64, Error> {
-    for table in
-        [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE, &message::TABLE]
-    {
-        let mut puts = Vec::new();
-        let mut drops = Vec::new();
-        for (of, kind, values) in rows.iter().map(|row| change(row)) {
-            match kind {
-                _ if of.name != table.name => {}
-                Kind::Put => puts.push(values),
-                Kind::Drop => drops.push(values),
-            }
-        }
-        for (sql, changes) in [(table.drop_postgres, drops), (table.put_postgres, puts)] {
-            if !changes.is_empty() {
-                arrays(sql, &changes).execute(&mut *connection).await?;
-            }
+    for group in grouped(rows) {
+        let changes = &group.changes;
+        let sql = match group.kind {
+            Kind::Drop => group.table.drop_postgres,
+            Kind::Refresh => binding::REFRESH_POSTGRES,
+            Kind::Put => group.table.put_postgres,
+        };
+        let touched = arrays(sql, changes).execute(&mut *connection).await?.rows_affected();
+        if group.kind == Kind::Refresh && touched < changes.len() as u64 {
+            let whole: Vec<_> = group.rows.iter().map(|row| whole(row)).collect();
+            arrays(group.table.put_postgres, &whole).execute(&mut *connection).await?;
         }
     }
     Ok(rows.len() as u64)
@@ -36,15 +34,91 @@ pub(super) async fn to_postgres(connection: &mut PgConnection, rows: &[&Row]) ->
 
 /// The same on SQLite.
 pub(super) async fn to_sqlite(connection: &mut SqliteConnection, rows: &[&Row]) -> Result<u64, Error> {
-    for row in rows {
-        let (table, kind, values) = change(row);
-        let sql = match kind {
-            Kind::Put => table.put_sqlite,
-            Kind::Drop => table.drop_sqlite,
-        };
-        one(&mut *connection, sql, values).await?;
+    for group in grouped(rows) {
+        match group.kind {
+            Kind::Drop => {
+                for key in group.changes {
+                    one(&mut *connection, group.table.drop_sqlite, key).await?;
+                }
+            }
+            Kind::Refresh => {
+                let count = group.changes.len() as u64;
+                if several(&mut *connection, binding::REFRESH_SQLITE, group.changes).await? < count {
+                    let whole = group.rows.iter().map(|row| whole(row)).collect();
+                    several(&mut *connection, group.table.put_sqlite, whole).await?;
+                }
+            }
+            Kind::Put => drop(several(&mut *connection, group.table.put_sqlite, group.changes).await?),
+        }
     }
     Ok(rows.len() as u64)
+}
+
+/// Many rows by a few statements; gives the number of rows they touched.
+async fn several(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    changes: Vec<Vec<Value<'_>>>,
+) -> Result<u64, Error> {
+    let mut touched = 0;
+    let mut changes = changes.into_iter();
+    while changes.len() > 0 {
+        let size = SIZES.into_iter().find(|size| *size <= changes.len()).unwrap_or(1);
+        let values = changes.by_ref().take(size).flatten().collect();
+        touched += one(&mut *connection, for_rows(sql, size), values).await?;
+    }
+    Ok(touched)
+}
+
+/// The statement for so many rows: its list of values, repeated. There are a few of each text, which are made once.
+fn for_rows(sql: &'static str, rows: usize) -> &'static str {
+    static MADE: LazyLock<Mutex<HashMap<(&'static str, usize), &'static str>>> =
+        LazyLock::new(Mutex::default);
+    if rows == 1 {
+        return sql;
+    }
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    made.entry((sql, rows)).or_insert_with(|| repeated(sql, rows).map_or(sql, |text| text.leak()))
+}
+
+/// `None` if the text has no `VALUES ($1, ..)`.
+fn repeated(sql: &str, rows: usize) -> Option<String> {
+    let (before, rest) = sql.split_once("VALUES (")?;
+    let (values, after) = rest.split_once(')')?;
+    let columns = values.split(',').count();
+    let row = |row| {
+        let numbers = (1..=columns).map(|column| format!("${}", row * columns + column));
+        format!("({})", numbers.collect::<Vec<_>>().join(", "))
+    };
+    Some(format!("{before}VALUES {}{after}", (0..rows).map(row).collect::<Vec<_>>().join(", ")))
+}
+
+/// Rows of one statement on SQLite, from which any number is made up.
+const SIZES: [usize; 3] = [32, 4, 1];
+
+/// Changes of one kind of one table.
+struct Group<'a> {
+    table: &'static Table,
+    kind: Kind,
+    rows: Vec<&'a Row>,
+    changes: Vec<Vec<Value<'a>>>,
+}
+
+fn grouped<'a>(rows: &[&'a Row]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    for row in rows {
+        let (table, kind, values) = change(row);
+        let is_its = |group: &&mut Group<'_>| group.table.name == table.name && group.kind == kind;
+        match groups.iter_mut().find(is_its) {
+            Some(group) => {
+                group.rows.push(row);
+                group.changes.push(values);
+            }
+            None => groups.push(Group { table, kind, rows: vec![row], changes: vec![values] }),
+        }
+    }
+    groups.sort_by_key(|group| group.kind);
+    groups
 }
 
 /// One statement with single values; gives the number of rows it touched.
@@ -101,15 +175,19 @@ impl Affected for sqlx::Sqlite {
     }
 }
 
-#[derive(Clone, Copy)]
+/// In the order in which they are written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Put,
     Drop,
+    /// Of a row that is there; one that is not is put as a whole.
+    Refresh,
+    Put,
 }
 
 fn change(row: &Row) -> (&'static Table, Kind, Vec<Value<'_>>) {
     match row {
         Row::PutBinding(new) => (&binding::TABLE, Kind::Put, binding::values(new)),
+        Row::RefreshBinding(new) => (&binding::TABLE, Kind::Refresh, binding::refreshed(new)),
         Row::DropBinding(aor, key) => (&binding::TABLE, Kind::Drop, binding::key(aor, key)),
         Row::PutPublication(new) => (&publication::TABLE, Kind::Put, publication::values(new)),
         Row::DropPublication(_, id) => (&publication::TABLE, Kind::Drop, publication::key(*id)),
@@ -119,6 +197,14 @@ fn change(row: &Row) -> (&'static Table, Kind, Vec<Value<'_>>) {
         Row::DropDocument(owner, name) => (&document::TABLE, Kind::Drop, document::key(owner, name)),
         Row::PutMessage(new) => (&message::TABLE, Kind::Put, message::values(new)),
         Row::DropMessage(_, id) => (&message::TABLE, Kind::Drop, message::key(*id)),
+    }
+}
+
+/// All columns of what a refresh is of.
+fn whole(row: &Row) -> Vec<Value<'_>> {
+    match row {
+        Row::RefreshBinding(new) => binding::values(new),
+        row => change(row).2,
     }
 }
 
@@ -147,4 +233,23 @@ fn number(value: &Value<'_>) -> Option<i64> {
 
 fn bytes<'a>(value: &'a Value<'_>) -> &'a [u8] {
     if let Value::Bytes(bytes) = value { bytes } else { &[] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_statement_is_repeated_for_as_many_rows() {
+        let sql = "INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = EXCLUDED.b";
+        let twice =
+            "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT (a) DO UPDATE SET b = EXCLUDED.b";
+        assert_eq!(for_rows(sql, 2), twice);
+        assert!(std::ptr::eq(for_rows(sql, 2), for_rows(sql, 2)));
+        assert_eq!(for_rows(sql, 1), sql);
+        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE] {
+            assert!(repeated(table.put_sqlite, 2).is_some(), "{}", table.name);
+        }
+        assert!(repeated(binding::REFRESH_SQLITE, 2).is_some());
+    }
 }

@@ -7,7 +7,8 @@
 
 mod recovery;
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::error;
 
 use crate::model::Row;
+use crate::store::checkpoint::Checkpoints;
 use crate::store::desk::{AccountChange, AccountJob, Desk, Job, Unit};
 use crate::store::failure::{Failure, deadline};
 use crate::store::session::{Options, Session, Work};
@@ -26,12 +28,16 @@ use crate::store::{Fault, Outcome};
 const GAP: Duration = Duration::from_millis(3);
 /// Rows that cut the gap short.
 const ENOUGH: usize = 32;
-/// Rows of one batch that somebody waits for (one commit may bring more), and as many that nobody waits for.
+/// Rows of one batch that somebody waits for (one commit may bring more), and as many at most that nobody waits for.
 const BATCH: usize = 512;
-/// Rows that nobody waits for, beside some that somebody waits for.
-const BESIDE: usize = 64;
+/// Rows that nobody waits for, beside some that somebody waits for; and as many at least without.
+const BESIDE: usize = 32;
+/// Rows that nobody waits for are written in turns of this length, and between two turns is as much time again: so long may a commit wait for them.
+const TURN: Duration = Duration::from_millis(4);
 /// Rows kept lazily are written this often; what was kept before a tick is written at it.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(2);
+/// A session that was quiet for so long is tried.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// The task's own state.
 pub(super) struct Writer {
@@ -46,6 +52,12 @@ pub(super) struct Writer {
     taken: u64,
     /// Kept rows up to this number are due.
     due: u64,
+    /// How many of them are written in one turn, by what the last ones cost.
+    turn: usize,
+    /// When the next turn may begin.
+    next_turn: Instant,
+    /// `None` on Postgres.
+    checkpoints: Option<Checkpoints>,
     next_tick: Instant,
     last_begun: Instant,
     last_commit: Instant,
@@ -64,10 +76,17 @@ impl Writer {
         lock: Option<File>,
     ) -> Writer {
         let now = Instant::now();
+        let checkpoints = match &options {
+            Options::Sqlite(options) => Some(Checkpoints::new((**options).clone())),
+            Options::Postgres(_) => None,
+        };
         Writer {
             desk,
             jobs,
             options,
+            turn: BESIDE,
+            next_turn: now,
+            checkpoints,
             session: Some(session),
             _lock: lock,
             taken: 0,
@@ -89,26 +108,28 @@ impl Writer {
                 break;
             }
             self.tick().await;
-            let first = if self.desk.is_clear(self.due) {
-                match timeout_at(self.next_tick, self.jobs.recv()).await {
-                    Ok(Some(job)) => Some(job),
-                    Ok(None) => break,
-                    Err(_) => continue,
+            let is_clear = self.desk.is_clear(self.due);
+            let until = if is_clear { self.next_tick } else { self.next_turn };
+            match timeout_at(until, self.jobs.recv()).await {
+                Ok(Some(job)) => self.round(job).await,
+                Ok(None) => break,
+                Err(_) if is_clear => {
+                    if let Some(checkpoints) = &mut self.checkpoints {
+                        checkpoints.quiet().await;
+                    }
                 }
-            } else {
-                self.jobs.try_recv().ok()
-            };
-            self.round(first).await;
+                Err(_) => self.lazy_turn().await,
+            }
         }
         self.finish().await;
     }
 
     /// Gathers a batch that begins with `first`, and writes it.
-    async fn round(&mut self, first: Option<Job>) {
+    async fn round(&mut self, first: Job) {
         let mut units = Vec::new();
         let mut account = None;
         let mut rows = 0;
-        let mut next = first;
+        let mut next = Some(first);
         let gap_ends = self.last_begun + GAP;
         while let Some(job) = next {
             match job {
@@ -133,17 +154,31 @@ impl Writer {
             };
         }
         // Who waits for an answer does not wait for hundreds of rows that nobody waits for.
-        let lazy = if units.is_empty() { BATCH } else { BESIDE };
-        units.extend(self.desk.due(self.due, self.taken, lazy, &self.jobs));
-        self.write(units).await;
+        units.extend(self.desk.due(self.due, self.taken, BESIDE, &self.jobs));
+        self.write(units, false).await;
         if let Some(job) = account {
             self.account(job).await;
         }
     }
 
-    /// Writes units in one transaction; if the database refuses, in halves, until the guilty unit stands alone.
+    /// Writes some of what is kept and due, while nobody waits for anything.
     #[expect(clippy::disallowed_methods, reason = "the writer has a clock")]
-    async fn write(&mut self, mut units: Vec<Unit>) {
+    async fn lazy_turn(&mut self) {
+        let begun = Instant::now();
+        let units = self.desk.due(self.due, self.taken, self.turn, &self.jobs);
+        let count = units.len();
+        // The last ones bring all of them to disk.
+        self.write(units, count == self.turn).await;
+        let took = begun.elapsed();
+        self.next_turn = begun + took * 2;
+        self.turn = if took > TURN { self.turn * 2 / 3 } else { self.turn * 3 / 2 }.clamp(BESIDE, BATCH);
+    }
+
+    /// Writes units in one transaction; if the database refuses, in halves, until the guilty unit stands alone.
+    ///
+    /// - `is_lazy`: nobody waits until they are on disk.
+    #[expect(clippy::disallowed_methods, reason = "the writer has a clock")]
+    async fn write(&mut self, mut units: Vec<Unit>, is_lazy: bool) {
         units.sort_by_key(|unit| unit.number);
         let mut parts = vec![units];
         while let Some(mut part) = parts.pop() {
@@ -155,7 +190,12 @@ impl Writer {
                 continue;
             };
             self.last_begun = Instant::now();
-            let written = session.transaction(Work::Rows(&newest(&part))).await;
+            let newest = newest(&part);
+            let rows: Vec<&Row> = newest.iter().map(AsRef::as_ref).collect();
+            let work = if is_lazy { Work::Lazily(&rows) } else { Work::Rows(&rows) };
+            let written = session.transaction(work).await;
+            let count = rows.len();
+            drop(newest);
             self.last_commit = Instant::now();
             match written {
                 Ok(_) => {
@@ -163,6 +203,9 @@ impl Writer {
                     self.untidy |= rows.any(|row| matches!(row, Row::DropMessage(..)));
                     self.desk.settle(&part, false);
                     answer(part, Outcome::Committed);
+                    if let Some(checkpoints) = &mut self.checkpoints {
+                        checkpoints.written(count).await;
+                    }
                 }
                 Err(Failure::Refused(_)) if part.len() > 1 => {
                     let later = part.split_off(part.len() / 2);
@@ -231,9 +274,12 @@ impl Writer {
         if self.untidy
             && let Some(session) = &mut self.session
         {
+            if let Some(checkpoints) = &mut self.checkpoints {
+                checkpoints.quiet().await;
+            }
             self.untidy = !session.tidy().await;
         }
-        if now.duration_since(self.last_commit) > TICK
+        if now.duration_since(self.last_commit) > QUIET
             && let Some(session) = &mut self.session
             && let Err(Failure::Refused(cause) | Failure::Lost(cause) | Failure::Unknown(cause)) =
                 session.transaction(Work::Nothing).await
@@ -252,10 +298,21 @@ impl Writer {
 }
 
 /// The newest row of each key, in no particular order: keys differ, so order means nothing.
-fn newest(units: &[Unit]) -> Vec<&Row> {
-    let mut seen = HashSet::new();
-    let rows = units.iter().rev().flat_map(|unit| unit.rows.iter().rev());
-    rows.filter(|row| seen.insert(row.key())).collect()
+fn newest(units: &[Unit]) -> Vec<Cow<'_, Row>> {
+    // Of what is kept there is one row of each key.
+    if units.iter().all(|unit| unit.reply.is_none()) {
+        return units.iter().flat_map(|unit| &unit.rows).map(Cow::Borrowed).collect();
+    }
+    let mut places = HashMap::new();
+    let mut newest: Vec<Cow<'_, Row>> = Vec::new();
+    for row in units.iter().flat_map(|unit| &unit.rows) {
+        let place = *places.entry(row.key()).or_insert(newest.len());
+        match newest.get_mut(place) {
+            Some(older) => *older = Cow::Owned(row.instead_of(older)),
+            None => newest.push(Cow::Borrowed(row)),
+        }
+    }
+    newest
 }
 
 fn answer(units: Vec<Unit>, outcome: Outcome) {

@@ -35,6 +35,20 @@ impl Operation {
     }
 }
 
+impl std::str::FromStr for Operation {
+    type Err = String;
+    fn from_str(word: &str) -> Result<Operation, String> {
+        let named = Operation::ALL.into_iter().find(|operation| operation.name().eq_ignore_ascii_case(word));
+        named.ok_or_else(|| "options, refresh, message or subscribe".to_owned())
+    }
+}
+
+impl std::fmt::Display for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.name().to_ascii_lowercase())
+    }
+}
+
 /// What came of a measurement.
 #[derive(Debug, Default)]
 pub struct Done {

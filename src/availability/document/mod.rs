@@ -11,7 +11,7 @@ mod lexis;
 pub mod lists;
 pub mod pidf;
 pub mod rules;
-mod values;
+pub(in crate::availability) mod values;
 pub mod write;
 pub mod xml;
 pub mod xpidf;

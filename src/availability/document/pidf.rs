@@ -388,14 +388,12 @@ fn timestamp(node: Node<'_>) -> Option<String> {
 
 /// The namespace of RPID.
 pub const RPID: &str = "urn:ietf:params:xml:ns:pidf:rpid";
+/// The namespace of CIPID (RFC 4482).
+pub const CIPID: &str = "urn:ietf:params:xml:ns:pidf:cipid";
+/// The namespace of capabilities (RFC 5196).
+pub const CAPS: &str = "urn:ietf:params:xml:ns:pidf:caps";
 /// Namespaces whose elements are attributes of services, persons and devices: data model, RPID, CIPID, timed status, capabilities.
-const ATTRIBUTES: [&str; 5] = [
-    DATA_MODEL,
-    RPID,
-    "urn:ietf:params:xml:ns:pidf:cipid",
-    "urn:ietf:params:xml:ns:pidf:timed-status",
-    "urn:ietf:params:xml:ns:pidf:caps",
-];
+const ATTRIBUTES: [&str; 5] = [DATA_MODEL, RPID, CIPID, "urn:ietf:params:xml:ns:pidf:timed-status", CAPS];
 /// A day in which every half hour is another appointment has 48; what comes after them is looked at when the document is published again.
 pub const MAX_TURNS: usize = 64;
 /// Longer ids are replaced by a hash of themselves.

@@ -48,7 +48,7 @@ pub(super) fn is_date_time(text: &str) -> bool {
 }
 
 /// The instant that a [`is_date_time`] names, to the millisecond.
-pub(super) fn date_time(text: &str) -> Option<Timestamp> {
+pub(in crate::availability) fn date_time(text: &str) -> Option<Timestamp> {
     if !is_date_time(text) {
         return None;
     }

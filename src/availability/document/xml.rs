@@ -424,7 +424,7 @@ impl<'d> Node<'d> {
         let namespace = element.namespace.and_then(|at| self.document.bindings.get(at)).cloned();
         let instant =
             |name| self.attribute(name).and_then(|value| date_time(&value.trim().to_ascii_uppercase()));
-        Fragment {
+        Fragment(Arc::new(Content {
             raw: raw.into(),
             name_end: 1 + element.name.len(),
             namespace,
@@ -432,13 +432,16 @@ impl<'d> Node<'d> {
             from: instant("from"),
             until: instant("until"),
             is_empty: element.text.trim().is_empty() && inside.len() <= 1,
-        }
+        }))
     }
 }
 
-/// An element byte for byte, and the namespace declarations from outside of it that it depends on.
+/// An element byte for byte, and the namespace declarations from outside of it that it depends on. A copy is the same memory.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-pub struct Fragment {
+pub struct Fragment(Arc<Content>);
+
+#[derive(Debug, PartialEq, Eq, Hash, Default)]
+struct Content {
     raw: Box<str>,
     /// Where its name ends: declarations are put in here.
     name_end: usize,
@@ -452,33 +455,50 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// An element of our own with one namespace; `inside` is written already.
+    pub(in crate::availability) fn of(prefix: &str, uri: &str, name: &str, inside: &str) -> Fragment {
+        let namespace = Arc::new(Namespace { prefix: prefix.into(), uri: uri.into() });
+        Fragment(Arc::new(Content {
+            raw: format!("<{prefix}:{name}>{inside}</{prefix}:{name}>").into(),
+            name_end: 2 + prefix.len() + name.len(),
+            namespace: Some(namespace.clone()),
+            needs: [namespace].into(),
+            from: None,
+            until: None,
+            is_empty: inside.is_empty(),
+        }))
+    }
     /// The bytes as they came.
     pub fn raw(&self) -> &str {
-        &self.raw
+        &self.0.raw
     }
     /// The start tag up to the end of its name, and everything after it.
     pub fn split(&self) -> (&str, &str) {
-        self.raw.split_at_checked(self.name_end).unwrap_or((&self.raw, ""))
+        self.raw().split_at_checked(self.0.name_end).unwrap_or((self.raw(), ""))
     }
     /// Prefixes (empty: the default namespace) and the namespaces they must have around it.
     pub fn needs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.needs.iter().map(|needed| (&*needed.prefix, &*needed.uri))
+        self.0.needs.iter().map(|needed| (&*needed.prefix, &*needed.uri))
     }
     /// Its namespace; empty if it is in none.
     pub fn namespace(&self) -> &str {
-        self.namespace.as_deref().map_or("", |namespace| &namespace.uri)
+        self.0.namespace.as_deref().map_or("", |namespace| &namespace.uri)
     }
     /// Its name without prefix.
     pub fn local(&self) -> &str {
-        local(self.raw.get(1..self.name_end).unwrap_or_default())
+        local(self.raw().get(1..self.0.name_end).unwrap_or_default())
     }
     /// Its attributes `from` and `until`, as far as they are instants (RFC 4480 3.1).
     pub fn range(&self) -> (Option<Timestamp>, Option<Timestamp>) {
-        (self.from, self.until)
+        (self.0.from, self.0.until)
+    }
+    /// Does this instant lie between `from` and `until`, as far as it has them? From the first on, up to the second.
+    pub fn holds_at(&self, now: Timestamp) -> bool {
+        self.0.from.is_none_or(|from| from <= now) && self.0.until.is_none_or(|until| now < until)
     }
     /// No element and no text inside.
     pub fn is_empty(&self) -> bool {
-        self.is_empty
+        self.0.is_empty
     }
 }
 

@@ -4,6 +4,7 @@
 //! the latest state wins and bursts coalesce by themselves.
 
 mod event;
+mod rest;
 
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ pub use event::{
     Answer, Fingerprint, Outlook, Output, PutOff, Reason, Reserved, Seen, Standing, State, Wait,
 };
 use event::{GIVE_UP, LONGEST_RETRY_AFTER};
+pub use rest::Rest;
 
 /// How much a NOTIFY is owed, least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

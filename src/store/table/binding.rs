@@ -41,6 +41,26 @@ pub(in crate::store) const TABLE: Table = Table {
     start: || ["".into(), "".into()],
 };
 
+/// Another CSeq number and other instants for bindings that are there, one per array element.
+pub(in crate::store) const REFRESH_POSTGRES: &str = "UPDATE binding SET cseq = fresh.cseq, refreshed_at = fresh.refreshed_at, expires_at = fresh.expires_at \
+     FROM UNNEST($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[]) \
+     AS fresh (aor, key, cseq, refreshed_at, expires_at) \
+     WHERE binding.aor = fresh.aor AND binding.key = fresh.key";
+/// The same for one binding; SQLite names the columns of a list of values by itself.
+pub(in crate::store) const REFRESH_SQLITE: &str = "UPDATE binding SET cseq = fresh.column3, refreshed_at = fresh.column4, expires_at = fresh.column5 \
+     FROM (VALUES ($1, $2, $3, $4, $5)) AS fresh WHERE binding.aor = fresh.column1 AND binding.key = fresh.column2";
+
+/// What a refresh changes, in the order of the SQL above.
+pub(in crate::store) fn refreshed(binding: &Binding) -> Vec<Value<'_>> {
+    vec![
+        (&binding.aor).into(),
+        binding.key.0.as_str().into(),
+        binding.cseq.into(),
+        binding.refreshed_at.into(),
+        binding.expires_at.into(),
+    ]
+}
+
 /// The columns of the key.
 pub(in crate::store) fn key<'a>(aor: &'a Aor, key: &'a BindingKey) -> Vec<Value<'a>> {
     vec![aor.into(), key.0.as_str().into()]

@@ -44,7 +44,7 @@ impl Writer {
             if units.is_empty() {
                 return true;
             }
-            self.write(units).await;
+            self.write(units, false).await;
         }
         false
     }
@@ -56,6 +56,9 @@ impl Writer {
         }
         if !self.flush().await {
             error!("rows that were kept in memory could not be written before the end");
+        }
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.end().await;
         }
         if let Some(session) = self.session.take() {
             session.close().await;
