@@ -81,6 +81,7 @@ mod layers {
         "auth/digest.rs",
         "auth/mark.rs",
         "auth/clients.rs",
+        "auth/peers.rs",
     ];
 
     const IMPURE_WORDS: &[&str] = &[

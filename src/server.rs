@@ -18,13 +18,13 @@ use crate::api::rules;
 use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
 use crate::cli::dev::{self, Dev};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::dispatch::residency::{Gate, Residency};
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
 use crate::messaging::{self, Messaging};
-use crate::model::EntityTag;
+use crate::model::{EntityTag, Packages};
 use crate::presence::{self, Presence};
 use crate::proxy::context::{Forking, Order};
 use crate::proxy::{self, Proxy};
@@ -187,6 +187,7 @@ fn dispatch(
         nonce_lifetime_s: config.auth.nonce_lifetime_s,
         algorithms: config.auth.algorithms.clone(),
         integrity: config.auth.integrity,
+        peers: auth::Peers::new(config.peers.iter().map(peer).collect()),
     };
     let registrar_policy = registrar::binding::Policy {
         min_interval_s: config.registration.min_interval_s,
@@ -263,6 +264,17 @@ fn messaging(
         proxy.carry_for(request, from, told, &user, hop, clock::now());
     };
     Messaging::new(homes.clone(), endpoint.clone(), policy, Box::new(carrier))
+}
+
+/// One of `peers`.
+fn peer(peer: &config::Peer) -> auth::Peer {
+    auth::Peer {
+        name: peer.name.clone(),
+        networks: peer.addresses.iter().map(|net| (net.address, net.prefix)).collect(),
+        udp: peer.udp,
+        publish: Packages::of(&peer.publish),
+        asserts: peer.assert_identity,
+    }
 }
 
 /// What `[http]` asks for; `None`: nothing.

@@ -135,6 +135,32 @@ fn unknown_package_is_489_with_allow_events_rfc6665_4_2_1_1(database: Database, 
     alice.expect_nothing_more();
 }
 
+fn allow_events_lists_every_package_rfc6665_4_4_4(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let every = ["presence", "dialog", "message-summary"];
+    let watching = alice.subscribe("alice");
+    assert_eq!(watching.response.list("Allow-Events"), every, "{}", watching.response);
+    assert_eq!(watching.notify.list("Allow-Events"), every, "{}", watching.notify);
+    let options = alice.options();
+    assert_eq!(options.list("Allow-Events"), every, "{options}");
+    let request = alice.subscribe_request("alice", "weather", 600);
+    let refused = alice.ask(request);
+    assert_eq!(
+        (refused.status(), refused.list("Allow-Events").as_slice()),
+        (Some(489), &every.map(String::from)[..])
+    );
+    // What is only forwarded says nothing of it, neither way.
+    let mut bob = Phone::new(&server, "bob", via);
+    bob.register();
+    let request = alice.message("bob", "hello");
+    let message = bob.expect_request("MESSAGE");
+    assert_eq!(message.header("Allow-Events"), None, "{message}");
+    bob.answer(&message, 200, "OK");
+    let answer = alice.expect_final(&request);
+    assert_eq!(answer.header("Allow-Events"), None, "{answer}");
+}
+
 fn accept_without_pidf_is_406_rfc6665_3_1_3(database: Database) {
     let server = Server::start(database);
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
@@ -243,6 +269,7 @@ over_each_transport!(
     publishing_notifies_the_watchers_rfc3903_6,
     registration_feeds_presence_rfc3856_7_2,
     unknown_package_is_489_with_allow_events_rfc6665_4_2_1_1,
+    allow_events_lists_every_package_rfc6665_4_4_4,
     a_refresh_is_a_get_and_a_new_lease_rfc6665_4_2_1,
     notify_comes_back_on_the_flow_rfc5626,
 );

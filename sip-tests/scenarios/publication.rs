@@ -39,6 +39,22 @@ fn an_unknown_or_used_tag_is_412_rfc3903_6_3(database: Database, via: Transport)
     carol.publish_as(None, Some(&foreign), 600);
 }
 
+fn a_tag_of_one_package_is_none_of_another_rfc3903_6_3(database: Database) {
+    let server = Server::start(database);
+    let mut bob = Phone::new(&server, "bob", Transport::Tcp);
+    let presence = bob.publish_basic("open", "a");
+    let summary = "Messages-Waiting: yes\r\n";
+    let request = bob.publish_request(None, None, 600).set("Event", "message-summary");
+    let response = bob.ask(request.body("application/simple-message-summary", summary.as_bytes()));
+    let messages = response.need("SIP-ETag").to_string();
+    for (event, tag) in [("message-summary", &presence), ("presence", &messages)] {
+        let request = bob.publish_request(None, Some(tag), 600).set("Event", event);
+        let response = bob.ask(request);
+        assert_eq!(response.status(), Some(412), "{event}:\n{response}");
+    }
+    bob.publish_as(None, Some(&presence), 600);
+}
+
 fn two_tags_are_400_rfc3903_6_3(database: Database) {
     let server = Server::start(database);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
@@ -466,6 +482,7 @@ on_each_database!(
     full_state_of_the_partial_type_is_taken_and_changes_are_415_rfc5264_4_3,
     a_part_that_is_not_understood_is_415_rfc5621_8_4,
     two_tags_are_400_rfc3903_6_3,
+    a_tag_of_one_package_is_none_of_another_rfc3903_6_3,
     neither_body_nor_tag_is_400_rfc3903_6_5,
     another_body_type_is_415_with_accept_rfc3903_6_5,
     too_short_is_423_but_zero_never_rfc3903_6_4,

@@ -79,8 +79,13 @@ mod tests {
 
     fn auth() -> Auth {
         let algorithms = vec![Algorithm::Sha256, Algorithm::Md5];
-        let policy =
-            Policy { realm: "example.org".into(), nonce_lifetime_s: 300, algorithms, integrity: true };
+        let policy = Policy {
+            realm: "example.org".into(),
+            nonce_lifetime_s: 300,
+            algorithms,
+            integrity: true,
+            peers: Default::default(),
+        };
         let accounts = Arc::new(Accounts::new(false));
         let aor = Aor::new("alice", "example.org").unwrap();
         let ha1 = Ha1Set::derive("alice", "example.org", "pw");

@@ -10,6 +10,7 @@ pub mod lockout;
 pub mod mark;
 pub mod nonce;
 pub mod notices;
+pub mod peers;
 pub mod proven;
 
 use std::net::IpAddr;
@@ -19,12 +20,13 @@ use smallvec::SmallVec;
 use tracing::info;
 
 use crate::auth::digest::{Offer, Verdict};
-use crate::model::{Account, Aor, Timestamp};
+use crate::model::{Account, Aor, Flow, Timestamp};
 use crate::sip::digest::{Algorithm, Credentials};
-use crate::sip::{HeaderName, Request};
+use crate::sip::{HeaderName, Method, Request};
 
 pub use accounts::{Accounts, Known};
 pub use mark::{Marks, Side};
+pub use peers::{Peer, Peers};
 
 /// How digest is done here.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Policy {
     pub algorithms: Vec<Algorithm>,
     /// Offer `auth-int` beside `auth`.
     pub integrity: bool,
+    /// Who is believed without a password.
+    pub peers: Peers,
 }
 
 /// Which header pair a role uses (RFC 3261 22.1).
@@ -74,17 +78,30 @@ pub enum Authenticated {
     Challenge(Vec<String>),
 }
 
-/// A proven identity and the nonce that proved it.
+/// Who somebody is, and how we know.
 #[derive(Debug)]
 pub struct Identity {
     known: Arc<Known>,
-    proof: nonce::Proof,
+    proof: Proof,
+}
+
+#[derive(Debug)]
+enum Proof {
+    /// The password, with this nonce.
+    Digest(nonce::Proof),
+    /// The word of a trusted peer.
+    Asserted,
 }
 
 impl Identity {
     /// The user's address of record.
     pub fn aor(&self) -> &Aor {
         &self.known.account.aor
+    }
+
+    /// Is this the word of a trusted peer? No credentials then protect the request from being done twice.
+    pub fn is_asserted(&self) -> bool {
+        matches!(self.proof, Proof::Asserted)
     }
 }
 
@@ -125,6 +142,29 @@ impl Auth {
     /// The accounts.
     pub fn accounts(&self) -> &Arc<Accounts> {
         &self.accounts
+    }
+
+    /// The trusted peer at the other end of a flow.
+    pub fn peer(&self, flow: &Flow) -> Option<&Peer> {
+        self.policy.peers.at(flow)
+    }
+
+    /// Whom a trusted peer says that a request comes from (RFC 3325 5): a user of ours, of whom we need no password then. A request that brings
+    /// credentials is judged by these, and a registration is never made on somebody's word (9.1: no REGISTER).
+    ///
+    /// - `aor`: the address of record that a URI means.
+    pub fn asserted(
+        &self,
+        request: &Request,
+        flow: &Flow,
+        aor: impl FnOnce(&crate::sip::Uri<'_>) -> Option<Aor>,
+    ) -> Option<Identity> {
+        self.peer(flow).filter(|peer| peer.asserts)?;
+        if *request.method() == Method::Register || has_credentials(request) {
+            return None;
+        }
+        let known = self.accounts.find(&aor(&peers::asserted(request)?)?)?;
+        Some(Identity { known, proof: Proof::Asserted })
     }
 
     /// Looks at the credentials for our realm. Nothing is kept unless they are wrong (then a failure is counted).
@@ -187,12 +227,15 @@ impl Auth {
         let proof = self.nonces.check(credentials, source, now).ok_or(true)?;
         self.failures.succeeded(bucket, source, now);
         known.proven.note(source);
-        Ok(Identity { known, proof })
+        Ok(Identity { known, proof: Proof::Digest(proof) })
     }
 
     /// Spends the nonce count. `false`: it was used before (a replay); the request must get [`Auth::stale`].
     pub fn spend(&self, identity: &Identity, now: Timestamp) -> bool {
-        self.nonces.spend(&identity.proof, now)
+        match &identity.proof {
+            Proof::Digest(proof) => self.nonces.spend(proof, now),
+            Proof::Asserted => true,
+        }
     }
 
     /// Challenge values with `stale=true`.
@@ -258,6 +301,13 @@ impl Auth {
     }
 }
 
+/// Does a request bring credentials, right or wrong?
+pub fn has_credentials(request: &Request) -> bool {
+    [HeaderName::Authorization, HeaderName::ProxyAuthorization]
+        .into_iter()
+        .any(|header| request.value(header).is_some())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,6 +338,7 @@ mod tests {
             nonce_lifetime_s: 300,
             algorithms: algorithms.to_vec(),
             integrity: false,
+            peers: Peers::default(),
         };
         let accounts = Arc::new(Accounts::new(true));
         accounts.all_are_here();

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::config::{Config, Listen, host, section};
+use crate::config::{Config, Listen, Net, Peer, host, section};
 use crate::sip::{Scheme, Uri};
 
 /// One thing that does not hold: the keys it concerns (the first one set by somebody is blamed) and why.
@@ -33,6 +33,12 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if timer_c_s <= TIMER_C_FLOOR_S {
         warnings.push(format!(
             "proxy.timer_c_s is {timer_c_s}: RFC 3261 16.6 step 11 asks for more than {TIMER_C_FLOOR_S} s"
+        ));
+    }
+    for peer in config.peers.iter().filter(|peer| peer.udp) {
+        let name = &peer.name;
+        warnings.push(format!(
+            "peers: `{name}` is believed over UDP: whoever can send from its address, or write it, is believed"
         ));
     }
     if let Some(listen) = config.http.listen
@@ -98,6 +104,7 @@ fn places(config: &Config, found: &mut Vec<Found>) {
         );
     }
     listeners(&config.listen, &mut say);
+    peers(&config.peers, &mut say);
     service_route(&config.registration.service_route, &mut say);
     if config.dns.servers.len() > section::MAX_NAME_SERVERS {
         say("dns.servers", format!("must name at most {} name servers", section::MAX_NAME_SERVERS));
@@ -122,6 +129,32 @@ fn listeners(listen: &[Listen], say: &mut impl FnMut(&'static str, String)) {
         }
         if one.bind.ip().is_multicast() {
             say("listen", format!("holds `{one}`, a multicast address"));
+        }
+    }
+}
+
+fn peers(peers: &[Peer], say: &mut impl FnMut(&'static str, String)) {
+    let mut wrong = |reason: String| say("peers", reason);
+    if peers.len() > section::MAX_PEERS {
+        wrong(format!("must be at most {}", section::MAX_PEERS));
+    }
+    for (at, Peer { name, addresses, .. }) in peers.iter().enumerate() {
+        let is_name = (1..=MAX_PEER_NAME).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_graphic());
+        if !is_name || peers.iter().take(at).any(|other| other.name == *name) {
+            wrong(format!(
+                "holds the name `{name}`; each has its own, of 1 to {MAX_PEER_NAME} printable characters"
+            ));
+        }
+        if !(1..=section::MAX_PEERS).contains(&addresses.len()) {
+            wrong(format!("must name 1 to {} addresses or networks of `{name}`", section::MAX_PEERS));
+        }
+        let is_too_wide = |net: &&Net| {
+            net.prefix < MIN_PEER_PREFIX || net.address.is_unspecified() || net.address.is_multicast()
+        };
+        if let Some(net) = addresses.iter().find(is_too_wide) {
+            wrong(format!(
+                "holds `{net}` for `{name}`: no network that wide (less than /{MIN_PEER_PREFIX}) is one machine's"
+            ));
         }
     }
 }
@@ -257,6 +290,9 @@ const YEAR_S: u64 = 31_536_000;
 /// `sun_path` is 108 bytes with its final NUL.
 const MAX_SOCKET_PATH: usize = 100;
 const MAX_SERVER_HEADER: usize = 128;
+const MAX_PEER_NAME: usize = 64;
+/// Who writes `0.0.0.0/0` believes everybody.
+const MIN_PEER_PREFIX: u8 = 8;
 const MAX_XCAP_ROOT: usize = 128;
 const TIMER_C_FLOOR_S: u32 = 180;
 /// Every request of every device carries them.
@@ -373,6 +409,31 @@ mod tests {
             assert!(with(&[wrong]).contains("registration.service_route holds"), "{wrong}");
         }
         assert!(with(&["sip:a.example;lr"; 6]).contains("at most 5"));
+    }
+
+    #[test]
+    fn peers_have_names_and_places_of_their_own_a18() {
+        let peer = |name: &str, nets: &[&str]| Peer {
+            name: name.into(),
+            addresses: nets.iter().map(|net| net.parse().unwrap()).collect(),
+            udp: false,
+            publish: vec![],
+            assert_identity: false,
+        };
+        let with = |peers: Vec<Peer>| said(|c| c.peers = peers);
+        let (mailbox, trunk) =
+            (peer("mailbox", &["192.0.2.40"]), peer("trunk", &["10.0.0.0/8", "2001:db8::/32"]));
+        assert_eq!(with(vec![mailbox.clone(), trunk]), "");
+        assert!(with(vec![mailbox.clone(), mailbox.clone()]).contains("the name `mailbox`"));
+        assert!(with(vec![peer("", &["192.0.2.40"])]).contains("peers holds the name ``"));
+        assert!(with(vec![peer("nowhere", &[])]).contains("addresses or networks of `nowhere`"));
+        for wide in ["0.0.0.0/0", "::/0", "128.0.0.0/1", "0.0.0.0", "::", "224.0.0.0/24"] {
+            assert!(with(vec![peer("wide", &[wide])]).contains("for `wide`"), "{wide}");
+        }
+        let many = (0..65).map(|n| peer(&format!("p{n}"), &["192.0.2.40"])).collect();
+        assert!(with(many).contains("at most 64"));
+        let udp = Config { peers: vec![Peer { udp: true, ..mailbox }], ..Config::default() };
+        assert!(warnings(&udp)[0].contains("`mailbox` is believed over UDP"));
     }
 
     #[test]

@@ -22,8 +22,8 @@ mod value;
 
 pub use error::{ConfigError, Origin, Problem, Wrong};
 pub use section::{
-    Auth, Contact, Dns, Http, Limits, Log, LogFormat, Messaging, Presence, Proxy, Publication, Registration,
-    Server, Subscription,
+    Auth, Contact, Dns, Http, Limits, Log, LogFormat, Messaging, Peer, Presence, Proxy, Publication,
+    Registration, Server, Subscription,
 };
 pub use value::{Listen, NameServer, Net};
 
@@ -49,6 +49,9 @@ pub struct Config {
     /// Where SIP is spoken: `udp` and `tcp` on port 5060 of every address.
     /// Example: `listen = ["udp:0.0.0.0:5060", { listen = "tcp:0.0.0.0:5060", advertise = "sip.example.org:5060" }]`.
     pub listen: Vec<Listen>,
+    /// Machines that are believed without a password: a mailbox, a telephone system. Default: none.
+    /// Example: `peers = [{ name = "mailbox", addresses = ["192.0.2.40"], publish = ["message-summary"] }]`.
+    pub peers: Vec<Peer>,
     /// How the machine is used.
     pub server: Server,
     /// What is logged, and how.
@@ -86,6 +89,7 @@ impl Default for Config {
             control_socket: "hither.sock".into(),
             server_header: Some("hither".into()),
             listen: Listen::everywhere(SIP_PORT),
+            peers: Vec::new(),
             server: Server::default(),
             log: Log::default(),
             registration: Registration::default(),
@@ -252,7 +256,14 @@ mod tests {
         let advertise = Some(("sip.example.org".into(), Some(5060)));
         let listen =
             shown.listen.iter().map(|l| Listen { advertise: advertise.clone(), ..l.clone() }).collect();
-        let shown = Config { listen, server_header: None, ..shown };
+        let peers = vec![Peer {
+            name: "mailbox".into(),
+            addresses: vec!["192.0.2.40".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+            udp: true,
+            publish: vec![crate::model::Package::MessageSummary],
+            assert_identity: false,
+        }];
+        let shown = Config { listen, peers, server_header: None, ..shown };
         let (_dir, path) = written(&shown.to_toml());
         assert_eq!(Config::load(Some(&path), none()).unwrap(), shown);
     }

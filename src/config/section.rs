@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::availability::view::{DomainDefault, DomainRules};
 use crate::config::value::{self, NameServer, Net};
-use crate::model::{Aor, Text};
+use crate::model::{Aor, Package, Text};
 use crate::sip::digest::Algorithm;
 use crate::transport::{ConnectionLimits, Datagrams};
 
@@ -42,6 +42,26 @@ impl Server {
     pub fn datagrams(&self) -> Datagrams {
         Datagrams { sockets: self.workers(), together: self.fast_path }
     }
+}
+
+/// One of `[[peers]]`: a machine that is believed without a password.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// What you call it. Example: `name = "mailbox"`.
+    pub name: String,
+    /// Where it is: addresses or networks. What runs at these addresses is believed, whoever it is. Example: `addresses = ["192.0.2.40"]`.
+    pub addresses: Vec<Net>,
+    /// Believe it over UDP too, where whoever is on the way can write any source address? Default: no. Example: `udp = false`.
+    #[serde(default)]
+    pub udp: bool,
+    /// Event packages in which it may publish for every user. Default: none. Example: `publish = ["message-summary"]`.
+    #[serde(default, with = "value::packages")]
+    pub publish: Vec<Package>,
+    /// Believe its P-Asserted-Identity (RFC 3325)? Whom it names there has then logged in, for everything but REGISTER. Default: no.
+    /// Example: `assert_identity = false`.
+    #[serde(default)]
+    pub assert_identity: bool,
 }
 
 /// `[log]`
@@ -414,6 +434,8 @@ impl Default for Http {
     }
 }
 
+/// Peers, and networks of one. Each request is compared with all of them.
+pub(super) const MAX_PEERS: usize = 64;
 /// More name servers than these are of no use to anybody.
 pub(super) const MAX_NAME_SERVERS: usize = 8;
 /// Buffers of that many sockets are 512 MiB per listener, if ever all of them were filled.

@@ -238,6 +238,18 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_may_nothing_unless_it_is_said() {
+        let text = "domain = \"example.org\"\n[[peers]]\nname = \"mailbox\"\naddresses = [\"192.0.2.40\"]\n";
+        let config = load(text, &[]).unwrap();
+        let peer = &config.peers[0];
+        assert!(!peer.udp && !peer.assert_identity && peer.publish.is_empty());
+        let said = load(&format!("{text}publish = [\"weather\"]"), &[]).unwrap_err();
+        assert!(said.contains("holds `weather`; the event packages are `presence`"), "{said}");
+        let said = load(&format!("{text}everything = true"), &[]).unwrap_err();
+        assert!(said.contains("peers") && said.contains("everything"), "{said}");
+    }
+
+    #[test]
     fn variables_stand_above_the_file() {
         let text = "domain = \"example.org\"\n[registration]\nmin_interval_s = 30";
         let environment = [

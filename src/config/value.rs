@@ -302,6 +302,25 @@ pub(super) mod algorithms {
     }
 }
 
+/// Event packages by their tokens.
+pub(super) mod packages {
+    use super::*;
+    use crate::model::Package;
+
+    pub(crate) fn serialize<S: Serializer>(all: &[Package], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(all.iter().map(|package| package.as_str()))
+    }
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Package>, D::Error> {
+        let parse = |name: String| {
+            Package::parse(&name).ok_or_else(|| {
+                let all = Package::ALL.map(Package::as_str).join("`, `");
+                D::Error::custom(format!("holds `{name}`; the event packages are `{all}`"))
+            })
+        };
+        Vec::<String>::deserialize(deserializer)?.into_iter().map(parse).collect()
+    }
+}
+
 /// A database URL with the password, and whatever stands after `?`, left out.
 pub(super) fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.into() };

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::debug_span;
 
-use crate::auth::{Auth, Authenticated, Identity, Marks, Role, digest};
+use crate::auth::{self, Auth, Authenticated, Identity, Marks, Role, digest};
 use crate::dispatch::route::{Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
 use crate::messaging::{Messaging, admission};
 use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
-use crate::presence::{Presence, package};
+use crate::presence::{Presence, Principal, package};
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
 use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
@@ -78,6 +78,11 @@ impl Dispatch {
             policy,
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// Is a trusted peer at the other end? What it says then stands without credentials, as far as it may say it.
+    pub fn is_peer(&self, flow: &Flow) -> bool {
+        self.auth.peer(flow).is_some()
     }
 
     /// Who is who, for what is not spoken over SIP: one lock-out and one set of nonces for both.
@@ -191,27 +196,57 @@ impl Dispatch {
         if !self.policy.presence {
             return incoming.reject(&self.not_allowed());
         }
-        let Some((request, flow, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
-        else {
-            return;
+        let by_peer = self.is_peers_publication(&incoming);
+        let identified = match by_peer {
+            true => self.taken_on_trust(incoming).map(|(request, flow, on)| (request, flow, on, None)),
+            false => self
+                .identified(incoming, Role::Server, own, now)
+                .map(|(request, flow, on, identity)| (request, flow, on, Some(identity))),
         };
+        let Some((request, flow, transaction, identity)) = identified else { return };
         if !self.auth.accounts().exists(&target) {
             return transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND));
         }
         if let Err(reject) = route::require(&request) {
             return transaction.reject(&request, &reject);
         }
-        match request.method() {
-            Method::Publish => {
-                // In a document every name of ours is the domain, as anywhere else.
-                let target = target.clone();
-                let means = |uri: &Uri<'_>| {
-                    Aor::from_uri(uri).as_ref() == Some(&target) || own.aor(uri).as_ref() == Some(&target)
-                };
-                self.presence.publish(request, flow, transaction, identity.aor(), target.clone(), means, now);
+        // In a document every name of ours is the domain, as anywhere else.
+        let means = |uri: &Uri<'_>| {
+            Aor::from_uri(uri).as_ref() == Some(&target) || own.aor(uri).as_ref() == Some(&target)
+        };
+        match (request.method(), &identity) {
+            (_, None) => {
+                let by = Principal::Peer;
+                self.presence.publish(request, flow, transaction, by, target.clone(), means, now);
             }
-            _ => self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now),
+            (Method::Publish, Some(identity)) => {
+                let by = Principal::User(identity.aor());
+                self.presence.publish(request, flow, transaction, by, target.clone(), means, now);
+            }
+            (_, Some(identity)) => {
+                self.presence.subscribe(request, flow, transaction, identity.aor().clone(), target, now);
+            }
         }
+    }
+
+    /// Does a trusted peer publish what it may? Who brings credentials is judged by them. Of an Event that is not served it is told, too.
+    fn is_peers_publication(&self, incoming: &Incoming) -> bool {
+        let request = incoming.request();
+        if *request.method() != Method::Publish || auth::has_credentials(request) {
+            return false;
+        }
+        let Some(peer) = self.auth.peer(incoming.flow()) else { return false };
+        match package::published(request) {
+            Ok((package, _)) => peer.publish.has(package),
+            Err(_) => !peer.publish.is_empty(),
+        }
+    }
+
+    /// Takes on what no credentials protect from being done twice, from a trusted peer.
+    fn taken_on_trust(&self, incoming: Incoming) -> Option<(Request, Flow, ServerTransaction)> {
+        let (request, flow, transaction) = incoming.accept_unchallenged()?;
+        self.endpoint.sockets().authenticated(&flow);
+        Some((request, flow, transaction))
     }
 
     /// Everything else: to the devices of a user, if the sender is somebody we know.
@@ -276,6 +311,7 @@ impl Dispatch {
     }
 
     /// Who sent it? Challenges without keeping anything; with right credentials makes the transaction, spends the nonce count and checks From.
+    /// The word of a trusted peer is as good (RFC 3325 5).
     fn identified(
         &self,
         incoming: Incoming,
@@ -290,7 +326,12 @@ impl Dispatch {
             Role::Server => StatusCode::UNAUTHORIZED,
             Role::Proxy => StatusCode::PROXY_AUTHENTICATION_REQUIRED,
         };
-        match self.auth.authenticate(incoming.request(), role, source, now, salt, is_ours) {
+        let asserted = self.auth.asserted(incoming.request(), incoming.flow(), |uri| own.aor(uri));
+        let authenticated = match asserted {
+            Some(identity) => Authenticated::As(identity),
+            None => self.auth.authenticate(incoming.request(), role, source, now, salt, is_ours),
+        };
+        match authenticated {
             Authenticated::Challenge(rows) => {
                 let challenge = |rows: &[String]| {
                     let mut writer = incoming.response(status);
@@ -313,7 +354,10 @@ impl Dispatch {
                 None
             }
             Authenticated::As(identity) => {
-                let (request, flow, transaction) = incoming.accept()?;
+                let (request, flow, transaction) = match identity.is_asserted() {
+                    true => incoming.accept_unchallenged()?,
+                    false => incoming.accept()?,
+                };
                 if !self.auth.spend(&identity, now) {
                     let mut writer = transaction.response(&request, status);
                     for row in self.auth.stale(&request, source, now, salt) {

@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use tokio::sync::{Notify, RwLock};
 use tracing::warn;
 
-use crate::auth::Accounts;
+use crate::auth::{Accounts, peers};
 use crate::dispatch::Dispatch;
 use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
@@ -173,7 +173,8 @@ impl Handler for Gate {
         if self.residency.is_complete() {
             return self.dispatch.request(incoming);
         }
-        let users = named(incoming.request(), &self.domain);
+        let is_peer = self.dispatch.is_peer(incoming.flow());
+        let users = named(incoming.request(), &self.domain, is_peer);
         if users.is_empty() {
             return self.dispatch.request(incoming);
         }
@@ -205,8 +206,8 @@ fn share(text: &mut Text, common: &mut HashSet<Text>) {
 }
 
 /// The users whose accounts and homes decide about a request: those its credentials claim, its Request-URI, its To. All names of hosts are
-/// taken for ours: one user too many is only read for nothing. Empty without credentials.
-fn named(request: &Request, domain: &str) -> SmallVec<[Aor; 3]> {
+/// taken for ours: one user too many is only read for nothing. Empty without credentials, unless a trusted peer needs none: then whom it asserts.
+fn named(request: &Request, domain: &str, is_peer: bool) -> SmallVec<[Aor; 3]> {
     let mut users = SmallVec::new();
     let mut add = |user: &str| {
         if let Some(aor) = Aor::new(user, domain)
@@ -222,7 +223,7 @@ fn named(request: &Request, domain: &str) -> SmallVec<[Aor; 3]> {
         is_claimed = true;
         add(credentials.username.rsplit_once('@').map_or(credentials.username, |(user, _)| user));
     }
-    if !is_claimed {
+    if !is_claimed && !is_peer {
         return SmallVec::new();
     }
     let mut add_uri = |uri: &Uri<'_>| {
@@ -235,6 +236,9 @@ fn named(request: &Request, domain: &str) -> SmallVec<[Aor; 3]> {
     }
     if let Ok(to) = request.to() {
         add_uri(&to.uri);
+    }
+    if is_peer && let Some(asserted) = peers::asserted(request) {
+        add_uri(&asserted);
     }
     users
 }
@@ -346,18 +350,27 @@ mod tests {
 
     #[test]
     fn a_request_without_credentials_waits_for_nobody() {
-        assert!(named(&message(""), "example.org").is_empty());
+        assert!(named(&message(""), "example.org", false).is_empty());
         let elsewhere = "Authorization: Digest username=\"alice\", realm=\"example.net\", nonce=\"1\", uri=\"sip:a\", response=\"1\"\n";
-        assert!(named(&message(elsewhere), "example.org").is_empty());
+        assert!(named(&message(elsewhere), "example.org", false).is_empty());
     }
 
     #[test]
     fn a_request_waits_for_its_sender_and_for_whom_it_is_meant() {
         let claim = "Proxy-Authorization: Digest username=\"alice@example.org\", realm=\"example.org\", nonce=\"1\", uri=\"sip:a\", response=\"1\"\n";
-        let users = named(&message(claim), "example.org");
+        let users = named(&message(claim), "example.org", false);
         assert_eq!(
             users.iter().map(Aor::as_str).collect::<Vec<_>>(),
             ["alice@example.org", "bob@example.org"]
+        );
+    }
+
+    #[test]
+    fn a_trusted_peers_request_waits_for_whom_it_names() {
+        let users = named(&message("P-Asserted-Identity: <sip:carol@example.org>\n"), "example.org", true);
+        assert_eq!(
+            users.iter().map(Aor::as_str).collect::<Vec<_>>(),
+            ["bob@example.org", "carol@example.org"]
         );
     }
 }

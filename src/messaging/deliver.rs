@@ -175,7 +175,8 @@ impl Messaging {
                     return Ok((Plan::nothing(), ()));
                 }
                 let rows = SmallVec::from_buf([Row::DropMessage(home.aor.clone(), id)]);
-                Ok((Plan { rows, durability: Durability::Durable, moved: Moved::default() }, ()))
+                let moved = Moved { presence: true, watchers: false };
+                Ok((Plan { rows, durability: Durability::Durable, moved }, ()))
             },
             move |result| {
                 if result.is_ok() {

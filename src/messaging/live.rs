@@ -205,7 +205,8 @@ impl Live {
                 let content = Some(content.clone());
                 let message = StoredMessage { recipient: recipient.clone(), waiting, content };
                 let rows = SmallVec::from_buf([Row::PutMessage(message.into())]);
-                Ok((Plan { rows, durability: Durability::Durable, moved: Moved::default() }, ()))
+                let moved = Moved { presence: true, watchers: false };
+                Ok((Plan { rows, durability: Durability::Durable, moved }, ()))
             },
             move |result| match result {
                 Ok(_) => live.stored(),

@@ -81,7 +81,7 @@ impl HomeState {
             Row::PutDocument(new) if new.name.auid == Auid::PresRules => Packages::RULED,
             Row::DropDocument(_, name) if name.auid == Auid::PresRules => Packages::RULED,
             Row::PutDocument(_) | Row::DropDocument(..) => Packages::NONE,
-            Row::PutMessage(_) | Row::DropMessage(..) => Packages::NONE,
+            Row::PutMessage(_) | Row::DropMessage(..) => Packages::SHOWING_MESSAGES,
         }
     }
     /// Applies one row; the store means the same by it.

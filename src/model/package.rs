@@ -6,15 +6,21 @@
 pub enum Package {
     /// RFC 3856.
     Presence = 1,
+    /// RFC 4235.
+    Dialog = 2,
+    /// RFC 3842.
+    MessageSummary = 3,
 }
 
 impl Package {
     /// All of them, as listed in Allow-Events.
-    pub const ALL: [Package; 1] = [Package::Presence];
+    pub const ALL: [Package; 3] = [Package::Presence, Package::Dialog, Package::MessageSummary];
     /// The token.
     pub fn as_str(self) -> &'static str {
         match self {
             Package::Presence => "presence",
+            Package::Dialog => "dialog",
+            Package::MessageSummary => "message-summary",
         }
     }
     /// Exact token match (RFC 6665 8.2.1); old linphone sends `Presence`, so ASCII case is ignored.
@@ -37,11 +43,13 @@ impl Packages {
     /// Every one there is or will be.
     pub const ALL: Packages = Packages(u32::MAX);
     /// Those whose documents show bindings.
-    pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence]);
+    pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence, Package::Dialog]);
+    /// Those whose documents show how many messages wait.
+    pub const SHOWING_MESSAGES: Packages = Packages::of(&[Package::MessageSummary]);
     /// Those whose documents hang on who else watches whom (the reciprocal rule).
-    pub const SHOWN_TO_OTHERS: Packages = Packages::of(&[Package::Presence]);
+    pub const SHOWN_TO_OTHERS: Packages = Packages::of(&[Package::Presence, Package::Dialog]);
     /// Those for which presence rules decide who sees what (RFC 5025).
-    pub const RULED: Packages = Packages::of(&[Package::Presence]);
+    pub const RULED: Packages = Packages::of(&[Package::Presence, Package::Dialog]);
 
     /// These.
     pub const fn of(packages: &[Package]) -> Packages {
@@ -56,6 +64,8 @@ impl Packages {
     pub const fn showing_publications_of(package: Package) -> Packages {
         match package {
             Package::Presence => Packages::of(&[Package::Presence]),
+            Package::Dialog => Packages::of(&[Package::Dialog]),
+            Package::MessageSummary => Packages::of(&[Package::MessageSummary]),
         }
     }
     /// Both.

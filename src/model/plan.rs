@@ -132,7 +132,7 @@ pub struct Plan {
 /// What a plan moved; a hint, never data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Moved {
-    /// Something that composition or the rules read: bindings, publications or documents came, went or changed.
+    /// Something that composition or the rules read: bindings, publications, documents or stored messages came, went or changed.
     pub presence: bool,
     /// A subscription of this home came or went: those whom its watcher may see change too (reciprocal rule).
     pub watchers: bool,

@@ -53,6 +53,15 @@ use crate::sip::{HeaderName, Request, StatusCode, Uri};
 pub use notifier::RESUME_GAP;
 pub use policy::{Intervals, Policy};
 
+/// In whose name something is published.
+#[derive(Debug, Clone, Copy)]
+pub enum Principal<'a> {
+    /// A user, authenticated: for nobody else.
+    User(&'a Aor),
+    /// A trusted peer that may publish in the package of this request, for any user (RFC 3903 14.1).
+    Peer,
+}
+
 /// The service.
 #[derive(Debug)]
 pub struct Presence {
@@ -76,7 +85,6 @@ impl Presence {
 
     /// Answers a PUBLISH (RFC 3903 6).
     ///
-    /// - `publisher`: authenticated.
     /// - `target`: the AoR of the Request-URI, an account of ours.
     /// - `means_target`: does this URI mean it, too?
     #[expect(
@@ -88,13 +96,17 @@ impl Presence {
         request: Request,
         flow: Flow,
         transaction: ServerTransaction,
-        publisher: &Aor,
+        principal: Principal<'_>,
         target: Aor,
         means_target: impl Fn(&Uri<'_>) -> bool,
         now: Timestamp,
     ) {
         // RFC 3903 14.1: state is published by its owner.
-        if *publisher != target {
+        let may_publish = match principal {
+            Principal::User(user) => *user == target,
+            Principal::Peer => true,
+        };
+        if !may_publish {
             return transaction.reject(&request, &Reject::new(StatusCode::FORBIDDEN));
         }
         if let Err(seconds) = self.rate.take(&target, now) {

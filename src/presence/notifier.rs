@@ -21,7 +21,7 @@ use crate::presence::dialog::{Answer, Dialog, Outlook, Output, Reason, Reserved,
 use crate::presence::explain::{Heard, Told, Watched};
 use crate::presence::notify::{self, Notify};
 use crate::presence::pacing::Pacing;
-use crate::presence::package::{self, Document, Format, Shown};
+use crate::presence::package::{self, Document, Shown};
 use crate::presence::policy::Policy;
 use crate::presence::resting::Resting;
 use crate::presence::seats::{Seat, Seats};
@@ -74,6 +74,8 @@ struct Held {
     seen: Option<(Arc<Subscription>, Rendered)>,
     /// Which SUBSCRIBE the last look followed.
     remote_cseq: u32,
+    /// What had ended when the watcher was told last ([`Document::ended`]).
+    ended_told: Option<u32>,
     /// The last NOTIFY.
     told: Option<Told>,
     /// The earliest wake that is under way.
@@ -337,9 +339,9 @@ impl Notifier {
             subscription::by_id(&home, watch.id).filter(|s| s.expires_at > now).cloned()
         };
         let seen = row.map(|row| {
-            let format = Format::of(row.package, &row.accept);
-            let shown = Shown { package: row.package, format, grant: self.granted(&home, watch, now) };
-            (row, self.views.document(&home, shown, now))
+            let shown = Shown::to(&row, self.granted(&home, watch, now));
+            let rendered = self.views.document(&home, shown, &row, now);
+            (row, rendered)
         });
         let mut held = watch.held();
         let found = seen.as_ref().map_or(Seen::Missing, |(_, rendered)| Seen::State(rendered.fingerprint));
@@ -377,9 +379,10 @@ impl Notifier {
                 let user = row.presentity.escaped_user();
                 let contact = notify::contact(self.endpoint.own_uri(&flow, Some(&user)), &row);
                 let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
-                let format = Format::of(row.package, &row.accept);
+                let format = package::body_type(&row);
                 // It only grows, over restarts too, as the numbers of NOTIFYs do; the first one is 0 (RFC 4235 4.1, RFC 3680 5.1).
-                let body = document.with_version(cseq.saturating_sub(1));
+                let ended = watch.held().ended_told.replace(document.ended());
+                let body = document.sent_after(ended, cseq.saturating_sub(1));
                 let notify = Notify { cseq, state, format, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());
                 let max_sends = if unproven { UNPROVEN_SENDS } else { u8::MAX };
@@ -514,7 +517,11 @@ impl Notifier {
             presentity: presentity.clone(),
             watcher: watcher.clone(),
             package,
-            held: Mutex::new(Held { told: Some(resting.told()), ..Held::new(dialog) }),
+            held: Mutex::new(Held {
+                told: Some(resting.told()),
+                ended_told: Some(resting.ended_told()),
+                ..Held::new(dialog)
+            }),
             seat: Some(self.seats.back(watcher)),
         });
         *entry = Entry::Busy(watch.clone());
@@ -608,14 +615,24 @@ impl Notifier {
 
 impl Held {
     fn new(dialog: Dialog) -> Held {
-        Held { dialog, ended: None, seen: None, remote_cseq: 0, told: None, wake_at: None, has_left: false }
+        Held {
+            dialog,
+            ended: None,
+            seen: None,
+            remote_cseq: 0,
+            ended_told: None,
+            told: None,
+            wake_at: None,
+            has_left: false,
+        }
     }
 
     /// What to keep of it if it is at rest.
     fn resting(&mut self, origin: Instant) -> Option<Resting> {
         let is_quiet = self.ended.is_none() && self.seen.is_none() && !self.has_left;
-        let Held { dialog, told, .. } = self;
-        is_quiet.then(|| Resting::of(dialog, told.as_ref(), clock::instant(), origin)).flatten()
+        let Held { dialog, told, ended_told, .. } = self;
+        let ended_told = ended_told.filter(|_| is_quiet)?;
+        Resting::of(dialog, told.as_ref(), ended_told, clock::instant(), origin)
     }
 }
 

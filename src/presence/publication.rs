@@ -228,6 +228,8 @@ fn changed(
     now: Timestamp,
     expires_at: Timestamp,
 ) -> Publication {
+    let bytes = package::succeed(old.package, &old.body, document.bytes);
+    let document = Body { bytes, ..document };
     let is_restamped =
         if old.body == document.bytes { old.is_restamped } else { repeats_a_timestamp(old, &document) };
     Publication {

@@ -15,6 +15,8 @@ pub(super) struct Resting {
     sent_at: Timestamp,
     /// Milliseconds from there to the answer.
     answered_after_ms: u32,
+    /// What had ended when the watcher was told last.
+    ended_told: u32,
     status: StatusCode,
 }
 
@@ -23,6 +25,7 @@ impl Resting {
     pub(super) fn of(
         dialog: &mut Dialog,
         told: Option<&Told>,
+        ended_told: u32,
         now: Instant,
         origin: Instant,
     ) -> Option<Resting> {
@@ -30,12 +33,17 @@ impl Resting {
         let (Heard::Answer(status), at) = told.heard? else { return None };
         let rest = dialog.rest(now, origin)?;
         let answered_after_ms = u32::try_from(at.0.saturating_sub(told.at.0).max(0)).unwrap_or(u32::MAX);
-        Some(Resting { rest, sent_at: told.at, answered_after_ms, status })
+        Some(Resting { rest, sent_at: told.at, answered_after_ms, ended_told, status })
     }
 
     /// The machine again.
     pub(super) fn dialog(&self, origin: Instant, pacing: Pacing) -> Dialog {
         Dialog::awake(&self.rest, origin, pacing)
+    }
+
+    /// What had ended when the watcher was told last.
+    pub(super) fn ended_told(&self) -> u32 {
+        self.ended_told
     }
 
     /// The last NOTIFY.

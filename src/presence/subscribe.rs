@@ -1,7 +1,7 @@
 //! Reads a SUBSCRIBE: what it asks, and in which dialog (RFC 6665 4.1.2, RFC 3261 12).
 
 use crate::model::{Package, Reject, SubscriptionId};
-use crate::presence::package::{self, Format};
+use crate::presence::package::{self, Wanted};
 use crate::sip::{Contacts, HeaderName, NameAddr, Request, Scheme, StatusCode};
 
 /// A SUBSCRIBE as far as it concerns us.
@@ -13,8 +13,8 @@ pub struct Subscribe {
     pub event_id: Option<String>,
     /// Expires, in seconds.
     pub expires: Option<u32>,
-    /// The body type that its Accept comes to.
-    pub format: Format,
+    /// What it asks to be shown.
+    pub wanted: Wanted,
     /// Dialog: Call-ID.
     pub call_id: String,
     /// CSeq number.
@@ -50,11 +50,11 @@ impl Subscribe {
     /// Reads a SUBSCRIBE.
     ///
     /// # Errors
-    /// 489 (Event), 406 (Accept), 400 (Contact that is not exactly one SIP URI, malformed headers).
+    /// 489 or 400 (Event), 406 (Accept), 400 (Contact that is not exactly one SIP URI, malformed headers).
     pub fn read(request: &Request) -> Result<Subscribe, Reject> {
         let (package, event_id) = package::event(request)?;
         let event_id = event_id.map(str::to_owned);
-        let format = package::accept(request, package)?;
+        let wanted = package::wanted(request, package)?;
         let (from, to) = (request.from().map_err(bad)?, request.to().map_err(bad)?);
         let contact = contact(request)?;
         let local_tag = to.tag().map(str::to_owned);
@@ -70,7 +70,7 @@ impl Subscribe {
             package,
             event_id,
             expires: request.expires().map_err(bad)?,
-            format,
+            wanted,
             call_id: request.call_id().map_err(bad)?.to_owned(),
             cseq: request.cseq().map_err(bad)?.number,
             remote_tag: from.tag().unwrap_or_default().to_owned(),

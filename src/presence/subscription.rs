@@ -77,6 +77,10 @@ pub fn subscribe(
     // RFC 6665 4.2.1.1: 423 only for durations of less than an hour.
     let intervals = package::intervals(request.package, policy);
     let intervals = Intervals { min_s: intervals.min_s.min(3_600), ..intervals };
+    if request.wanted.selection.is_some() && source.watcher != home.aor {
+        // RFC 4235 3.7.2: single dialogs are for those who have them.
+        return Err(Reject::new(StatusCode::FORBIDDEN));
+    }
     match &request.local_tag {
         None => {
             let sphere = || sphere::sphere(home, now);
@@ -179,7 +183,7 @@ fn begin(
         remote_target: request.contact.as_deref().unwrap_or_default().into(),
         route_set: request.route_set.iter().map(Text::from).collect(),
         flow: source.flow,
-        accept: request.format.kept(request.package),
+        accept: request.wanted.kept(request.package),
         remote_cseq: request.cseq,
         notify_cseq_reserved: BLOCK,
         created_at: now,
@@ -225,7 +229,7 @@ fn go_on(
     let mut row = Subscription::clone(current);
     row.remote_cseq = request.cseq;
     row.flow = source.flow;
-    row.accept = request.format.kept(request.package).or_shared(&row.accept);
+    row.accept = request.wanted.kept(request.package).or_shared(&row.accept);
     if let Some(contact) = &request.contact {
         row.remote_target = contact.into();
     }

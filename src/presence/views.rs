@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::availability::sphere;
 use crate::availability::view::Grant;
-use crate::model::{Aor, Binding, HomeState, Publication, Text, Timestamp};
+use crate::model::{Aor, Binding, HomeState, Publication, Subscription, Text, Timestamp};
 use crate::presence::dialog::{Fingerprint, Standing};
 use crate::presence::package::{self, Document, Shown};
 
@@ -69,9 +69,15 @@ impl Views {
     }
 
     /// What is shown of this home now. Composes without any lock held; at worst two do so at once.
-    pub(super) fn document(&self, home: &HomeState, shown: Shown, now: Timestamp) -> Rendered {
-        if !self.keep || !package::may_be_kept(shown.package) {
-            return self.render(home, shown, now);
+    pub(super) fn document(
+        &self,
+        home: &HomeState,
+        shown: Shown,
+        row: &Subscription,
+        now: Timestamp,
+    ) -> Rendered {
+        if !self.keep || !package::may_be_kept(&shown) {
+            return self.render(home, shown, row, now);
         }
         {
             let kept = self.shard(&home.aor);
@@ -82,7 +88,7 @@ impl Views {
                 return rendered.clone();
             }
         }
-        let rendered = self.render(home, shown.clone(), now);
+        let rendered = self.render(home, shown.clone(), row, now);
         if !rendered.document.is_empty() {
             self.keep(home, now, |kept| kept.keep(shown, rendered.clone()));
         }
@@ -123,9 +129,9 @@ impl Views {
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn render(&self, home: &HomeState, shown: Shown, now: Timestamp) -> Rendered {
+    fn render(&self, home: &HomeState, shown: Shown, row: &Subscription, now: Timestamp) -> Rendered {
         let standing = standing(&shown.grant);
-        match package::document(home, shown, now) {
+        match package::document(home, shown, row, now) {
             Some(document) => {
                 let body = self.hasher.hash_one(document.text());
                 Rendered { fingerprint: Fingerprint { standing, body }, document }
@@ -200,10 +206,10 @@ mod tests {
 
     use crate::model::{EntityTag, Package};
     use crate::presence::package::Format;
-    use crate::presence::testing::{NOW, aor, publication};
+    use crate::presence::testing::{NOW, aor, publication, subscription};
 
     fn shown(grant: Grant) -> Shown {
-        Shown { package: Package::Presence, format: Format::Pidf, grant }
+        Shown { package: Package::Presence, format: Format::Pidf, grant, is_owner: false }
     }
 
     fn home(publications: &[Arc<Publication>]) -> HomeState {
@@ -214,10 +220,10 @@ mod tests {
     fn one_document_is_shared_by_all_who_may_see_it() {
         let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
-        let first = views.document(&home, shown(Grant::Full), NOW);
+        let first = views.document(&home, shown(Grant::Full), &subscription(1), NOW);
         let mut other = home.clone();
         other.version += 1;
-        let second = views.document(&other, shown(Grant::Full), NOW);
+        let second = views.document(&other, shown(Grant::Full), &subscription(1), NOW);
         assert_eq!(first.document.text().as_ptr(), second.document.text().as_ptr());
         assert_eq!(first.fingerprint, second.fingerprint);
     }
@@ -228,45 +234,55 @@ mod tests {
         let body = "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:alice@example.org\"><tuple id=\"t\"><status><basic>open\
                     </basic></status></tuple></presence>";
         let old = Publication { body: Bytes::from_static(body.as_bytes()), ..publication(1, 1) };
-        let first = views.document(&home(&[Arc::new(old.clone())]), shown(Grant::Full), NOW);
+        let first =
+            views.document(&home(&[Arc::new(old.clone())]), shown(Grant::Full), &subscription(1), NOW);
         let longer =
             Publication { tag: EntityTag(9), expires_at: old.expires_at.after_secs(600), ..old.clone() };
         let refreshed = home(&[Arc::new(longer)]);
         for now in [NOW, old.expires_at.after_secs(1)] {
             assert_eq!(
                 first.document.text().as_ptr(),
-                views.document(&refreshed, shown(Grant::Full), now).document.text().as_ptr()
+                views
+                    .document(&refreshed, shown(Grant::Full), &subscription(1), now)
+                    .document
+                    .text()
+                    .as_ptr()
             );
         }
-        let ended = views.document(&refreshed, shown(Grant::Full), old.expires_at.after_secs(600));
+        let ended =
+            views.document(&refreshed, shown(Grant::Full), &subscription(1), old.expires_at.after_secs(600));
         assert_ne!(first.document, ended.document);
-        assert_eq!(ended.document, views.document(&home(&[]), shown(Grant::Full), NOW).document);
+        assert_eq!(
+            ended.document,
+            views.document(&home(&[]), shown(Grant::Full), &subscription(1), NOW).document
+        );
     }
 
     #[test]
     fn documents_that_are_not_kept_are_the_same_documents() {
         let (kept, anew) = (Views::new(true), Views::new(false));
         let home = home(&[Arc::new(publication(1, 1))]);
-        let [first, second] = [(), ()].map(|()| anew.document(&home, shown(Grant::Full), NOW));
+        let [first, second] =
+            [(), ()].map(|()| anew.document(&home, shown(Grant::Full), &subscription(1), NOW));
         assert_ne!(first.document.text().as_ptr(), second.document.text().as_ptr());
         assert_eq!(first, second, "who was told the first is not told the second");
-        assert_eq!(first.document, kept.document(&home, shown(Grant::Full), NOW).document);
+        assert_eq!(first.document, kept.document(&home, shown(Grant::Full), &subscription(1), NOW).document);
     }
 
     #[test]
     fn other_sources_and_ended_ones_are_composed_anew() {
         let views = Views::new(true);
         let old = home(&[Arc::new(publication(1, 1))]);
-        let first = views.document(&old, shown(Grant::Full), NOW);
+        let first = views.document(&old, shown(Grant::Full), &subscription(1), NOW);
         let new = home(&[Arc::new(publication(2, 1))]);
         assert_ne!(
             first.document.text().as_ptr(),
-            views.document(&new, shown(Grant::Full), NOW).document.text().as_ptr()
+            views.document(&new, shown(Grant::Full), &subscription(1), NOW).document.text().as_ptr()
         );
         let later = NOW.after_secs(3_600);
         assert_ne!(
             first.document.text().as_ptr(),
-            views.document(&old, shown(Grant::Full), later).document.text().as_ptr()
+            views.document(&old, shown(Grant::Full), &subscription(1), later).document.text().as_ptr()
         );
     }
 
@@ -274,10 +290,10 @@ mod tests {
     fn grants_are_kept_apart_a31() {
         let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
-        let full = views.document(&home, shown(Grant::Full), NOW);
+        let full = views.document(&home, shown(Grant::Full), &subscription(1), NOW);
         assert_eq!(full.fingerprint.standing, Standing::Active);
         for (grant, standing) in [(Grant::Pending, Standing::Pending), (Grant::Rejected, Standing::Refused)] {
-            let none = views.document(&home, shown(grant), NOW);
+            let none = views.document(&home, shown(grant), &subscription(1), NOW);
             assert_eq!((none.fingerprint.standing, none.document.text().len()), (standing, 0));
         }
     }

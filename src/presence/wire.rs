@@ -14,7 +14,7 @@ use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
 use crate::model::{Aor, Flow, Transport};
 use crate::presence::testing::aor;
-use crate::presence::{Policy, Presence, RESUME_GAP};
+use crate::presence::{Policy, Presence, Principal, RESUME_GAP};
 use crate::sip::framer::{Frame, Framer};
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Writer};
 use crate::store::{Store, Target};
@@ -43,7 +43,15 @@ impl Handler for Door {
         match request.method() {
             Method::Publish => {
                 let means = |uri: &crate::sip::Uri<'_>| Aor::from_uri(uri).as_ref() == Some(&target);
-                presence.publish(request, flow, transaction, &who, target.clone(), means, clock::now());
+                presence.publish(
+                    request,
+                    flow,
+                    transaction,
+                    Principal::User(&who),
+                    target.clone(),
+                    means,
+                    clock::now(),
+                );
             }
             _ => presence.subscribe(request, flow, transaction, who, target, clock::now()),
         }

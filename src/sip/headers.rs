@@ -209,6 +209,17 @@ impl Headers {
         Ok(Some(Event { package, id: params.get("id") }))
     }
 
+    /// A parameter of `Event`; of a quoted string what it says (RFC 3261 25.1).
+    pub fn event_param(&self, name: &str) -> Option<String> {
+        let text = self.text(HeaderName::Event)?;
+        let params = Params::parse(text.get(text.find(';')?..)?, Grammar::Header).ok()?;
+        let mut chars = params.get(name)?.chars();
+        Some(
+            std::iter::from_fn(|| chars.next().and_then(|c| if c == '\\' { chars.next() } else { Some(c) }))
+                .collect(),
+        )
+    }
+
     /// Digest credentials in Authorization or Proxy-Authorization, one per row; other schemes are skipped.
     pub fn credentials(&self, name: HeaderName) -> impl Iterator<Item = Result<Credentials<'_>, ParseError>> {
         self.values(name).filter_map(|value| Credentials::parse(value).transpose())

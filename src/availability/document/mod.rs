@@ -6,6 +6,7 @@
 
 pub(in crate::availability) mod alone;
 pub mod cpim_pidf;
+pub mod dialog_info;
 pub mod edit;
 mod lexis;
 pub mod lists;

@@ -240,7 +240,8 @@ impl Tuple {
     }
 }
 
-fn refusal(error: XmlError) -> Reject {
+/// What is owed for a published document that cannot be read.
+pub(super) fn refusal(error: XmlError) -> Reject {
     match error {
         XmlError::Malformed(_) => Reject::because(StatusCode::BAD_REQUEST, "Malformed XML"),
         XmlError::TooComplex => Reject::because(StatusCode::BAD_REQUEST, "XML too complex"),

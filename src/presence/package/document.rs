@@ -6,11 +6,17 @@ use bytes::Bytes;
 ///
 /// State is always full; partial state (RFC 4235 3.7.1, RFC 3680 4.7.2, RFC 3858 4) would be a second thing that is written in: the text
 /// with some of its elements left out.
+///
+/// What has ended is told once to each watcher who knew of it: such a document has a second text, in which it is not told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::presence) struct Document {
     text: Bytes,
     /// Where the digits of its version belong, if it has one.
     version_at: Option<usize>,
+    /// Without what is told once.
+    lasting: Option<Box<Document>>,
+    /// Names what is told once.
+    ended: u32,
 }
 
 impl Document {
@@ -21,13 +27,22 @@ impl Document {
 
     /// One that says all there is to say.
     pub(in crate::presence) fn fixed(text: Bytes) -> Document {
-        Document { text, version_at: None }
+        Document { text, version_at: None, lasting: None, ended: 0 }
     }
 
     /// One with the digits of a version missing at `version_at` (dialog-info, reginfo, watcherinfo).
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the packages whose documents have a version"))]
     pub(in crate::presence) fn versioned(text: Bytes, version_at: usize) -> Document {
-        Document { text, version_at: Some(version_at) }
+        Document { version_at: Some(version_at), ..Document::fixed(text) }
+    }
+
+    /// This one for who was not told of what has `ended`, `lasting` for all others.
+    pub(in crate::presence) fn once(self, lasting: Document, ended: u32) -> Document {
+        Document { lasting: Some(Box::new(lasting)), ended, ..self }
+    }
+
+    /// What has ended by now, for [`Document::sent_after`].
+    pub(in crate::presence) fn ended(&self) -> u32 {
+        self.ended
     }
 
     /// Is there none?
@@ -41,6 +56,18 @@ impl Document {
     }
 
     /// What is sent.
+    ///
+    /// - `before`: what had ended when this watcher was told last; `None` if it was not yet: what it never knew of need not end.
+    pub(in crate::presence) fn sent_after(&self, before: Option<u32>, version: u32) -> Bytes {
+        match &self.lasting {
+            Some(lasting) if before.is_none_or(|before| before == self.ended) => {
+                lasting.with_version(version)
+            }
+            Some(_) | None => self.with_version(version),
+        }
+    }
+
+    /// The text with its version.
     pub(in crate::presence) fn with_version(&self, version: u32) -> Bytes {
         let at = self.version_at.filter(|at| *at <= self.text.len());
         let Some((head, tail)) = at.map(|at| self.text.split_at(at)) else { return self.text.clone() };

@@ -1,6 +1,6 @@
 //! Body types: which one a watcher gets (RFC 6665 3.1.3), which one is published.
 
-use crate::model::{Package, Reject, Text};
+use crate::model::{Package, Reject};
 use crate::presence::package::formats;
 use crate::sip::{HeaderName, Request, StatusCode};
 
@@ -9,6 +9,10 @@ use crate::sip::{HeaderName, Request, StatusCode};
 pub enum Format {
     /// RFC 3863.
     Pidf,
+    /// RFC 4235.
+    DialogInfo,
+    /// RFC 3842.
+    MessageSummary,
 }
 
 impl Format {
@@ -16,21 +20,9 @@ impl Format {
     pub const fn as_str(self) -> &'static str {
         match self {
             Format::Pidf => "application/pidf+xml",
+            Format::DialogInfo => "application/dialog-info+xml",
+            Format::MessageSummary => "application/simple-message-summary",
         }
-    }
-
-    /// How a subscription's row names it: the package's default has no name.
-    pub(in crate::presence) fn kept(self, package: Package) -> Text {
-        if self == default(package) { Text::default() } else { self.as_str().into() }
-    }
-
-    /// From a subscription's row. What earlier releases kept there was taken as the package's default.
-    pub(in crate::presence) fn of(package: Package, kept: &str) -> Format {
-        if kept.is_empty() {
-            return default(package);
-        }
-        let named = formats(package).iter().find(|format| format.as_str() == kept);
-        named.copied().unwrap_or_else(|| default(package))
     }
 
     /// How much a range of Accept wants it; `None` if it says nothing of it. The closer range counts (RFC 2616 14.1).
@@ -85,7 +77,8 @@ pub(in crate::presence) fn accept(request: &Request, package: Package) -> Result
     })
 }
 
-fn default(package: Package) -> Format {
+/// The one for who does not say what is wanted.
+pub(super) fn default(package: Package) -> Format {
     // Every package has one; the test below holds the tables to it.
     formats(package).first().copied().unwrap_or(Format::Pidf)
 }
@@ -104,7 +97,7 @@ mod tests {
         for package in Package::ALL {
             assert!(!formats(package).is_empty(), "{package:?}");
             for &format in formats(package) {
-                assert_eq!(Format::of(package, &format.kept(package)), format);
+                assert!(!format.as_str().contains('\n'));
             }
         }
     }
@@ -148,10 +141,5 @@ mod tests {
         ] {
             assert_eq!(thousandths(q), expected, "{q}");
         }
-    }
-
-    #[test]
-    fn what_earlier_releases_kept_means_the_default() {
-        assert_eq!(Format::of(Package::Presence, "text/plain, application/*;q=0.1"), Format::Pidf);
     }
 }

@@ -3,11 +3,18 @@
 //! A package is a variant of [`Package`] and a file here; the compiler then names the matches in which it is missing. Which watchers a change
 //! concerns is said in [`crate::model::Packages`], as homes ask it.
 
+mod dialog;
 mod document;
 mod format;
+mod kept;
+mod message_summary;
 mod presence;
+mod summary;
 
 use std::sync::LazyLock;
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use crate::availability::document::pidf::Pidf;
 use crate::availability::view::{self, Grant};
@@ -16,10 +23,12 @@ use crate::presence::pacing::Pacing;
 use crate::presence::policy::{Intervals, Policy};
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
+pub use dialog::Selection;
 pub use format::Format;
+pub use kept::Wanted;
 
 pub(super) use document::Document;
-pub(super) use format::accept;
+pub(super) use kept::body_type;
 
 /// The package and the `id` parameter of Event.
 ///
@@ -34,11 +43,23 @@ pub(super) fn event(request: &Request) -> Result<(Package, Option<&str>), Reject
     event.ok_or_else(|| Reject::new(StatusCode::BAD_EVENT).with(HeaderName::AllowEvents, allow_events()))
 }
 
+/// What a SUBSCRIBE asks to be shown.
+///
+/// # Errors
+/// 406 with Accept if no body type is one that it accepts; 400 for an Event that names half a dialog.
+pub(super) fn wanted(request: &Request, package: Package) -> Result<Wanted, Reject> {
+    let selection = match package {
+        Package::Dialog => Selection::read(request)?,
+        Package::Presence | Package::MessageSummary => None,
+    };
+    Ok(Wanted { format: format::accept(request, package)?, selection })
+}
+
 /// The package that is published in, and the body type it takes.
 ///
 /// # Errors
 /// As [`event`]; 489 too for a package whose state nobody publishes.
-pub(super) fn published(request: &Request) -> Result<(Package, Format), Reject> {
+pub fn published(request: &Request) -> Result<(Package, Format), Reject> {
     let (package, _) = event(request)?;
     let format = takes(package);
     format.map(|format| (package, format)).ok_or_else(|| {
@@ -66,6 +87,8 @@ pub fn publishable() -> &'static str {
 fn formats(package: Package) -> &'static [Format] {
     match package {
         Package::Presence => presence::FORMATS,
+        Package::Dialog => dialog::FORMATS,
+        Package::MessageSummary => message_summary::FORMATS,
     }
 }
 
@@ -73,6 +96,8 @@ fn formats(package: Package) -> &'static [Format] {
 fn takes(package: Package) -> Option<Format> {
     match package {
         Package::Presence => Some(Format::Pidf),
+        Package::Dialog => Some(Format::DialogInfo),
+        Package::MessageSummary => Some(Format::MessageSummary),
     }
 }
 
@@ -80,6 +105,8 @@ fn takes(package: Package) -> Option<Format> {
 pub(super) fn media_types(package: Package) -> &'static [&'static str] {
     match package {
         Package::Presence => &presence::MEDIA_TYPES,
+        Package::Dialog => &dialog::MEDIA_TYPES,
+        Package::MessageSummary => &message_summary::MEDIA_TYPES,
     }
 }
 
@@ -97,13 +124,24 @@ pub(super) fn check(
 ) -> Result<Option<Pidf>, Reject> {
     match package {
         Package::Presence => presence::check(media_type, body, means_target).map(Some),
+        Package::Dialog => dialog::check(body, means_target).map(|()| None),
+        Package::MessageSummary => message_summary::check(body).map(|()| None),
+    }
+}
+
+/// What a publication comes to that has said `before` and now says `body`.
+pub(super) fn succeed(package: Package, before: &[u8], body: Bytes) -> Bytes {
+    match package {
+        Package::Presence | Package::MessageSummary => body,
+        Package::Dialog => dialog::succeed(before, body),
     }
 }
 
 /// Expiry of subscriptions (RFC 6665 5.4.5).
 pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
     match package {
-        Package::Presence => policy.subscription,
+        // RFC 3842 3.4 and RFC 4235 3.4: an hour by default, as everything else.
+        Package::Presence | Package::Dialog | Package::MessageSummary => policy.subscription,
     }
 }
 
@@ -111,6 +149,10 @@ pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
 pub(super) fn pacing(package: Package, policy: &Policy) -> Pacing {
     match package {
         Package::Presence => Pacing { burst: policy.notify_burst, interval: policy.notify_interval },
+        // RFC 3842 3.11, RFC 4235 3.10: not more than one per second, but for an operator who wants everything sooner.
+        Package::Dialog | Package::MessageSummary => {
+            Pacing { burst: 1, interval: policy.notify_interval.min(SECOND) }
+        }
     }
 }
 
@@ -128,7 +170,10 @@ pub(super) fn grant(
     now: Timestamp,
 ) -> Grant {
     match package {
-        Package::Presence => view::grant(presentity, watcher, watched, &policy.domain, sphere, now),
+        Package::Presence | Package::Dialog => {
+            view::grant(presentity, watcher, watched, &policy.domain, sphere, now)
+        }
+        Package::MessageSummary => message_summary::grant(&presentity.aor, watcher),
     }
 }
 
@@ -141,19 +186,45 @@ pub(super) struct Shown {
     pub(super) format: Format,
     /// How much.
     pub(super) grant: Grant,
+    /// More than that, because it is the watcher's own (RFC 4235 3.6).
+    pub(super) is_owner: bool,
 }
 
-/// The document that a NOTIFY carries; `None` if the grant shows nothing. Equal state gives equal documents, whatever `now` is.
-pub(super) fn document(home: &HomeState, shown: Shown, now: Timestamp) -> Option<Document> {
-    match shown.package {
-        Package::Presence => presence::document(home, &shown.grant, now),
+impl Shown {
+    /// What this subscription is shown.
+    pub(super) fn to(row: &Subscription, grant: Grant) -> Shown {
+        let is_owner = match row.package {
+            Package::Presence | Package::MessageSummary => false,
+            Package::Dialog => row.watcher == row.presentity,
+        };
+        Shown { package: row.package, format: kept::body_type(row), grant, is_owner }
     }
 }
 
-/// Does a document hang on nothing but live bindings (which, not until when) and publications, so that it can be kept until they change?
-pub(super) fn may_be_kept(package: Package) -> bool {
-    match package {
+/// The document that a NOTIFY carries; `None` if the grant shows nothing. Equal state gives equal documents, whatever `now` is.
+///
+/// - `row`: whose document it is, where [`may_be_kept`] says that it is for one subscription alone.
+pub(super) fn document(
+    home: &HomeState,
+    shown: Shown,
+    row: &Subscription,
+    now: Timestamp,
+) -> Option<Document> {
+    match shown.package {
+        Package::Presence => presence::document(home, &shown.grant, now),
+        Package::Dialog => dialog::document(home, shown, row, now),
+        Package::MessageSummary => message_summary::document(home, &shown.grant, now),
+    }
+}
+
+/// Does a document hang on nothing but live bindings (which, not until when) and publications, so that it can be kept until they change, and shared?
+pub(super) fn may_be_kept(shown: &Shown) -> bool {
+    match shown.package {
         Package::Presence => true,
+        // A device's own view leaves out its own dialogs.
+        Package::Dialog => !shown.is_owner,
+        // Short, seldom asked for, and soon made.
+        Package::MessageSummary => false,
     }
 }
 
@@ -161,8 +232,13 @@ pub(super) fn may_be_kept(package: Package) -> bool {
 pub(super) fn polite(subscription: &Subscription, presentity: &Aor) -> Document {
     match subscription.package {
         Package::Presence => presence::polite(presentity),
+        Package::Dialog => dialog::polite(presentity),
+        // The owner may always see it, and nobody else was ever shown anything.
+        Package::MessageSummary => Document::none(),
     }
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
