@@ -13,6 +13,7 @@ use crate::api;
 use crate::api::control::{self, Control, Request, Response};
 use crate::api::explain;
 use crate::api::http::{self, Http};
+use crate::api::lists;
 use crate::api::rules;
 use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
@@ -373,6 +374,10 @@ fn operator(
             let tag = EntityTag(endpoint.random().bits128());
             let about_rules = rules::perform(&homes, &accounts, &domain, &request, tag, clock::now());
             if let Some(answer) = about_rules.await {
+                return answer;
+            }
+            let about_lists = lists::perform(&homes, &accounts, &domain, &request, tag, clock::now());
+            if let Some(answer) = about_lists.await {
                 return answer;
             }
             users::perform(&store, &domain, &request, clock::now(), &observer).await

@@ -32,6 +32,7 @@ mod registrar;
 mod registrar_order;
 mod registrar_refusals;
 mod rules;
+mod rules_live;
 mod search;
 mod segmentation;
 mod storm;

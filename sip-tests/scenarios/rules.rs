@@ -35,7 +35,7 @@ const FULL: Seen = Active(
 );
 const NOTHING: Seen = Active(&["<presence"], &["SECRET", "tuple", "person", "device"]);
 
-fn secrets() -> String {
+pub fn secrets() -> String {
     format!(
         "<?xml version=\"1.0\"?><presence xmlns=\"urn:ietf:params:xml:ns:pidf\" xmlns:dm=\"urn:ietf:params:xml:ns:pidf:data-model\" \
          xmlns:rpid=\"urn:ietf:params:xml:ns:pidf:rpid\" entity=\"{}\"><tuple id=\"SECRET-T\"><status><basic>open</basic></status>\
@@ -48,7 +48,7 @@ fn secrets() -> String {
     )
 }
 
-fn ruleset(rules: &str) -> String {
+pub fn ruleset(rules: &str) -> String {
     format!(
         "<cp:ruleset xmlns:cp=\"urn:ietf:params:xml:ns:common-policy\" xmlns:pr=\"urn:ietf:params:xml:ns:pres-rules\">{}</cp:ruleset>",
         rules.replace("DOMAIN", DOMAIN)
@@ -56,7 +56,7 @@ fn ruleset(rules: &str) -> String {
 }
 
 /// One rule; `id` is what makes it another one than those beside it.
-fn rule(id: &str, conditions: &str, handling: &str, transformations: &str) -> String {
+pub fn rule(id: &str, conditions: &str, handling: &str, transformations: &str) -> String {
     let handling = match handling {
         "" => String::new(),
         value => format!("<pr:sub-handling>{value}</pr:sub-handling>"),
@@ -71,8 +71,8 @@ fn who(members: &str) -> String {
     format!("<cp:identity>{members}</cp:identity>")
 }
 
-const BOB: &str = "<cp:identity><cp:one id=\"sip:bob@DOMAIN\"/></cp:identity>";
-const ALL: &str = "<pr:provide-services><pr:all-services/></pr:provide-services><pr:provide-persons><pr:all-persons/></pr:provide-persons>\
+pub const BOB: &str = "<cp:identity><cp:one id=\"sip:bob@DOMAIN\"/></cp:identity>";
+pub const ALL: &str = "<pr:provide-services><pr:all-services/></pr:provide-services><pr:provide-persons><pr:all-persons/></pr:provide-persons>\
     <pr:provide-devices><pr:all-devices/></pr:provide-devices><pr:provide-all-attributes/>";
 const SERVICES: &str = "<pr:provide-services><pr:all-services/></pr:provide-services>";
 const PERSONS: &str = "<pr:provide-persons><pr:all-persons/></pr:provide-persons>";
@@ -319,7 +319,7 @@ fn what_cannot_be_understood_is_not_taken(database: Database) {
 }
 
 /// Three seconds for a busy machine; the server needs milliseconds.
-const SOON: Duration = Duration::from_secs(3);
+pub const SOON: Duration = Duration::from_secs(3);
 
 fn a_rule_acts_on_those_who_watch_already_rfc5025_3_2_1(database: Database, via: Transport) {
     let server = Server::start(database);

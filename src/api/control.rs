@@ -86,6 +86,29 @@ pub enum Request {
         /// `application/auth-policy+xml`.
         document: String,
     },
+    /// A user's contact lists.
+    Lists {
+        /// Whose.
+        user: String,
+    },
+    /// Put somebody into a list.
+    ListsAdd {
+        /// Whose list.
+        user: String,
+        /// Its name; it is made if it is not there.
+        list: String,
+        /// Whom: `bob`, or `bob@example.net`.
+        entry: String,
+    },
+    /// Take somebody out of a list.
+    ListsRemove {
+        /// Whose list.
+        user: String,
+        /// Its name.
+        list: String,
+        /// Whom; nobody: the whole list goes.
+        entry: Option<String>,
+    },
     /// Why a watcher sees what it sees.
     Explain {
         /// Who watches.

@@ -11,7 +11,7 @@ use crate::availability::documents::{self, Changed, NewDocument, Refused};
 use crate::availability::named_rules::{self, Named, word};
 use crate::availability::rules;
 use crate::home::{Homes, Mode, Refusal};
-use crate::model::{Aor, EntityTag, HomeState, Plan, SubHandling, Timestamp};
+use crate::model::{Aor, Auid, EntityTag, HomeState, Plan, SubHandling, Timestamp};
 
 /// What is asked about rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,19 +53,29 @@ pub async fn perform(
         | Request::UserPasswd { .. }
         | Request::UserRemove { .. }
         | Request::Status {}
+        | Request::Lists { .. }
+        | Request::ListsAdd { .. }
+        | Request::ListsRemove { .. }
         | Request::Explain { .. }
         | Request::Trace { .. } => return None,
     };
     let answered = match (owner(user, domain, accounts), change) {
         (Err(refused), _) | (_, Err(refused)) => Err(refused),
         (Ok(owner), Ok(None)) => Ok(Response::Done { text: listed(&homes.read(&owner), domain) }),
-        (Ok(owner), Ok(Some(change))) => put(homes, &owner, change, tag, now).await,
+        (Ok(owner), Ok(Some(asked))) => {
+            let about = match &asked {
+                Change::About(who, _) => Some(who.clone()),
+                Change::Whole(_) => None,
+            };
+            let decide = move |home: &HomeState, durable| decide(home, &asked, tag, now, durable);
+            carry_out(homes, &owner, decide, move |home| came_to(home, about.as_ref(), now)).await
+        }
     };
     Some(answered.unwrap_or_else(|refused| refused))
 }
 
 /// Rules are of users of ours.
-fn owner(user: &str, domain: &str, accounts: &Accounts) -> Result<Aor, Response> {
+pub(super) fn owner(user: &str, domain: &str, accounts: &Accounts) -> Result<Aor, Response> {
     match users::aor(user, domain) {
         Ok(aor) if accounts.exists(&aor) => Ok(aor),
         Ok(aor) => Err(refused(Reason::NotFound, format!("there is no user {aor}"))),
@@ -74,7 +84,7 @@ fn owner(user: &str, domain: &str, accounts: &Accounts) -> Result<Aor, Response>
 }
 
 /// Watchers may be of other domains.
-fn who(watcher: &str, domain: &str) -> Result<Aor, Response> {
+pub(super) fn who(watcher: &str, domain: &str) -> Result<Aor, Response> {
     let stated = watcher.strip_prefix("sip:").unwrap_or(watcher);
     let aor = match stated.contains('@') {
         true => Aor::from_stored(stated),
@@ -85,35 +95,35 @@ fn who(watcher: &str, domain: &str) -> Result<Aor, Response> {
     })
 }
 
-async fn put(
+/// Changes documents of a user in the turn of their home.
+///
+/// - `decide`: see [`documents`].
+/// - `told`: what is said when it is done.
+pub(super) async fn carry_out<T: Send + 'static>(
     homes: &Arc<Homes>,
     owner: &Aor,
-    change: Change,
-    tag: EntityTag,
-    now: Timestamp,
+    decide: impl Fn(&HomeState, bool) -> (Plan, Result<T, Refused>) + Send + 'static,
+    told: impl FnOnce(&HomeState) -> String + Send + 'static,
 ) -> Result<Response, Response> {
     let (done, outcome) = oneshot::channel();
-    let about = match &change {
-        Change::About(who, _) => Some(who.clone()),
-        Change::Whole(_) => None,
-    };
     homes.change(
         owner,
-        move |home, mode| Ok(decide(home, &change, tag, now, mode)),
+        move |home, mode| Ok(decide(home, mode == Mode::Durable)),
         move |result| {
             // Who asked may have gone.
             let _ = done.send(match result {
-                Ok((Ok(_), home)) => Ok(came_to(home, about.as_ref(), now)),
-                Ok((Err(why), _)) => Err(why.to_string()),
-                Err(Refusal::Reject(_) | Refusal::Fault) => Err(Refused::StoreAway.to_string()),
+                Ok((Ok(_), home)) => Ok(told(home)),
+                Ok((Err(why), _)) => Err(why),
+                Err(Refusal::Reject(_) | Refusal::Fault) => Err(Refused::StoreAway),
             });
         },
     );
-    match outcome.await {
-        Ok(Ok(text)) => Ok(Response::Done { text }),
-        Ok(Err(text)) if text == Refused::StoreAway.to_string() => Err(refused(Reason::Store, text)),
-        Ok(Err(text)) => Err(refused(Reason::Invalid, text)),
-        Err(_) => Err(refused(Reason::Store, Refused::StoreAway.to_string())),
+    match outcome.await.unwrap_or(Err(Refused::StoreAway)) {
+        Ok(text) => Ok(Response::Done { text }),
+        Err(why) => {
+            let reason = if why == Refused::StoreAway { Reason::Store } else { Reason::Invalid };
+            Err(refused(reason, why.to_string()))
+        }
     }
 }
 
@@ -122,31 +132,24 @@ fn decide(
     change: &Change,
     tag: EntityTag,
     now: Timestamp,
-    mode: Mode,
+    durable: bool,
 ) -> (Plan, Result<Option<Changed>, Refused>) {
     let name = named_rules::document();
-    let durable = mode == Mode::Durable;
+    let there = home.documents.get(&name);
     let body = match change {
-        Change::Whole(text) => Some(text.clone()),
+        Change::Whole(text) => Ok(Some(text.clone())),
         Change::About(who, handling) => {
-            let mut named = match Named::of(home) {
-                Ok(named) => named,
-                Err(wrong) => return (Plan::nothing(), Err(Refused::NotUnderstood(wrong))),
-            };
-            match handling {
-                Some(handling) => named.people.insert(who.clone(), *handling),
-                None => named.people.remove(who),
-            };
-            named.write()
+            named_rules::edited(there.map(|document| &*document.body), who, *handling)
         }
     };
     let (plan, result) = match body {
-        Some(body) => {
+        Err(wrong) => return (Plan::nothing(), Err(Refused::NotUnderstood(wrong))),
+        Ok(Some(body)) => {
             let new = NewDocument { name, content_type: CONTENT_TYPE.into(), body: body.into(), tag };
             documents::put(home, &new, &[], now, durable)
         }
-        None if home.documents.get(&name).is_none() => return (Plan::nothing(), Ok(None)),
-        None => documents::remove(home, &name, &[], durable),
+        Ok(None) if there.is_none() => return (Plan::nothing(), Ok(None)),
+        Ok(None) => documents::remove(home, &name, &[], durable),
     };
     (plan, result.map(Some))
 }
@@ -176,15 +179,15 @@ fn listed(home: &HomeState, domain: &str) -> String {
     let name = |who: &Aor| if who.domain() == domain { who.user().to_owned() } else { who.to_string() };
     let mut lines: Vec<String> =
         named.people.iter().map(|(who, handling)| format!("{:12}  {}", word(*handling), name(who))).collect();
-    let all = rules::of(home).map_or(0, |rules| rules.rules.len());
-    let ours = named.people.values().collect::<std::collections::BTreeSet<_>>().len()
-        + usize::from(named.rest_by_default);
-    if all > ours {
-        lines.push(format!(
-            "{} more rules of other programs (`hither rules {} show`)",
-            all - ours,
-            home.aor.user()
-        ));
+    let elsewhere = home.documents.of(&Auid::PresRules).filter(|one| one.name != named_rules::document());
+    if named.others > 0 {
+        let others = named.others;
+        lines
+            .push(format!("{others} more rules of other programs (`hither rules {} show`)", home.aor.user()));
+    }
+    match elsewhere.count() {
+        0 => {}
+        more => lines.push(format!("rules in {more} more documents, which count too")),
     }
     let rest =
         if named.rest_by_default { "as the domain's rule says" } else { "nothing, unless a rule says so" };
@@ -193,12 +196,12 @@ fn listed(home: &HomeState, domain: &str) -> String {
 }
 
 fn text(home: &HomeState) -> String {
-    let rules = home.documents.of(&crate::model::Auid::PresRules);
+    let rules = home.documents.of(&Auid::PresRules);
     let texts: Vec<_> = rules.map(|document| String::from_utf8_lossy(&document.body).into_owned()).collect();
     texts.join("\n")
 }
 
-fn refused(reason: Reason, text: String) -> Response {
+pub(super) fn refused(reason: Reason, text: String) -> Response {
     Response::Error { reason, text }
 }
 

@@ -97,7 +97,10 @@ pub async fn perform(
         | Request::RulesShow { .. }
         | Request::RulesSet { .. }
         | Request::RulesRemove { .. }
-        | Request::RulesReplace { .. } => Err(Refused(Reason::Invalid, "the server does not run".into())),
+        | Request::RulesReplace { .. }
+        | Request::Lists { .. }
+        | Request::ListsAdd { .. }
+        | Request::ListsRemove { .. } => Err(Refused(Reason::Invalid, "the server does not run".into())),
     };
     done.unwrap_or_else(|Refused(reason, text)| Response::Error { reason, text })
 }

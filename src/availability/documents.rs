@@ -83,6 +83,9 @@ pub enum Refused {
     /// It does not say what it would have to say; the text names the place (409).
     #[error("the document is not understood: {0}")]
     NotUnderstood(&'static str),
+    /// What was to be changed in it is not there, or there already; the text says which.
+    #[error("{0}")]
+    NotDone(&'static str),
     /// The store is away (503).
     #[error("the store is away")]
     StoreAway,

@@ -1,12 +1,12 @@
 //! Rules about people by name, as the operator or a simple client sets them: `allow bob`, `block carol`.
 //!
-//! They are rules of the owner's own document like all others (`pres-rules`, `index`), one for each kind, known by their ids; the other rules in
-//! it are left as they are. As rules can only grant (RFC 4745 8), `block` needs one more: a document that begins here has a rule for everybody
+//! They are rules of the owner's own document like all others (`pres-rules`, `index`), one for each kind, known by their ids; everything else in
+//! it stays byte for byte. As rules can only grant (RFC 4745 8), `block` needs one more: a document that begins here has a rule for everybody
 //! who is not named, which gives them what the domain gives where an owner has no rules at all.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 
+use crate::availability::document::edit::{self, Place};
 use crate::availability::document::rules::{self, COMMON_POLICY, DOMAIN_DEFAULT, OURS, PRES_RULES};
 use crate::availability::document::write;
 use crate::availability::document::xml::{Document, Limits, Node};
@@ -24,8 +24,8 @@ pub struct Named {
     pub people: BTreeMap<Aor, SubHandling>,
     /// Does everybody else get what the domain gives where there are no rules?
     pub rest_by_default: bool,
-    /// All other rules, as they stand.
-    others: Vec<String>,
+    /// How many rules are of others.
+    pub others: usize,
 }
 
 impl Named {
@@ -34,15 +34,13 @@ impl Named {
     /// # Errors
     /// What is wrong with the document.
     pub fn of(home: &HomeState) -> Result<Named, &'static str> {
-        match home.documents.get(&document()) {
-            Some(there) => Named::read(&there.body),
-            None => Ok(Named { rest_by_default: true, ..Named::default() }),
-        }
+        Named::read(home.documents.get(&document()).map(|there| &*there.body))
     }
 
-    fn read(body: &[u8]) -> Result<Named, &'static str> {
+    fn read(body: Option<&[u8]>) -> Result<Named, &'static str> {
+        let Some(body) = body else { return Ok(Named { rest_by_default: true, ..Named::default() }) };
         rules::read(body)?;
-        let document = Document::read(body, &Limits::STORED).map_err(|_| "not well-formed")?;
+        let document = stored(body)?;
         let mut named = Named::default();
         for rule in document.root().children() {
             let id = rule.attribute("id").unwrap_or_default();
@@ -51,53 +49,95 @@ impl Named {
             } else if id == REST {
                 named.rest_by_default = true;
             } else {
-                named.others.push(rule.fragment().alone());
+                named.others = named.others.saturating_add(1);
             }
         }
         Ok(named)
     }
 
-    /// How many rules are of others.
-    pub fn others(&self) -> usize {
-        self.others.len()
+    /// The rule of one kind; `None` if it would name nobody.
+    fn rule(&self, handling: SubHandling, id: &str) -> Option<String> {
+        let ones: String = self.of_kind(handling).map(|who| element("one", who)).collect();
+        let action = format!("<pr:sub-handling>{}</pr:sub-handling>", word(handling));
+        let all = if handling == SubHandling::Allow { EVERYTHING } else { "" };
+        (!ones.is_empty()).then(|| rule(id, &ones, &action, all))
     }
 
-    /// The document that says so; `None` if it would say nothing.
-    pub fn write(&self) -> Option<String> {
-        if self.people.is_empty() && self.others.is_empty() {
-            return None;
-        }
-        let mut text = format!(
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ruleset xmlns=\"{COMMON_POLICY}\" xmlns:pr=\"{PRES_RULES}\">\n"
-        );
-        for other in &self.others {
-            let _ = writeln!(text, "{other}");
-        }
-        for (handling, id) in KINDS {
-            let of_this_kind = self.people.iter().filter(|(_, kind)| **kind == handling);
-            let ones: String = of_this_kind.map(|(who, _)| element("one", who)).collect();
-            if !ones.is_empty() {
-                let action = format!("<pr:sub-handling>{}</pr:sub-handling>", word(handling));
-                let all = if handling == SubHandling::Allow { EVERYTHING } else { "" };
-                rule(&mut text, id, &ones, &action, all);
-            }
-        }
-        if self.rest_by_default {
-            let named: BTreeSet<String> = self.people.keys().map(|who| element("except", who)).collect();
-            let rest = format!("<many>{}</many>", named.into_iter().collect::<String>());
-            rule(&mut text, REST, &rest, &format!("<{DOMAIN_DEFAULT} xmlns=\"{OURS}\"/>"), "");
-        }
-        text.push_str("</ruleset>\n");
-        Some(text)
+    /// The rule for those who are not named.
+    fn rest(&self) -> String {
+        let named: String = self.people.keys().map(|who| element("except", who)).collect();
+        rule(REST, &format!("<many>{named}</many>"), &format!("<{DOMAIN_DEFAULT} xmlns=\"{OURS}\"/>"), "")
+    }
+
+    fn of_kind(&self, handling: SubHandling) -> impl Iterator<Item = &Aor> {
+        self.people.iter().filter(move |(_, kind)| **kind == handling).map(|(who, _)| who)
     }
 }
 
-fn rule(text: &mut String, id: &str, members: &str, action: &str, transformations: &str) {
-    let _ = writeln!(
-        text,
-        "<rule id=\"{id}\"><conditions><identity>{members}</identity></conditions><actions>{action}</actions>\
-         <transformations>{transformations}</transformations></rule>"
-    );
+/// An owner's document after this is said of somebody. `None`: it would say nothing, so it shall go.
+///
+/// - `body`: the document as it is; `None` if there is none.
+/// - `handling`: `None`: nothing any more.
+///
+/// # Errors
+/// What is wrong with the document.
+pub fn edited(
+    body: Option<&[u8]>,
+    who: &Aor,
+    handling: Option<SubHandling>,
+) -> Result<Option<String>, &'static str> {
+    let before = Named::read(body)?;
+    let mut after = before.clone();
+    match handling {
+        Some(handling) => after.people.insert(who.clone(), handling),
+        None => after.people.remove(who),
+    };
+    // Without the rule for the rest, a document without rules refuses everybody: it is not the same as none.
+    if after.people.is_empty() && after.others == 0 && after.rest_by_default {
+        return Ok(None);
+    }
+    let mut text = stored(body.unwrap_or(EMPTY.as_bytes()))?.text().to_owned();
+    for (kind, id) in KINDS {
+        if !before.of_kind(kind).eq(after.of_kind(kind)) {
+            text = with_rule(&text, id, after.rule(kind, id).as_deref())?;
+        }
+    }
+    if after.rest_by_default && (body.is_none() || before != after) {
+        text = with_rule(&text, REST, Some(&after.rest()))?;
+    }
+    Ok(Some(text))
+}
+
+/// The text with one rule of ours set, or without it. A rule begins a line, which goes with it.
+fn with_rule(text: &str, id: &str, rule: Option<&str>) -> Result<String, &'static str> {
+    let document = stored(text.as_bytes())?;
+    let there = document.root().children().find(|rule| rule.attribute("id") == Some(id));
+    Ok(match (there, rule) {
+        (Some(node), Some(rule)) => edit::replace(&document, node, rule),
+        (Some(node), None) => {
+            let mut without = edit::remove(&document, node);
+            if let Some(before) = node.span().start.checked_sub(1)
+                && without.as_bytes().get(before) == Some(&b'\n')
+            {
+                without.remove(before);
+            }
+            without
+        }
+        (None, Some(rule)) => edit::insert(&document, Place::LastIn(document.root()), &format!("\n{rule}")).0,
+        (None, None) => text.to_owned(),
+    })
+}
+
+fn stored(body: &[u8]) -> Result<Document<'_>, &'static str> {
+    Document::read(body, &Limits::STORED).map_err(|_| "not well-formed")
+}
+
+/// It says itself what its prefixes are, as it may stand in a document of anybody's making.
+fn rule(id: &str, members: &str, action: &str, transformations: &str) -> String {
+    format!(
+        "<rule xmlns=\"{COMMON_POLICY}\" xmlns:pr=\"{PRES_RULES}\" id=\"{id}\"><conditions><identity>{members}</identity></conditions>\
+         <actions>{action}</actions><transformations>{transformations}</transformations></rule>"
+    )
 }
 
 fn element(name: &str, who: &Aor) -> String {
@@ -133,6 +173,8 @@ const KINDS: [(SubHandling, &str); 4] = [
 /// The rule for those whom none of these names.
 const REST: &str = "hither-rest";
 
+const EMPTY: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<ruleset xmlns=\"urn:ietf:params:xml:ns:common-policy\"></ruleset>\n";
+
 const EVERYTHING: &str = "<pr:provide-devices><pr:all-devices/></pr:provide-devices><pr:provide-persons><pr:all-persons/></pr:provide-persons>\
     <pr:provide-services><pr:all-services/></pr:provide-services><pr:provide-all-attributes/>";
 
@@ -144,42 +186,64 @@ mod tests {
         Aor::from_stored(text).unwrap()
     }
 
-    fn fresh() -> Named {
-        Named { rest_by_default: true, ..Named::default() }
+    fn set(text: Option<&str>, who: &str, handling: Option<SubHandling>) -> Option<String> {
+        edited(text.map(str::as_bytes), &aor(who), handling).unwrap()
     }
 
     #[test]
     fn what_is_written_is_read_and_nothing_is_no_document() {
-        let mut named = fresh();
-        assert_eq!(named.write(), None);
-        let all = [SubHandling::Block, SubHandling::Confirm, SubHandling::PoliteBlock, SubHandling::Allow];
-        for (who, handling) in
-            ["bob@example.org", "a&b@example.org", "x@example.net", "ö\"@example.org"].iter().zip(all)
-        {
-            named.people.insert(aor(who), handling);
+        let people = ["bob@example.org", "a&b@example.org", "x@example.net", "ö\"@example.org"];
+        let kinds = [SubHandling::Block, SubHandling::Confirm, SubHandling::PoliteBlock, SubHandling::Allow];
+        let mut text = set(None, "zoe@example.org", None);
+        assert_eq!(text, None);
+        for (who, kind) in people.iter().zip(kinds) {
+            text = set(text.as_deref(), who, Some(kind));
         }
-        let text = named.write().unwrap();
-        assert_eq!(Named::read(text.as_bytes()), Ok(named));
+        let named = Named::read(text.as_deref().map(str::as_bytes)).unwrap();
+        let expected = people.iter().map(|who| aor(who)).zip(kinds).collect();
+        assert_eq!(named, Named { people: expected, rest_by_default: true, others: 0 });
+        // Whoever changes sides stands on one side alone.
+        text = set(text.as_deref(), people[0], Some(SubHandling::Allow));
+        let named = Named::read(text.as_deref().map(str::as_bytes)).unwrap();
+        assert_eq!(named.people.get(&aor(people[0])), Some(&SubHandling::Allow));
+        assert!(!text.as_ref().unwrap().contains("hither-block"), "{text:?}");
+        for who in people {
+            text = set(text.as_deref(), who, None);
+        }
+        assert_eq!(text, None);
+    }
+
+    /// With prefixes, quotes, spaces and comments of somebody's own.
+    const FOREIGN: &str = "<?xml version='1.0'?>\n<!-- mine -->\n<r:ruleset xmlns:r='urn:ietf:params:xml:ns:common-policy'\n \
+        xmlns:p=\"urn:ietf:params:xml:ns:pres-rules\"><r:rule  id='mine'><r:conditions ><r:identity>\
+        <r:one id='sip:dave@example.org'/></r:identity></r:conditions><r:actions>\n<p:sub-handling>allow</p:sub-handling>\
+        </r:actions></r:rule ><!-- x --> </r:ruleset>\n";
+
+    #[test]
+    fn everything_of_others_stays_byte_for_byte() {
+        let (head, tail) = FOREIGN.split_once("</r:ruleset>").unwrap();
+        let with = set(Some(FOREIGN), "bob@example.org", Some(SubHandling::Allow)).unwrap();
+        let inside = with.strip_prefix(head).unwrap().strip_suffix(tail).unwrap();
+        assert!(inside.starts_with("\n<rule ") && inside.ends_with("</rule></r:ruleset>"), "{inside}");
+        let rules = rules::read(with.as_bytes()).unwrap();
+        assert_eq!(rules.len(), 2, "and none for the rest where their owner made none");
+        let both = set(Some(&with), "carol@example.org", Some(SubHandling::Block)).unwrap();
+        assert!(both.starts_with(head), "{both}");
+        let one = set(Some(&both), "carol@example.org", None).unwrap();
+        assert_eq!(one, with);
+        assert_eq!(set(Some(&one), "bob@example.org", None).as_deref(), Some(FOREIGN));
     }
 
     #[test]
-    fn rules_of_others_stay_as_they_are() {
-        let foreign = "<r:rule id=\"mine\"><r:conditions><r:identity><r:one id=\"sip:dave@example.org\"/></r:identity></r:conditions>\
-                       <r:actions><p:sub-handling>allow</p:sub-handling></r:actions></r:rule>";
-        let text = format!(
-            "<r:ruleset xmlns:r=\"{COMMON_POLICY}\" xmlns:p=\"{PRES_RULES}\">{foreign}<!-- x --></r:ruleset>"
-        );
-        let before = rules::read(text.as_bytes()).unwrap();
-        let mut named = Named::read(text.as_bytes()).unwrap();
-        assert_eq!((named.others(), named.rest_by_default), (1, false));
-        named.people.insert(aor("bob@example.org"), SubHandling::Allow);
-        let after = rules::read(named.write().unwrap().as_bytes()).unwrap();
-        assert_eq!(
-            (&after[0], after.len()),
-            (&before[0], 2),
-            "and no rule for the rest where their owner made none"
-        );
-        named.people.clear();
-        assert_eq!(rules::read(named.write().unwrap().as_bytes()).unwrap(), before);
+    fn who_refuses_everybody_goes_on_doing_so() {
+        let nobody = "<ruleset xmlns=\"urn:ietf:params:xml:ns:common-policy\"/>";
+        let bob = set(Some(nobody), "bob@example.org", Some(SubHandling::Allow)).unwrap();
+        let again = set(Some(&bob), "bob@example.org", None).unwrap();
+        assert_eq!(rules::read(again.as_bytes()), Ok(Vec::new()), "{again}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_edited() {
+        assert!(edited(Some(b"<ruleset/>"), &aor("bob@example.org"), None).is_err());
     }
 }

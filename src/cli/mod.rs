@@ -11,11 +11,13 @@ use crate::config::{Config, ConfigError};
 
 pub mod dev;
 mod explain;
+mod lists;
 mod password;
 mod rules;
 mod trace;
 mod user;
 
+pub use lists::ListsCommand;
 pub use rules::RulesCommand;
 pub use user::Fault;
 
@@ -61,6 +63,14 @@ pub enum Command {
         /// Without one: whom they name
         #[command(subcommand)]
         command: Option<RulesCommand>,
+    },
+    /// A user's contact lists: list, add, remove
+    Lists {
+        /// Whose lists (alice)
+        user: String,
+        /// Without one: all of them
+        #[command(subcommand)]
+        command: Option<ListsCommand>,
     },
     /// Why a watcher sees what it sees of somebody, and what it is still owed
     Explain {
@@ -235,6 +245,7 @@ impl Command {
             Command::User(command) => user::run(command, config).await,
             Command::Status => user::status(config).await,
             Command::Rules { user, command } => rules::run(user, command.as_ref(), config).await,
+            Command::Lists { user, command } => lists::run(user, command.as_ref(), config).await,
             Command::Explain { watcher, presentity, json } => {
                 explain::run(watcher, presentity, *json, config).await
             }

@@ -5,13 +5,15 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use crate::api::control::{self, Handling, Request, Response};
-use crate::cli::user::Fault;
+use crate::api::control::{Handling, Request};
+use crate::cli::user::{self, Fault};
 use crate::config::Config;
 
 /// `hither rules alice ..`
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum RulesCommand {
+    /// Whom they name (as without a command)
+    List,
     /// Let somebody see everything
     Allow {
         /// Who (bob, or bob@example.net)
@@ -55,7 +57,7 @@ pub(super) async fn run(user: &str, command: Option<&RulesCommand>, config: &Con
         handling,
     };
     let request = match command {
-        None => Request::Rules { user },
+        None | Some(RulesCommand::List) => Request::Rules { user },
         Some(RulesCommand::Allow { watcher }) => set(watcher, Handling::Allow),
         Some(RulesCommand::Confirm { watcher }) => set(watcher, Handling::Confirm),
         Some(RulesCommand::PoliteBlock { watcher }) => set(watcher, Handling::PoliteBlock),
@@ -64,17 +66,7 @@ pub(super) async fn run(user: &str, command: Option<&RulesCommand>, config: &Con
         Some(RulesCommand::Show) => Request::RulesShow { user },
         Some(RulesCommand::Replace { file }) => Request::RulesReplace { user, document: read(file)? },
     };
-    match control::ask(&config.control_socket, &request).await? {
-        Response::Error { text, .. } => Err(Fault::Refused(text)),
-        Response::Done { text } => {
-            println!("{text}");
-            Ok(())
-        }
-        Response::Users { .. }
-        | Response::Status { .. }
-        | Response::Explained { .. }
-        | Response::Traced { .. } => Ok(()),
-    }
+    user::tell(&request, config).await
 }
 
 fn read(file: &PathBuf) -> Result<String, Fault> {

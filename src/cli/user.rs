@@ -57,6 +57,21 @@ pub(super) async fn run(command: &UserCommand, config: &Config) -> Result<(), Fa
     Ok(())
 }
 
+/// Asks the running server and prints what it did.
+pub(super) async fn tell(request: &Request, config: &Config) -> Result<(), Fault> {
+    match control::ask(&config.control_socket, request).await? {
+        Response::Error { text, .. } => Err(Fault::Refused(text)),
+        Response::Done { text } => {
+            println!("{text}");
+            Ok(())
+        }
+        Response::Users { .. }
+        | Response::Status { .. }
+        | Response::Explained { .. }
+        | Response::Traced { .. } => Err(control::Fault::Mute(config.control_socket.clone()).into()),
+    }
+}
+
 /// Runs `hither status`.
 pub(super) async fn status(config: &Config) -> Result<(), Fault> {
     println!("{}", shown(&control::ask(&config.control_socket, &Request::Status {}).await?)?);

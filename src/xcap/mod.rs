@@ -443,7 +443,9 @@ fn not_kept(refused: documents::Refused) -> Answer {
         documents::Refused::Quota => {
             refusal(&Conflict::Constraint("there is no room for more documents of this user").into())
         }
-        documents::Refused::NotUnderstood(what) => refusal(&Conflict::Constraint(what).into()),
+        documents::Refused::NotUnderstood(what) | documents::Refused::NotDone(what) => {
+            refusal(&Conflict::Constraint(what).into())
+        }
     }
 }
 
