@@ -161,11 +161,13 @@ fn allow_events_lists_every_package_rfc6665_4_4_4(database: Database, via: Trans
     assert_eq!(answer.header("Allow-Events"), None, "{answer}");
 }
 
-fn accept_without_pidf_is_406_rfc6665_3_1_3(database: Database) {
+fn accept_of_no_presence_document_is_406_rfc6665_3_1_3(database: Database) {
     let server = Server::start(database);
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let request = alice.subscribe_request("bob", "presence", 600).set("Accept", "text/html");
-    assert_eq!(alice.ask(request).status(), Some(406));
+    let refused = alice.ask(request);
+    assert_eq!(refused.status(), Some(406), "{refused}");
+    assert_eq!(refused.list("Accept"), ["application/pidf+xml", XPIDF, CPIM_PIDF], "{refused}");
     for accept in ["*/*", "application/*", "text/html, application/pidf+xml;q=0.5"] {
         let request = alice.subscribe_request("bob", "presence", 600).set("Accept", accept);
         alice.subscribe_with(request);
@@ -262,6 +264,91 @@ fn notify_comes_back_on_the_flow_rfc5626(database: Database, via: Transport) {
     assert!(watching.notify.uri().starts_with("sip:alice@192.168.77.5"), "{}", watching.notify);
 }
 
+const XPIDF: &str = "application/xpidf+xml";
+const CPIM_PIDF: &str = "application/cpim-pidf+xml";
+
+/// Phones of before RFC 3863, and what each has read.
+const OLD: [(&str, &str, &str); 2] = [
+    (XPIDF, "<status status=\"open\"/>", "<status status=\"closed\"/>"),
+    (CPIM_PIDF, "<basic>open</basic>", "<basic>closed</basic>"),
+];
+
+fn old_phones_are_told_in_the_form_they_read_rfc3261_20_1(database: Database) {
+    let mut server = Server::with(database, |config| config.set("presence.default_rule", "full"));
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let tag = alice.publish_basic("open", "first");
+    let watching = OLD.map(|(form, open, closed)| {
+        let request = bob.subscribe_request("alice", "presence", 600).set("Accept", form);
+        let watching = bob.subscribe_with(request);
+        let notify = &watching.notify;
+        assert_eq!(notify.subscription_state(), "active", "{notify}");
+        assert_eq!(notify.need("Content-Type"), form, "{notify}");
+        let text = notify.body_text();
+        assert!(text.contains(open) && !text.contains(closed), "{notify}");
+        assert!(!text.contains("urn:ietf:params:xml:ns:pidf"), "{notify}");
+        watching
+    });
+    // The form is as durable as the subscription.
+    server.restart();
+    alice.publish_as(Some(&pidf("alice", "t1", "closed", "second")), Some(&tag), 600);
+    for ((form, open, closed), watching) in OLD.iter().zip(&watching) {
+        let notify = bob.expect_notify_until(&watching.call_id, "closed", |m| m.body_text().contains(closed));
+        assert_eq!(&notify.need("Content-Type"), form, "{notify}");
+        assert!(!notify.body_text().contains(open), "{notify}");
+    }
+    // Who reads PIDF too gets that.
+    let accept = format!("{XPIDF}, {CPIM_PIDF}, application/pidf+xml");
+    let request = bob.subscribe_request("alice", "presence", 600).set("Accept", &accept);
+    assert_eq!(bob.subscribe_with(request).notify.need("Content-Type"), "application/pidf+xml");
+}
+
+fn who_is_blocked_politely_is_told_of_nobody_in_the_old_forms_rfc5025_3_2_1(database: Database) {
+    let server = Server::with(database, |config| config.set("presence.default_rule", "full"));
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let offline = OLD.map(|(form, _, closed)| {
+        let request = bob.subscribe_request("alice", "presence", 600).set("Accept", form);
+        let watching = bob.subscribe_with(request);
+        assert!(watching.notify.body_text().contains(closed), "{}", watching.notify);
+        watching
+    });
+    alice.publish_basic("open", "SECRET");
+    for ((_, open, _), watching) in OLD.iter().zip(&offline) {
+        bob.expect_notify_until(&watching.call_id, "open", |m| m.body_text().contains(open));
+    }
+    let output = server.cli(&["rules", "alice", "polite-block", "bob"], "");
+    assert!(output.status.success(), "{output:?}");
+    for ((form, ..), watching) in OLD.iter().zip(&offline) {
+        let absent = watching.notify.body_text();
+        let notify = bob.expect_notify_until(&watching.call_id, "blocked", |m| m.body_text() == absent);
+        assert_eq!(notify.subscription_state(), "active", "{notify}");
+        assert_eq!(&notify.need("Content-Type"), form, "{notify}");
+        let request = bob.subscribe_request("alice", "presence", 600).set("Accept", form);
+        assert_eq!(bob.subscribe_with(request).notify.body_text(), absent);
+    }
+}
+
+fn who_was_shown_and_waits_again_is_told_of_nobody_in_the_old_forms_rfc3856_6_7(database: Database) {
+    for (form, open, closed) in OLD {
+        let server = Server::start(database);
+        let mut alice = Phone::new(&server, "alice", Transport::Udp);
+        let mut bob = Phone::new(&server, "bob", Transport::Udp);
+        alice.publish_basic("open", "SECRET");
+        let returned = alice.subscribe("bob");
+        let request = bob.subscribe_request("alice", "presence", 600).set("Accept", form);
+        let watching = bob.subscribe_with(request);
+        assert!(watching.notify.body_text().contains(open), "{}", watching.notify);
+        let request = alice.resubscribe_request(&returned, 0);
+        assert_eq!(alice.ask(request).status(), Some(200));
+        let notify =
+            bob.expect_notify_until(&watching.call_id, "pending", |m| m.subscription_state() == "pending");
+        assert_eq!(notify.need("Content-Type"), form, "{notify}");
+        let text = notify.body_text();
+        assert!(text.contains(closed) && !text.contains(open) && !text.contains("SECRET"), "{notify}");
+    }
+}
+
 over_each_transport!(
     an_unreturned_watch_is_pending_and_empty,
     watching_each_other_opens_both_rfc3856_6_7,
@@ -276,7 +363,10 @@ over_each_transport!(
 on_each_database!(
     refreshing_a_publication_notifies_nobody_rfc3903_6_5,
     two_publications_are_one_document_rfc3903_10,
-    accept_without_pidf_is_406_rfc6665_3_1_3,
+    accept_of_no_presence_document_is_406_rfc6665_3_1_3,
+    old_phones_are_told_in_the_form_they_read_rfc3261_20_1,
+    who_is_blocked_politely_is_told_of_nobody_in_the_old_forms_rfc5025_3_2_1,
+    who_was_shown_and_waits_again_is_told_of_nobody_in_the_old_forms_rfc3856_6_7,
     unknown_require_is_420_rfc3261_8_2_2_3,
     a_retransmitted_subscribe_makes_no_second_notify_rfc3261_17_2_2,
     too_short_a_subscription_is_423_rfc6665_4_2_1_1,

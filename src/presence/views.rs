@@ -287,6 +287,24 @@ mod tests {
     }
 
     #[test]
+    fn each_form_is_kept_beside_the_others() {
+        let views = Views::new(true);
+        let home = home(&[Arc::new(publication(1, 1))]);
+        let seen = |format, grant| {
+            let shown = Shown { format, ..shown(grant) };
+            views.document(&home, shown, &subscription(1), NOW).document.text().clone()
+        };
+        for grant in [Grant::Full, Grant::Unavailable] {
+            let all = [Format::Pidf, Format::Xpidf, Format::CpimPidf];
+            let first = all.map(|format| seen(format, grant.clone()));
+            assert!(first[0] != first[1] && first[1] != first[2] && first[0] != first[2]);
+            for (format, first) in all.into_iter().zip(&first) {
+                assert_eq!(seen(format, grant.clone()).as_ptr(), first.as_ptr(), "{format:?}");
+            }
+        }
+    }
+
+    #[test]
     fn grants_are_kept_apart_a31() {
         let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);

@@ -1,5 +1,7 @@
 //! Body types: which one a watcher gets (RFC 6665 3.1.3), which one is published.
 
+use crate::availability::document::cpim_pidf::CPIM_PIDF;
+use crate::availability::document::xpidf::XPIDF;
 use crate::model::{Package, Reject};
 use crate::presence::package::formats;
 use crate::sip::{HeaderName, Request, StatusCode};
@@ -9,6 +11,10 @@ use crate::sip::{HeaderName, Request, StatusCode};
 pub enum Format {
     /// RFC 3863.
     Pidf,
+    /// draft-rosenberg-impp-pidf, as Windows Messenger has it.
+    Xpidf,
+    /// The drafts before RFC 3863.
+    CpimPidf,
     /// RFC 4235.
     DialogInfo,
     /// RFC 3842.
@@ -20,6 +26,8 @@ impl Format {
     pub const fn as_str(self) -> &'static str {
         match self {
             Format::Pidf => "application/pidf+xml",
+            Format::Xpidf => XPIDF,
+            Format::CpimPidf => CPIM_PIDF,
             Format::DialogInfo => "application/dialog-info+xml",
             Format::MessageSummary => "application/simple-message-summary",
         }
@@ -119,11 +127,28 @@ mod tests {
     }
 
     #[test]
-    fn accept_without_pidf_is_406_rfc3856_6_5() {
-        for value in ["text/html", "application/pidf+xml;q=0", "", "*/*, application/pidf+xml;q=0.0"] {
+    fn older_forms_are_for_who_wants_them_more_than_pidf_rfc3261_20_1() {
+        for (value, expected) in [
+            ("application/xpidf+xml", Format::Xpidf),
+            ("text/xml+msrtc.pidf, Application/XPIDF+xml", Format::Xpidf),
+            ("application/cpim-pidf+xml", Format::CpimPidf),
+            ("application/cpim-pidf+xml, application/xpidf+xml", Format::Xpidf),
+            ("application/xpidf+xml, application/pidf+xml", Format::Pidf),
+            ("application/cpim-pidf+xml, application/pidf+xml;q=0.9", Format::CpimPidf),
+            ("application/xpidf+xml;q=0.2, */*;q=0.1", Format::Xpidf),
+            ("*/*, application/pidf+xml;q=0.0", Format::Xpidf),
+        ] {
+            assert_eq!(accepted(&format!("Accept: {value}\r\n")), Ok(expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn accept_of_no_presence_document_is_406_with_all_there_are_rfc3856_6_5() {
+        let all = "application/pidf+xml, application/xpidf+xml, application/cpim-pidf+xml";
+        for value in ["text/html", "application/pidf+xml;q=0", "", "*/*;q=0", "application/pidf-diff+xml"] {
             let reject = accepted(&format!("Accept: {value}\r\n")).unwrap_err();
             assert_eq!(reject.status, StatusCode::NOT_ACCEPTABLE, "{value}");
-            assert_eq!(reject.headers[0], (HeaderName::Accept, "application/pidf+xml".to_owned()));
+            assert_eq!(reject.headers[0], (HeaderName::Accept, all.to_owned()));
         }
     }
 

@@ -232,7 +232,7 @@ pub(super) fn document(
     now: Timestamp,
 ) -> Option<Document> {
     match shown.package {
-        Package::Presence => presence::document(home, &shown.grant, now),
+        Package::Presence => presence::document(home, &shown, now),
         Package::Dialog => dialog::document(home, shown, row, now),
         Package::MessageSummary => message_summary::document(home, &shown.grant, now),
     }
@@ -252,7 +252,7 @@ pub(super) fn may_be_kept(shown: &Shown) -> bool {
 /// What somebody is told who was shown state and may see nothing any more: neutral, whatever is true.
 pub(super) fn polite(subscription: &Subscription, presentity: &Aor) -> Document {
     match subscription.package {
-        Package::Presence => presence::polite(presentity),
+        Package::Presence => presence::polite(presentity, kept::body_type(subscription)),
         Package::Dialog => dialog::polite(presentity),
         // The owner may always see it, and nobody else was ever shown anything.
         Package::MessageSummary => Document::none(),
