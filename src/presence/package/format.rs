@@ -13,6 +13,8 @@ pub enum Format {
     DialogInfo,
     /// RFC 3842.
     MessageSummary,
+    /// RFC 3680.
+    RegInfo,
 }
 
 impl Format {
@@ -22,6 +24,7 @@ impl Format {
             Format::Pidf => "application/pidf+xml",
             Format::DialogInfo => "application/dialog-info+xml",
             Format::MessageSummary => "application/simple-message-summary",
+            Format::RegInfo => "application/reginfo+xml",
         }
     }
 
