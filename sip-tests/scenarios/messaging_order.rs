@@ -180,7 +180,42 @@ fn a_hundred_in_a_row_between_friends_pass_and_strangers_are_few_a26(database: D
     assert_eq!(alice.ask_message("carol", "do you know me?").status(), Some(202));
 }
 
-over_each_transport!(a_device_has_one_message_at_a_time_from_whomever_rfc3428_8);
+fn who_is_blocked_writes_to_nobody_rfc3428_7(database: Database, via: Transport) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", via);
+    let mut bob = Phone::new(&server, "bob", via);
+    alice.register();
+    let set = |handling: &str| {
+        let output = server.cli(&["rules", "alice", handling, "bob"], "");
+        assert!(output.status.success(), "{handling}: {output:?}");
+    };
+    let answer = |bob: &mut Phone, alice: &mut Phone, text: &str| {
+        let (_, answer) = {
+            let request = bob.message_request("alice", text);
+            bob.ask_and_tell(request)
+        };
+        alice.expect_nothing_more();
+        answer.status()
+    };
+    set("block");
+    assert_eq!(answer(&mut bob, &mut alice, "let me in"), Some(403));
+    // Polite: as if alice were away, and nothing is kept for her.
+    set("polite-block");
+    assert_eq!(answer(&mut bob, &mut alice, "are you there"), Some(202));
+    wait_until_stored(&server, 0);
+    // What is no rule about who may watch says nothing about who may write.
+    set("confirm");
+    let request = bob.message("alice", "thank you");
+    let arrived = alice.expect_request("MESSAGE");
+    assert_eq!(arrived.body_text(), "thank you");
+    alice.answer(&arrived, 200, "OK");
+    bob.expect_status(&request, 200);
+}
+
+over_each_transport!(
+    a_device_has_one_message_at_a_time_from_whomever_rfc3428_8,
+    who_is_blocked_writes_to_nobody_rfc3428_7,
+);
 on_each_database!(
     who_waits_behind_a_silent_device_is_stored_in_time_and_in_order_rfc3428_8,
     a_message_that_comes_again_is_answered_alike_and_arrives_once_rfc3428_x2,

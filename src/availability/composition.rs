@@ -5,12 +5,12 @@
 //!    that an earlier publication has already taken gets a suffix that belongs to the later publication.
 //! 2. A device that has left: what was published by a device that was registered then and is not any more ([`Publication::publisher`]) stays, but
 //!    services that are reached by SIP are closed. Availability is what was published, reachability what is registered; `open` needs both.
-//! 3. Registered devices are tuples, open, with what they can do ([`capabilities`]), unless they have published tuples. A device counts as one that
+//! 3. Registered devices are tuples, open, with what they can do (`capabilities`), unless they have published tuples. A device counts as one that
 //!    has not only if that is certain: if nobody has, or all who have are known to be other devices. Bindings of one instance are one tuple.
 //! 4. With no tuple at all there is one closed tuple.
-//! 5. There is at most one person, merged from all of them ([`person`]). Of the devices with one deviceID, the one modified last counts. Notes
+//! 5. There is at most one person, merged from all of them (`person`). Of the devices with one deviceID, the one modified last counts. Notes
 //!    and unknown elements of all publications are kept; equal notes once.
-//! 6. An element of RPID is in a component once at most, and only from its `from` until its `until` ([`attributes`]).
+//! 6. An element of RPID is in a component once at most, and only from its `from` until its `until` (`attributes`).
 //! 7. The entity is the AoR. A contact that would show a device's address is replaced by the AoR ([`is_public`]).
 //! 8. A document beyond [`MAX_BYTES`] is reduced to ids and status, then to one tuple.
 //!

@@ -2,6 +2,7 @@
 
 pub mod residency;
 pub mod route;
+mod turns;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

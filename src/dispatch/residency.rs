@@ -4,8 +4,8 @@
 //! brought: who claims to send it, and whom it is for. A request without credentials needs nobody: it is challenged.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use smallvec::SmallVec;
@@ -14,6 +14,7 @@ use tracing::warn;
 
 use crate::auth::{Accounts, peers};
 use crate::dispatch::Dispatch;
+use crate::dispatch::turns::{Entered, Turns};
 use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
 use crate::model::{Aor, Flow, Reject, Row, Text};
@@ -116,6 +117,16 @@ impl Residency {
         row
     }
 
+    /// Brings these users. `false`: the store does not say whether there are such.
+    async fn bring_all(&self, users: &[Aor]) -> bool {
+        for user in users {
+            if !self.is_complete() && !self.bring(user).await && !self.is_complete() {
+                return false;
+            }
+        }
+        true
+    }
+
     /// Brings one user, if there is one. `false`: the store does not say whether there is.
     async fn bring(&self, user: &Aor) -> bool {
         let _bringing = self.bringing.read().await;
@@ -154,6 +165,42 @@ pub struct Gate {
     endpoint: Arc<Endpoint>,
     dispatch: Arc<Dispatch>,
     domain: String,
+    /// What one user sends by one flow stays in its order.
+    turns: Arc<Mutex<Turns<Sender, Waiting>>>,
+    /// Nobody waits any more, nor will.
+    done: AtomicBool,
+}
+
+type Users = SmallVec<[Aor; 3]>;
+type Sender = (Flow, Aor);
+type Waiting = (Users, Incoming);
+
+/// One sender's turn; should it break off, nobody waits for it for ever.
+struct Turn {
+    turns: Arc<Mutex<Turns<Sender, Waiting>>>,
+    sender: Sender,
+    is_over: bool,
+}
+
+impl Turn {
+    fn next(&mut self) -> Option<Waiting> {
+        let next = lock(&self.turns).next(&self.sender);
+        self.is_over = next.is_none();
+        next
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.is_over {
+            lock(&self.turns).abandon(&self.sender);
+        }
+    }
+}
+
+/// What stands behind this lock is whole after every step; a panic elsewhere leaves it so.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Gate {
@@ -164,30 +211,46 @@ impl Gate {
         dispatch: Arc<Dispatch>,
         domain: String,
     ) -> Gate {
-        Gate { residency, endpoint, dispatch, domain }
+        let turns = Arc::new(Mutex::new(Turns::new(MOST_WAITING)));
+        Gate { residency, endpoint, dispatch, domain, turns, done: AtomicBool::new(false) }
     }
 }
 
 impl Handler for Gate {
     fn request(&self, incoming: Incoming) {
-        if self.residency.is_complete() {
+        if self.done.load(Ordering::Acquire) {
             return self.dispatch.request(incoming);
         }
         let is_peer = self.dispatch.is_peer(incoming.flow());
         let users = named(incoming.request(), &self.domain, is_peer);
-        if users.is_empty() {
-            return self.dispatch.request(incoming);
-        }
+        let Some(claimed) = users.first() else { return self.dispatch.request(incoming) };
+        let sender = (*incoming.flow(), claimed.clone());
+        let entered = {
+            let mut turns = lock(&self.turns);
+            if self.residency.is_complete() && turns.is_empty() {
+                self.done.store(true, Ordering::Release);
+                drop(turns);
+                return self.dispatch.request(incoming);
+            }
+            turns.enter(sender.clone(), (users, incoming))
+        };
+        let first = match entered {
+            Entered::First(first) => first,
+            Entered::Waits => return,
+            Entered::Full((_, incoming)) => return incoming.reject(&soon()),
+        };
         let (residency, dispatch) = (self.residency.clone(), self.dispatch.clone());
+        let mut turn = Turn { turns: self.turns.clone(), sender, is_over: false };
         // With too many under way it is dropped and counted; over datagrams it comes again.
         self.endpoint.spawn(async move {
-            for user in &users {
-                if !residency.bring(user).await && !residency.is_complete() {
-                    let away = Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, "2");
-                    return incoming.reject(&away);
+            let mut next = Some(first);
+            while let Some((users, incoming)) = next {
+                match residency.bring_all(&users).await {
+                    true => dispatch.request(incoming),
+                    false => incoming.reject(&soon()),
                 }
+                next = turn.next();
             }
-            dispatch.request(incoming);
         });
     }
 
@@ -205,9 +268,13 @@ fn share(text: &mut Text, common: &mut HashSet<Text>) {
     }
 }
 
+fn soon() -> Reject {
+    Reject::new(StatusCode::SERVICE_UNAVAILABLE).with(HeaderName::RetryAfter, "2")
+}
+
 /// The users whose accounts and homes decide about a request: those its credentials claim, its Request-URI, its To. All names of hosts are
 /// taken for ours: one user too many is only read for nothing. Empty without credentials, unless a trusted peer needs none: then whom it asserts.
-fn named(request: &Request, domain: &str, is_peer: bool) -> SmallVec<[Aor; 3]> {
+fn named(request: &Request, domain: &str, is_peer: bool) -> Users {
     let mut users = SmallVec::new();
     let mut add = |user: &str| {
         if let Some(aor) = Aor::new(user, domain)
@@ -249,6 +316,8 @@ const DEADLINE: Duration = Duration::from_secs(2);
 const AGAIN: Duration = Duration::from_secs(1);
 /// Different texts that are remembered while everything is loaded: there are not that many kinds of phone.
 const MOST_COMMON: usize = 1_024;
+/// Requests that wait behind others of their senders.
+const MOST_WAITING: usize = 10_000;
 /// Credentials of one request that are looked at; a phone sends one per role.
 const MOST_CLAIMS: usize = 2;
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::availability::rules::{self, Barred};
 use crate::messaging::cpim::Cpim;
-use crate::model::{Reject, Timestamp};
+use crate::model::{Aor, HomeState, Reject, Timestamp};
 use crate::sip::{HeaderName, Request, StatusCode};
 
 /// A MESSAGE with a body must say what the body is (RFC 3261 7.4.1, 20.15). Which types a device takes is the device's business (RFC 3428 7).
@@ -59,6 +60,18 @@ pub fn kept_until(request: &Request, now: Timestamp, retention: Duration) -> Opt
     let sent = request.text(HeaderName::Date).and_then(Timestamp::from_sip_date);
     let expires = sent.map_or(now, |sent| sent.min(now)).after_secs(seconds).min(longest);
     (expires > now).then_some(expires)
+}
+
+/// What a sender hears whom the recipient does not want to hear; `None` for all others. It holds before anything is stored or forked.
+///
+/// - `may_be_kept`: would the message be kept for somebody who is away? Who is not to notice hears what they would hear then.
+pub fn barred(recipient: &HomeState, sender: &Aor, may_be_kept: bool, now: Timestamp) -> Option<StatusCode> {
+    match rules::barred(recipient, sender, now) {
+        Barred::No => None,
+        Barred::Openly => Some(StatusCode::FORBIDDEN),
+        Barred::Politely if may_be_kept => Some(StatusCode::ACCEPTED),
+        Barred::Politely => Some(StatusCode::TEMPORARILY_UNAVAILABLE),
+    }
 }
 
 const IS_COMPOSING: &str = "application/im-iscomposing+xml";

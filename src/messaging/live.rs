@@ -73,6 +73,17 @@ impl Messaging {
                 return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
             }
         };
+        let until = match self.policy.store {
+            true => admission::kept_until(&request, now, self.policy.retention),
+            false => None,
+        };
+        if let Some(status) = admission::barred(&self.homes.read(&recipient), &sender, until.is_some(), now) {
+            match status.is_success() {
+                true => transaction.respond(status, transaction.response(&request, status).finish()),
+                false => transaction.reject(&request, &Reject::new(status)),
+            }
+            return self.answered(key, status);
+        }
         // Who is watched by the recipient is no stranger.
         let is_known = sender == recipient || self.homes.read(&sender).is_watched_by(&recipient, now);
         let kind = admission::kind(&request);
@@ -81,10 +92,6 @@ impl Messaging {
             transaction.reject(&request, &reject.with(HeaderName::RetryAfter, seconds.to_string()));
             return self.answered(key, StatusCode::SERVICE_UNAVAILABLE);
         }
-        let until = match self.policy.store {
-            true => admission::kept_until(&request, now, self.policy.retention),
-            false => None,
-        };
         let attempt = Attempt::queued(until.is_some());
         let id = MessageId(self.endpoint.random().bits128());
         let inner = Mutex::new(Inner { attempt, patience: None });

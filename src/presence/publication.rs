@@ -112,7 +112,7 @@ impl Publish {
 
 /// Applies one PUBLISH.
 ///
-/// An initial publication takes the place of those that the same publisher made before and has forgotten ([`orphan`]).
+/// An initial publication takes the place of those that the same publisher made before and has forgotten (`orphan`).
 ///
 /// - `home`: all publications of the AoR; expired ones are never matched (RFC 3903 6 step 3).
 /// - `fresh`: random values that no other call has had.

@@ -10,7 +10,7 @@ use crate::availability::document::write::escape;
 /// The media type.
 pub const CPIM_PIDF: &str = "application/cpim-pidf+xml";
 
-/// Writes what those drafts can say of a document; at most [`MAX_TUPLES`] tuples.
+/// Writes what those drafts can say of a document; at most `MAX_TUPLES` tuples.
 pub fn write(document: &Pidf) -> Bytes {
     let mut out = String::with_capacity(512);
     out.push_str("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<presence xmlns=\"urn:ietf:params:xml:ns:cpim-pidf\" entity=\"");

@@ -12,7 +12,7 @@ use crate::availability::document::write::escape;
 /// The media type.
 pub const XPIDF: &str = "application/xpidf+xml";
 
-/// Writes what that format can say of a document; at most [`MAX_ATOMS`] atoms.
+/// Writes what that format can say of a document; at most `MAX_ATOMS` atoms.
 pub fn write(document: &Pidf) -> Bytes {
     let activity = activity(document);
     let mut tuples: Vec<&Tuple> = document.tuples.iter().collect();

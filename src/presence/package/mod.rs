@@ -59,7 +59,7 @@ pub(super) fn wanted(request: &Request, package: Package) -> Result<Wanted, Reje
 /// The package that is published in, and the body type it takes.
 ///
 /// # Errors
-/// As [`event`]; 489 too for a package whose state nobody publishes.
+/// As `event`; 489 too for a package whose state nobody publishes.
 pub fn published(request: &Request) -> Result<(Package, Format), Reject> {
     let (package, _) = event(request)?;
     let format = takes(package);
