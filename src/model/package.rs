@@ -10,17 +10,20 @@ pub enum Package {
     Dialog = 2,
     /// RFC 3842.
     MessageSummary = 3,
+    /// RFC 3680.
+    Reg = 4,
 }
 
 impl Package {
     /// All of them, as listed in Allow-Events.
-    pub const ALL: [Package; 3] = [Package::Presence, Package::Dialog, Package::MessageSummary];
+    pub const ALL: [Package; 4] = [Package::Presence, Package::Dialog, Package::MessageSummary, Package::Reg];
     /// The token.
     pub fn as_str(self) -> &'static str {
         match self {
             Package::Presence => "presence",
             Package::Dialog => "dialog",
             Package::MessageSummary => "message-summary",
+            Package::Reg => "reg",
         }
     }
     /// Exact token match (RFC 6665 8.2.1); old linphone sends `Presence`, so ASCII case is ignored.
@@ -43,7 +46,7 @@ impl Packages {
     /// Every one there is or will be.
     pub const ALL: Packages = Packages(u32::MAX);
     /// Those whose documents show bindings.
-    pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence, Package::Dialog]);
+    pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence, Package::Dialog, Package::Reg]);
     /// Those whose documents show how many messages wait.
     pub const SHOWING_MESSAGES: Packages = Packages::of(&[Package::MessageSummary]);
     /// Those whose documents hang on who else watches whom (the reciprocal rule).
@@ -66,6 +69,7 @@ impl Packages {
             Package::Presence => Packages::of(&[Package::Presence]),
             Package::Dialog => Packages::of(&[Package::Dialog]),
             Package::MessageSummary => Packages::of(&[Package::MessageSummary]),
+            Package::Reg => Packages::NONE,
         }
     }
     /// Both.

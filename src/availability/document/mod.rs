@@ -11,6 +11,7 @@ pub mod edit;
 mod lexis;
 pub mod lists;
 pub mod pidf;
+pub mod reginfo;
 pub mod rules;
 pub(in crate::availability) mod values;
 pub mod write;

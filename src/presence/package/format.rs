@@ -19,6 +19,8 @@ pub enum Format {
     DialogInfo,
     /// RFC 3842.
     MessageSummary,
+    /// RFC 3680.
+    RegInfo,
 }
 
 impl Format {
@@ -30,6 +32,7 @@ impl Format {
             Format::CpimPidf => CPIM_PIDF,
             Format::DialogInfo => "application/dialog-info+xml",
             Format::MessageSummary => "application/simple-message-summary",
+            Format::RegInfo => "application/reginfo+xml",
         }
     }
 

@@ -9,6 +9,7 @@ mod format;
 mod kept;
 mod message_summary;
 mod presence;
+mod reg;
 mod summary;
 
 use std::sync::LazyLock;
@@ -50,7 +51,7 @@ pub(super) fn event(request: &Request) -> Result<(Package, Option<&str>), Reject
 pub(super) fn wanted(request: &Request, package: Package) -> Result<Wanted, Reject> {
     let selection = match package {
         Package::Dialog => Selection::read(request)?,
-        Package::Presence | Package::MessageSummary => None,
+        Package::Presence | Package::MessageSummary | Package::Reg => None,
     };
     Ok(Wanted { format: format::accept(request, package)?, selection })
 }
@@ -89,6 +90,7 @@ fn formats(package: Package) -> &'static [Format] {
         Package::Presence => presence::FORMATS,
         Package::Dialog => dialog::FORMATS,
         Package::MessageSummary => message_summary::FORMATS,
+        Package::Reg => reg::FORMATS,
     }
 }
 
@@ -98,6 +100,7 @@ fn takes(package: Package) -> Option<Format> {
         Package::Presence => Some(Format::Pidf),
         Package::Dialog => Some(Format::DialogInfo),
         Package::MessageSummary => Some(Format::MessageSummary),
+        Package::Reg => None,
     }
 }
 
@@ -107,6 +110,7 @@ pub(super) fn media_types(package: Package) -> &'static [&'static str] {
         Package::Presence => &presence::MEDIA_TYPES,
         Package::Dialog => &dialog::MEDIA_TYPES,
         Package::MessageSummary => &message_summary::MEDIA_TYPES,
+        Package::Reg => &[],
     }
 }
 
@@ -115,7 +119,7 @@ pub(super) fn media_types(package: Package) -> &'static [&'static str] {
 /// - `means_target`: does a URI mean the AoR it is published for?
 ///
 /// # Errors
-/// 400, 403, 413 or 415, as it is malformed, about somebody else, too large, or no document.
+/// 400, 403, 413 or 415, as it is malformed, about somebody else, too large, or no document; 489 where nothing is published.
 pub(super) fn check(
     package: Package,
     media_type: &str,
@@ -126,13 +130,14 @@ pub(super) fn check(
         Package::Presence => presence::check(media_type, body, means_target).map(Some),
         Package::Dialog => dialog::check(body, means_target).map(|()| None),
         Package::MessageSummary => message_summary::check(body).map(|()| None),
+        Package::Reg => Err(Reject::new(StatusCode::BAD_EVENT)),
     }
 }
 
 /// What a publication comes to that has said `before` and now says `body`.
 pub(super) fn succeed(package: Package, before: &[u8], body: Bytes) -> Bytes {
     match package {
-        Package::Presence | Package::MessageSummary => body,
+        Package::Presence | Package::MessageSummary | Package::Reg => body,
         Package::Dialog => dialog::succeed(before, body),
     }
 }
@@ -142,6 +147,10 @@ pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
     match package {
         // RFC 3842 3.4 and RFC 4235 3.4: an hour by default, as everything else.
         Package::Presence | Package::Dialog | Package::MessageSummary => policy.subscription,
+        Package::Reg => {
+            let default_s = reg::DEFAULT_EXPIRES_S.max(policy.subscription.min_s);
+            Intervals { default_s, ..policy.subscription }
+        }
     }
 }
 
@@ -153,6 +162,8 @@ pub(super) fn pacing(package: Package, policy: &Policy) -> Pacing {
         Package::Dialog | Package::MessageSummary => {
             Pacing { burst: 1, interval: policy.notify_interval.min(SECOND) }
         }
+        // RFC 3680 4.10: not more than one per five seconds, with the same exception.
+        Package::Reg => Pacing { burst: 1, interval: policy.notify_interval.min(5 * SECOND) },
     }
 }
 
@@ -174,6 +185,7 @@ pub(super) fn grant(
             view::grant(presentity, watcher, watched, &policy.domain, sphere, now)
         }
         Package::MessageSummary => message_summary::grant(&presentity.aor, watcher),
+        Package::Reg => reg::grant(&presentity.aor, watcher),
     }
 }
 
@@ -191,9 +203,9 @@ pub(super) fn decide(
         Package::Presence | Package::Dialog => {
             view::decide(presentity, watcher, watched, &policy.domain, sphere, now)
         }
-        Package::MessageSummary => {
+        Package::MessageSummary | Package::Reg => {
             let rule = if *watcher == presentity.aor { Rule::Own } else { Rule::Alone };
-            (message_summary::grant(&presentity.aor, watcher), rule)
+            (grant(package, presentity, watcher, watched, policy, sphere, now), rule)
         }
     }
 }
@@ -215,7 +227,7 @@ impl Shown {
     /// What this subscription is shown.
     pub(super) fn to(row: &Subscription, grant: Grant) -> Shown {
         let is_owner = match row.package {
-            Package::Presence | Package::MessageSummary => false,
+            Package::Presence | Package::MessageSummary | Package::Reg => false,
             Package::Dialog => row.watcher == row.presentity,
         };
         Shown { package: row.package, format: kept::body_type(row), grant, is_owner }
@@ -235,6 +247,7 @@ pub(super) fn document(
         Package::Presence => presence::document(home, &shown, now),
         Package::Dialog => dialog::document(home, shown, row, now),
         Package::MessageSummary => message_summary::document(home, &shown.grant, now),
+        Package::Reg => reg::document(home, &shown.grant, now),
     }
 }
 
@@ -245,7 +258,7 @@ pub(super) fn may_be_kept(shown: &Shown) -> bool {
         // A device's own view leaves out its own dialogs.
         Package::Dialog => !shown.is_owner,
         // Short, seldom asked for, and soon made.
-        Package::MessageSummary => false,
+        Package::MessageSummary | Package::Reg => false,
     }
 }
 
@@ -255,7 +268,7 @@ pub(super) fn polite(subscription: &Subscription, presentity: &Aor) -> Document 
         Package::Presence => presence::polite(presentity, kept::body_type(subscription)),
         Package::Dialog => dialog::polite(presentity),
         // The owner may always see it, and nobody else was ever shown anything.
-        Package::MessageSummary => Document::none(),
+        Package::MessageSummary | Package::Reg => Document::none(),
     }
 }
 
