@@ -35,7 +35,9 @@ fn written(pidf: Bytes, format: Format, presentity: &Aor) -> Document {
     let write = match format {
         Format::Xpidf => xpidf::write,
         Format::CpimPidf => cpim_pidf::write,
-        Format::Pidf | Format::DialogInfo | Format::MessageSummary => return Document::fixed(pidf),
+        Format::Pidf | Format::DialogInfo | Format::MessageSummary | Format::RegInfo => {
+            return Document::fixed(pidf);
+        }
     };
     let entity = presentity.uri();
     let read = |text: &[u8]| Pidf::parse_within(text, &COMPOSED);
