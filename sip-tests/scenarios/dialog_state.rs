@@ -289,12 +289,31 @@ fn what_is_no_dialog_state_is_refused_rfc3903_6_5(database: Database) {
     assert!(states(&watch(&mut bob, "bob").notify).is_empty());
 }
 
+fn who_is_in_a_call_is_on_the_phone_rfc4480_3_2(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    let (watching, _) = befriend(&mut bob, &mut alice);
+    let is_on_the_phone = |m: &Message| m.body_text().contains("on-the-phone");
+    let early = [call("c1", "recipient", "early")];
+    let tag = publish(&mut alice, Some(&early), None);
+    let up = [call("c1", "recipient", "confirmed")];
+    let tag = publish(&mut alice, Some(&up), Some(&tag));
+    let notify = bob.expect_notify_until(&watching.call_id, "on-the-phone", is_on_the_phone);
+    assert!(!notify.body_text().contains("c1@phone"), "nobody is told with whom:\n{notify}");
+    publish(&mut alice, None, Some(&tag));
+    let over = [call("c1", "recipient", "terminated")];
+    publish(&mut alice, Some(&over), None);
+    bob.expect_notify_until(&watching.call_id, "not on the phone", |m| !is_on_the_phone(m));
+}
+
 over_each_transport!(
     ones_own_devices_see_every_call_rfc4235_3_6,
     others_see_that_the_line_is_busy_and_no_more_rfc4235_3_7_2,
 );
 on_each_database!(
     who_may_not_see_presence_sees_no_calls_rfc4235_3_6,
+    who_is_in_a_call_is_on_the_phone_rfc4480_3_2,
     event_selects_dialogs_rfc4235_3_2,
     a_device_is_not_told_of_its_own_end_of_a_call_rfc4235_3_3,
     several_publishers_are_one_view_and_an_early_call_ends_with_its_publisher_rfc3903_10,

@@ -14,8 +14,8 @@
 //! 7. The entity is the AoR. A contact that would show a device's address is replaced by the AoR ([`is_public`]).
 //! 8. A document beyond [`MAX_BYTES`] is reduced to ids and status, then to one tuple.
 //!
-//! Equal state gives equal bytes until the next turn of a publication ([`Publication::turns`]), whatever `now` is. Calls will be a source of
-//! their own: the line is a matter of the person (`on-the-phone`), and neither opens nor closes a service.
+//! Equal state gives equal bytes until the next turn of a publication ([`Publication::turns`]), whatever `now` is. Calls are
+//! a source of their own (`line`): a matter of the person (`on-the-phone`), which neither opens nor closes a service.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ use crate::availability::document::pidf::{
     Basic, CAPS, Contact, DATA_MODEL, Device, Person, Pidf, Tuple, hash,
 };
 use crate::availability::document::xml::Fragment;
-use crate::availability::{capabilities, person};
+use crate::availability::{capabilities, line, person};
 use crate::model::{Binding, HomeState, Package, Publication, PublicationId, Text, Timestamp};
 
 /// The composed document of a presentity, before any watcher is considered.
@@ -92,7 +92,10 @@ pub fn gather(home: &HomeState, now: Timestamp) -> Pidf {
         document.tuples.push(offline(&document.entity));
         ids.used.insert(OFFLINE_ID.to_owned());
     }
-    let persons: Vec<(&Publication, &Person)> = sources.iter().flat_map(Source::persons).collect();
+    let line = line::person(home, now);
+    let persons = sources.iter().flat_map(Source::persons);
+    let persons: Vec<(&Publication, &Person)> =
+        persons.chain(line.as_ref().map(|(publication, person)| (*publication, person))).collect();
     if let Some(mut merged) = person::merge(&persons, now) {
         let publication = persons.first().map_or(NOT_PUBLISHED, |(publication, _)| publication.id);
         merged.id = ids.unique(&merged.id, publication);

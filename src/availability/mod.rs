@@ -12,6 +12,7 @@ pub mod documents;
 pub mod filter;
 #[cfg(test)]
 pub(crate) mod fixtures;
+mod line;
 pub mod named_lists;
 pub mod named_rules;
 #[cfg(test)]

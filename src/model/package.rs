@@ -67,7 +67,8 @@ impl Packages {
     pub const fn showing_publications_of(package: Package) -> Packages {
         match package {
             Package::Presence => Packages::of(&[Package::Presence]),
-            Package::Dialog => Packages::of(&[Package::Dialog]),
+            // Who is in a call is on the phone.
+            Package::Dialog => Packages::of(&[Package::Dialog, Package::Presence]),
             Package::MessageSummary => Packages::of(&[Package::MessageSummary]),
             Package::Reg => Packages::NONE,
         }

@@ -189,6 +189,14 @@ impl DialogInfo {
 }
 
 impl Dialog {
+    /// Do both mean one dialog? Its ids say so; a tag that one of them does not know yet is no difference.
+    pub fn is_same(&self, other: &Dialog) -> bool {
+        let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
+        self.call_id.is_some()
+            && self.call_id == other.call_id
+            && agree(&self.local_tag, &other.local_tag)
+            && agree(&self.remote_tag, &other.remote_tag)
+    }
     /// One that says no more than how far it is.
     pub fn bare(id: String, state: State) -> Dialog {
         let (call_id, local_tag, remote_tag, direction, event, code) = Default::default();

@@ -12,7 +12,7 @@ pub(super) fn compose(sources: impl Iterator<Item = Source>) -> Vec<Dialog> {
     for (name, info) in sources {
         let known = all.len();
         for mut dialog in info.dialogs {
-            let same = all.iter_mut().take(known).find(|other| is_same(other, &dialog));
+            let same = all.iter_mut().take(known).find(|other| other.is_same(&dialog));
             match same {
                 Some(other) => put_together(other, dialog),
                 None => {
@@ -32,7 +32,7 @@ pub(super) fn succeed(before: &DialogInfo, mut now: DialogInfo) -> DialogInfo {
     let mut silent = Vec::new();
     for gone in ended {
         let is_it = |dialog: &Dialog| match (&dialog.call_id, &gone.call_id) {
-            (Some(_), Some(_)) => is_same(dialog, gone),
+            (Some(_), Some(_)) => dialog.is_same(gone),
             // Nothing else names it.
             (None, _) | (_, None) => dialog.id == gone.id,
         };
@@ -56,15 +56,6 @@ pub(super) fn succeed(before: &DialogInfo, mut now: DialogInfo) -> DialogInfo {
     silent.truncate(room);
     now.dialogs.extend(silent);
     now
-}
-
-/// Do both mean one dialog? Its ids say so; a tag that one of them does not know yet is no difference.
-fn is_same(a: &Dialog, b: &Dialog) -> bool {
-    let agree = |a: &Option<String>, b: &Option<String>| a.is_none() || b.is_none() || a == b;
-    a.call_id.is_some()
-        && a.call_id == b.call_id
-        && agree(&a.local_tag, &b.local_tag)
-        && agree(&a.remote_tag, &b.remote_tag)
 }
 
 fn put_together(known: &mut Dialog, other: Dialog) {
