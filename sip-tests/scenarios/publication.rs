@@ -351,10 +351,19 @@ fn two_phones_of_one_model_lose_nothing_rfc3903_10(database: Database, via: Tran
         phone.register_contact(&contact, Some(600));
     }
     let watching = desk.subscribe("bob");
-    desk.publish(&pidf("bob", "t4109", "open", "desk"));
+    let tag = desk.publish(&pidf("bob", "t4109", "open", "desk"));
     hall.publish(&pidf("bob", "t4109", "open", "hall"));
     let both = |m: &crate::harness::Message| m.body_text().contains("desk") && m.body_text().contains("hall");
-    desk.expect_notify_until(&watching.call_id, "both", both);
+    let two = desk.expect_notify_until(&watching.call_id, "both", both).body_text();
+    let of_the_hall = tuple_ids(&two).into_iter().find(|id| *id != "t4109").expect("another id");
+    desk.publish_as(None, Some(&tag), 0);
+    let left = |m: &crate::harness::Message| !m.body_text().contains("desk");
+    let one = desk.expect_notify_until(&watching.call_id, "the hall alone", left).body_text();
+    assert!(tuple_ids(&one).contains(&of_the_hall) && !tuple_ids(&one).contains(&"t4109"), "{two}\n{one}");
+}
+
+fn tuple_ids(document: &str) -> Vec<&str> {
+    document.split("<tuple id=\"").skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }
 
 fn a_device_that_comes_back_anew_replaces_what_it_left_behind(database: Database) {

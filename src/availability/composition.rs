@@ -1,8 +1,8 @@
 //! All sources of a presentity composed into one PIDF document (RFC 4479, RFC 3903 10.3).
 //!
 //! The policy, the only one there is:
-//! 1. Services. Every tuple of every live publication is in the document, in order of publication, under the id its publisher gave it. An id
-//!    that an earlier publication has already taken gets a suffix that belongs to the later publication.
+//! 1. Services. Every tuple of every live publication is in the document, in order of publication, under the id its publisher gave it. If
+//!    another publication had that id when the tuple came, it gets a suffix that belongs to its own publication ([`renamed`]), and keeps it.
 //! 2. A device that has left: what was published by a device that was registered then and is not any more ([`Publication::publisher`]) stays, but
 //!    services that are reached by SIP are closed. Availability is what was published, reachability what is registered; `open` needs both.
 //! 3. Registered devices are tuples, open, with what they can do (`capabilities`), unless they have published tuples. A device counts as one that
@@ -29,7 +29,7 @@ use crate::availability::document::pidf::{
 };
 use crate::availability::document::xml::Fragment;
 use crate::availability::{capabilities, line, person};
-use crate::model::{Binding, HomeState, Package, Publication, PublicationId, Text, Timestamp};
+use crate::model::{Binding, HomeState, Package, Publication, PublicationId, Renamed, Text, Timestamp};
 
 /// The composed document of a presentity, before any watcher is considered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,52 @@ pub fn read(publication: &Publication) -> Option<Arc<Pidf>> {
     publication.parsed.get().or_else(read)
 }
 
+/// Which tuples of a document that is being published get a suffix: those whose id somebody else has in the composed document, now that they come.
+/// What was in the document before stays as it was, so that a tuple has one id from when it comes until it goes (RFC 3903 10.4).
+///
+/// - `publication`: whose document it will be.
+/// - `old`: the same publication, if it is there already.
+/// - `others`: all others that are composed.
+pub fn renamed<'h>(
+    publication: PublicationId,
+    old: Option<&Publication>,
+    document: &Pidf,
+    others: impl Iterator<Item = &'h Publication>,
+) -> Renamed {
+    let old = old.and_then(|old| Some((old, read(old)?)));
+    let before: HashMap<&str, bool> = old.as_ref().map_or_else(HashMap::new, |(old, document)| {
+        let tuples = document.tuples.iter().enumerate();
+        tuples.map(|(place, tuple)| (tuple.id.as_str(), old.renamed.contains(place))).collect()
+    });
+    let mut renamed = Renamed::default();
+    let mut new = Vec::new();
+    for (place, tuple) in document.tuples.iter().enumerate() {
+        match before.get(tuple.id.as_str()) {
+            Some(true) => renamed.insert(place),
+            Some(false) => {}
+            None => new.push((place, tuple)),
+        }
+    }
+    if new.is_empty() {
+        return renamed;
+    }
+    let mut taken: HashSet<String> = others.flat_map(composed_ids).collect();
+    let own = before.iter().filter(|(_, is_renamed)| **is_renamed);
+    taken.extend(own.map(|(id, _)| with_suffix(id, publication, 0)));
+    new.iter().filter(|(_, tuple)| taken.contains(&tuple.id)).for_each(|(place, _)| renamed.insert(*place));
+    renamed
+}
+
+/// The ids that the tuples of a publication have in the composed document.
+fn composed_ids(publication: &Publication) -> Vec<String> {
+    let Some(document) = read(publication) else { return Vec::new() };
+    let id = |(place, tuple): (usize, &Tuple)| {
+        let is_renamed = publication.renamed.contains(place);
+        if is_renamed { with_suffix(&tuple.id, publication.id, 0) } else { tuple.id.clone() }
+    };
+    document.tuples.iter().enumerate().map(id).collect()
+}
+
 /// Everything, as one document, before it is written and before its length is looked at.
 pub fn gather(home: &HomeState, now: Timestamp) -> Pidf {
     let sources = sources(home, now);
@@ -76,8 +122,12 @@ pub fn gather(home: &HomeState, now: Timestamp) -> Pidf {
     let mut ids = Ids::default();
     for source in &sources {
         let tuples = source.document.tuples.iter();
-        document.tuples.extend(tuples.map(|tuple| {
-            let id = ids.unique(&tuple.id, source.publication.id);
+        document.tuples.extend(tuples.enumerate().map(|(place, tuple)| {
+            let id = if source.publication.renamed.contains(place) {
+                ids.renamed(&tuple.id, source.publication.id)
+            } else {
+                ids.unique(&tuple.id, source.publication.id)
+            };
             source.service(tuple, id, home, now)
         }));
     }
@@ -309,15 +359,29 @@ struct Ids {
 impl Ids {
     /// The wanted id, or one derived from it and the publication, which is itself never shown.
     fn unique(&mut self, wanted: &str, publication: PublicationId) -> String {
-        let mut id = wanted.to_owned();
+        if self.used.insert(wanted.to_owned()) {
+            wanted.to_owned()
+        } else {
+            self.renamed(wanted, publication)
+        }
+    }
+
+    /// The derived one, though the wanted one may be free.
+    fn renamed(&mut self, wanted: &str, publication: PublicationId) -> String {
         let mut round = 0_u32;
-        while !self.used.insert(id.clone()) {
-            let salt = format!("{:032x}", publication.0);
-            id = format!("{wanted}-{}", hash(&[&salt, &round.to_string()]));
+        loop {
+            let id = with_suffix(wanted, publication, round);
+            if self.used.insert(id.clone()) {
+                return id;
+            }
             round = round.saturating_add(1);
         }
-        id
     }
+}
+
+fn with_suffix(id: &str, publication: PublicationId, round: u32) -> String {
+    let salt = format!("{:032x}", publication.0);
+    format!("{id}-{}", hash(&[&salt, &round.to_string()]))
 }
 
 /// Ids and status alone.
@@ -657,6 +721,45 @@ mod tests {
         publish(&mut other, 1, one);
         publish(&mut other, 3, two);
         assert_ne!(text(&other), names, "the suffix belongs to the publication");
+    }
+
+    /// Publishes as a PUBLISH does: in the place of what `id` has published before.
+    fn put(home: &mut HomeState, id: u128, inner: &str) {
+        let mut alone = HomeState::empty(home.aor.clone());
+        publish(&mut alone, id, &pidf(inner));
+        let mut new = alone.publications[0].as_ref().clone();
+        let old = home.publications.iter().find(|p| p.id == new.id).cloned();
+        let document = super::read(&new).unwrap();
+        let others = home.publications.iter().map(Arc::as_ref).filter(|p| p.id != new.id);
+        new.renamed = renamed(new.id, old.as_deref(), &document, others);
+        home.apply(&crate::model::Row::PutPublication(new.into()));
+    }
+
+    #[test]
+    fn a_tuple_keeps_its_id_whoever_goes_rfc3903_10_4() {
+        let ids = |home: &HomeState| -> Vec<String> { read(home).tuples.into_iter().map(|t| t.id).collect() };
+        let leave = |home: &mut HomeState, id: u128| home.publications.retain(|p| p.id != PublicationId(id));
+        let (a, b, c) = (tuple("a", "open"), tuple("b", "open"), tuple("c", "closed"));
+        let mut home = home();
+        put(&mut home, 1, &a);
+        put(&mut home, 2, &a);
+        let of_two = |id: &str| with_suffix(id, PublicationId(2), 0);
+        assert_eq!(ids(&home), ["a".to_owned(), of_two("a")]);
+        leave(&mut home, 1);
+        assert_eq!(ids(&home), [of_two("a")], "the other one goes");
+        put(&mut home, 3, &format!("{a}{b}"));
+        assert_eq!(ids(&home), [of_two("a"), "a".to_owned(), "b".to_owned()], "who comes takes what is free");
+        put(&mut home, 2, &format!("{c}{b}{a}"));
+        let all = ["c".to_owned(), of_two("b"), of_two("a")];
+        assert_eq!(ids(&home)[..3], all, "a modification brings one that is taken, and moves one");
+        assert_eq!(ids(&home)[3..], ["a", "b"], "and takes nothing from who has it, though it came first");
+        leave(&mut home, 3);
+        assert_eq!(ids(&home), all);
+        put(&mut home, 4, &tuple(&of_two("a"), "open"));
+        assert_ne!(ids(&home)[3], of_two("a"), "what is taken is what is shown");
+        let shown = ids(&home)[3].clone();
+        leave(&mut home, 2);
+        assert_eq!(ids(&home), [shown]);
     }
 
     #[test]

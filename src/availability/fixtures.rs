@@ -50,6 +50,7 @@ pub fn publish(home: &mut HomeState, id: u128, body: &str) {
         parsed: Default::default(),
         turns: Default::default(),
         is_restamped: false,
+        renamed: Default::default(),
         content_type: "application/pidf+xml".to_owned(),
         body: Bytes::copy_from_slice(body.as_bytes()),
         created_at: NOW,

@@ -31,7 +31,7 @@ pub use home_state::HomeState;
 pub use message::{Content, Mailbox, MessageId, StoredMessage, Waiting};
 pub use package::{Package, Packages};
 pub use plan::{Durability, Moved, Plan, Row, RowKey};
-pub use publication::{EntityTag, Parsed, Publication, PublicationId, Publisher};
+pub use publication::{EntityTag, Parsed, Publication, PublicationId, Publisher, Renamed};
 pub use redacted::Redacted;
 pub use reject::Reject;
 pub use rules::{Attribute, Permissions, Provided, Rule, RuleSet, Selector, SubHandling, UserInput, Who};

@@ -165,6 +165,7 @@ mod tests {
             parsed: crate::model::Parsed::default(),
             turns: Box::default(),
             is_restamped: false,
+            renamed: crate::model::Renamed::default(),
             created_at: Timestamp(0),
             modified_at: Timestamp(0),
             expires_at: Timestamp(expires_at),

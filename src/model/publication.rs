@@ -54,6 +54,8 @@ pub struct Publication {
     pub turns: Box<[Timestamp]>,
     /// The body says something new under a timestamp that it had before: [`Publication::modified_at`] stands in its place (RFC 3863 4.1.7).
     pub is_restamped: bool,
+    /// Which of its tuples have another id in the composed document, where somebody else had theirs when they came.
+    pub renamed: Renamed,
     /// First published.
     pub created_at: Timestamp,
     /// Body last changed (refreshes do not move it); grows with every change.
@@ -66,6 +68,32 @@ impl Publication {
     /// When something about it has to be looked at next.
     pub fn next_due(&self) -> Timestamp {
         self.turns.first().map_or(self.expires_at, |turn| self.expires_at.min(*turn))
+    }
+}
+
+/// Tuples of a document, by place. Those beyond the first 63 belong to it always: nobody has so many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Renamed(i64);
+
+impl Renamed {
+    /// What [`Renamed::bits`] gave.
+    pub const fn of(bits: i64) -> Renamed {
+        Renamed(bits)
+    }
+    /// As a number.
+    pub const fn bits(self) -> i64 {
+        self.0
+    }
+    /// Is the tuple at this place one of them?
+    pub fn contains(self, place: usize) -> bool {
+        Renamed::bit(place).is_none_or(|bit| self.0 & bit != 0)
+    }
+    /// From now on it is.
+    pub fn insert(&mut self, place: usize) {
+        self.0 |= Renamed::bit(place).unwrap_or_default();
+    }
+    fn bit(place: usize) -> Option<i64> {
+        (place < 63).then(|| 1 << place)
     }
 }
 

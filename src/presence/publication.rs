@@ -10,7 +10,7 @@ use crate::availability::document::pidf::Pidf;
 use crate::home::{Decision, Mode};
 use crate::model::{
     Durability, EntityTag, Flow, HomeState, Moved, Package, Parsed, Plan, Publication, PublicationId,
-    Publisher, Reject, Row, Text, Timestamp,
+    Publisher, Reject, Renamed, Row, Text, Timestamp,
 };
 use crate::presence::orphan;
 use crate::presence::package::{self, Format};
@@ -176,8 +176,11 @@ pub fn publish(
                 return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Publications")
                     .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
             }
+            let renamed = renamed(home, &rows, replaced, &document, fresh, now);
             let new = match replaced {
-                Some(old) => changed(old, publisher, document, fresh, now, expires_at),
+                Some(old) => {
+                    Publication { renamed, ..changed(old, publisher, document, fresh, now, expires_at) }
+                }
                 None => Publication {
                     aor: home.aor.clone(),
                     id: fresh.id,
@@ -188,6 +191,7 @@ pub fn publish(
                     parsed: document.parsed(),
                     turns: document.turns(now),
                     is_restamped: false,
+                    renamed,
                     body: document.bytes,
                     created_at: now,
                     modified_at: now,
@@ -212,9 +216,12 @@ pub fn publish(
                 moved: Moved { presence, watchers: false },
             }
         }
-        (Some(current), Some(document)) => moved(smallvec![Row::PutPublication(
-            changed(current, publisher, document, fresh, now, expires_at).into()
-        )]),
+        (Some(current), Some(document)) => {
+            let renamed = renamed(home, &[], Some(current), &document, fresh, now);
+            let new =
+                Publication { renamed, ..changed(current, publisher, document, fresh, now, expires_at) };
+            moved(smallvec![Row::PutPublication(new.into())])
+        }
     };
     Ok((plan, published))
 }
@@ -244,6 +251,27 @@ fn changed(
         expires_at,
         ..old.clone()
     }
+}
+
+/// Which of its tuples are not called by their ids beside what else is published (RFC 3903 10.4), once `gone` is.
+fn renamed(
+    home: &HomeState,
+    gone: &[Row],
+    old: Option<&Arc<Publication>>,
+    document: &Body,
+    fresh: Fresh,
+    now: Timestamp,
+) -> Renamed {
+    let Some(pidf) = &document.pidf else { return Renamed::default() };
+    let id = old.map_or(fresh.id, |old| old.id);
+    let is_gone = |p: &Publication| {
+        gone.iter().any(|row| matches!(row, Row::DropPublication(_, dropped) if *dropped == p.id))
+    };
+    let others = home
+        .live_publications(now)
+        .map(Arc::as_ref)
+        .filter(|p| p.package == Package::Presence && p.id != id && !is_gone(p));
+    composition::renamed(id, old.map(Arc::as_ref), pidf, others)
 }
 
 /// Does it say something new under a timestamp that it had before (RFC 3863 4.1.7)? Phones whose clock stands still do.
@@ -591,6 +619,26 @@ mod tests {
             1,
             "one that ends at once takes with it what it would have replaced"
         );
+    }
+
+    #[test]
+    fn two_with_one_tuple_id_keep_theirs_for_good_rfc3903_10_4() {
+        let mut home = home(vec![]);
+        let ids = |home: &HomeState| -> Vec<String> {
+            composition::gather(home, NOW).tuples.into_iter().map(|t| t.id).collect()
+        };
+        apply(&mut home, &from("first", 5062, "", BODY), 1, NOW).unwrap();
+        apply(&mut home, &from("second", 5064, "", BODY), 2, NOW).unwrap();
+        let both = ids(&home);
+        assert!(both[0] == "t1" && both[1].starts_with("t1-"), "{both:?}");
+        apply(&mut home, &from("first", 5062, &format!("{}Expires: 0\r\n", if_match(1)), ""), 3, NOW)
+            .unwrap();
+        assert_eq!(ids(&home), both[1..]);
+        apply(&mut home, &from("second", 5064, &if_match(2), &BODY.replace("open", "closed")), 4, NOW)
+            .unwrap();
+        apply(&mut home, &from("second", 5064, &if_match(4), ""), 5, NOW).unwrap();
+        apply(&mut home, &from("second", 5064, "", BODY), 6, NOW).unwrap();
+        assert_eq!(ids(&home), both[1..], "modified, refreshed, and published anew by who had forgotten it");
     }
 
     #[test]

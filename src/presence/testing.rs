@@ -90,6 +90,7 @@ pub(super) fn publication(id: u128, tag: u128) -> Publication {
         parsed: Default::default(),
         turns: Default::default(),
         is_restamped: false,
+        renamed: Default::default(),
         content_type: super::package::Format::Pidf.as_str().to_owned(),
         body: Bytes::from_static(b"<presence/>"),
         created_at: NOW,

@@ -119,6 +119,7 @@ pub(super) fn publication(user: &str, id: u128) -> Publication {
         parsed: Default::default(),
         turns: [Timestamp(2), Timestamp(i64::MAX)].into(),
         is_restamped: true,
+        renamed: crate::model::Renamed::of(1 << 62 | 5),
         body: bytes::Bytes::from_static(b"<presence>\0\xff</presence>"),
         created_at: Timestamp(1),
         modified_at: Timestamp(2),

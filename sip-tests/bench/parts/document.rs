@@ -62,6 +62,7 @@ fn publication(id: u32) -> Publication {
         parsed: Default::default(),
         turns: Default::default(),
         is_restamped: false,
+        renamed: Default::default(),
         content_type: "application/pidf+xml".into(),
         body: Bytes::from(body),
         created_at: NOW,

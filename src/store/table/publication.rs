@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{EntityTag, Package, Parsed, Publication, PublicationId, Publisher, Timestamp};
+use crate::model::{EntityTag, Package, Parsed, Publication, PublicationId, Publisher, Renamed, Timestamp};
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
@@ -10,29 +10,29 @@ use crate::store::value::{self, Columns, Value};
 pub(in crate::store) const TABLE: Table = Table {
     name: "publication",
     put_postgres: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
-         call_id, source, instance, turns, is_restamped) \
+         call_id, source, instance, turns, is_restamped, renamed) \
          SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::text[], $6::bytea[], \
-         $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[]) \
+         $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]) \
          ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
          content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
          modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at, \
          call_id = EXCLUDED.call_id, source = EXCLUDED.source, instance = EXCLUDED.instance, turns = EXCLUDED.turns, \
-         is_restamped = EXCLUDED.is_restamped",
+         is_restamped = EXCLUDED.is_restamped, renamed = EXCLUDED.renamed",
     put_sqlite: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
-         call_id, source, instance, turns, is_restamped) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+         call_id, source, instance, turns, is_restamped, renamed) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
          ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
          content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
          modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at, \
          call_id = EXCLUDED.call_id, source = EXCLUDED.source, instance = EXCLUDED.instance, turns = EXCLUDED.turns, \
-         is_restamped = EXCLUDED.is_restamped",
+         is_restamped = EXCLUDED.is_restamped, renamed = EXCLUDED.renamed",
     drop_postgres: "DELETE FROM publication WHERE id = ANY($1::bytea[])",
     drop_sqlite: "DELETE FROM publication WHERE id = $1",
     of_home: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
-         call_id, source, instance, turns, is_restamped \
+         call_id, source, instance, turns, is_restamped, renamed \
          FROM publication WHERE aor = $1 ORDER BY created_at, id",
     page: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
-         call_id, source, instance, turns, is_restamped \
+         call_id, source, instance, turns, is_restamped, renamed \
          FROM publication WHERE (aor, id) > ($1, $2) ORDER BY aor, id LIMIT $3",
     start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
 };
@@ -59,6 +59,7 @@ pub(in crate::store) fn values(publication: &Publication) -> Vec<Value<'_>> {
         (&publication.publisher.instance).into(),
         turns(&publication.turns).into(),
         publication.is_restamped.into(),
+        publication.renamed.bits().into(),
     ]
 }
 
@@ -77,6 +78,7 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<Publication> {
         publisher: Publisher { call_id: row.text(9)?, source: row.text(10)?, instance: row.maybe_text(11)? },
         turns: read_turns(row.str(12)?)?,
         is_restamped: row.number(13)? != 0,
+        renamed: Renamed::of(row.number(14)?),
         parsed: Parsed::default(),
     })
 }
