@@ -57,6 +57,12 @@ struct Contact {
 }
 
 impl Register {
+    /// Could it make a binding that falls with the connection it came by ([`Binding::hangs_on`])?
+    pub fn may_hang_on_its_connection(&self) -> bool {
+        let makes_bindings = matches!(self.wish, Wish::Update(_));
+        makes_bindings && self.flow.connection != 0 && self.direct && self.path.is_empty()
+    }
+
     /// Reads what the decision needs.
     ///
     /// - `is_ours`: does a URI lead back to this server? Such a Contact would be a loop.

@@ -8,14 +8,15 @@ use smallvec::{SmallVec, smallvec};
 use crate::home::Decision;
 use crate::model::{Aor, Binding, Durability, HomeState, Moved, Plan, Row, Timestamp};
 
-/// Connection -> AoRs with a binding that hangs on it. Bounded by the connections that live and the bindings an AoR may have.
+/// Connection -> AoRs that registered over it and may have a binding that hangs on it. Bounded by the connections that live and the users who
+/// log in over each.
 #[derive(Debug, Default)]
 pub(super) struct Flows {
     by_connection: Mutex<HashMap<u64, SmallVec<[Aor; 1]>>>,
 }
 
 impl Flows {
-    /// Remembers that something of this AoR hangs on the connection.
+    /// Remembers that something of this AoR may hang on the connection.
     pub(super) fn note(&self, connection: u64, aor: &Aor) {
         let mut table = self.by_connection.lock().unwrap_or_else(PoisonError::into_inner);
         let aors = table.entry(connection).or_default();

@@ -19,7 +19,7 @@ pub struct Registrar {
     policy: Policy,
     /// The value of Service-Route (RFC 3608), if devices are told one.
     service_route: Option<Arc<str>>,
-    flows: Arc<Flows>,
+    flows: Flows,
 }
 
 impl Registrar {
@@ -27,7 +27,7 @@ impl Registrar {
     pub fn new(homes: Arc<Homes>, policy: Policy, service_route: &[String]) -> Registrar {
         let values: Vec<_> = service_route.iter().map(|uri| format!("<{uri}>")).collect();
         let service_route = (!values.is_empty()).then(|| values.join(", ").into());
-        Registrar { homes, policy, service_route, flows: Arc::default() }
+        Registrar { homes, policy, service_route, flows: Flows::default() }
     }
 
     /// Answers a REGISTER that is authenticated as `identity` and names `target` in To.
@@ -55,7 +55,10 @@ impl Registrar {
             Err(reject) => return transaction.reject(&request, &reject),
         };
         let policy = self.policy;
-        let flows = self.flows.clone();
+        if register.may_hang_on_its_connection() {
+            // Before the commit: should the connection close meanwhile, its end waits for this home's turn and finds the binding.
+            self.flows.note(flow.connection, &target);
+        }
         let service_route = self.service_route.clone();
         self.homes.change(
             &target,
@@ -66,9 +69,6 @@ impl Registrar {
             },
             move |result| match result {
                 Ok((has_moved, home)) => {
-                    if home.bindings.iter().any(|binding| binding.hangs_on(flow.connection)) {
-                        flows.note(flow.connection, &home.aor);
-                    }
                     let response = accepted(&request, &transaction, home, now, service_route.as_deref());
                     transaction.respond(StatusCode::OK, response);
                     registered(home, has_moved);
