@@ -31,7 +31,7 @@ fn text(explanation: &Explanation) -> String {
         "full" => format!("{watcher} sees all of {presentity}: {because}"),
         "part" => format!("{watcher} sees a part of {presentity}: {because}"),
         "unavailable" => {
-            format!("{watcher} sees a {presentity} who is not there (polite-block): {because}")
+            format!("{watcher} sees {presentity} as somebody who is not there (polite-block): {because}")
         }
         "basic" => format!("{watcher} sees whether {presentity} is open or closed: {because}"),
         "pending" => format!("{watcher} sees nothing of {presentity} yet: {because}"),
