@@ -48,13 +48,17 @@ impl Accounts {
             are_all_here: AtomicBool::new(false),
         }
     }
-    /// Insert or replace.
+
+    /// Insert or replace. One that is the same as before (read from the store by two ways while everything is loaded) keeps what is known of it.
     pub fn put(&self, mut account: Account) {
         if !self.keeps_sha512_256 {
             account.ha1.sha512_256 = None;
         }
         let lacks = account.ha1.sha512_256.is_none();
         let mut table = self.shard(&account.aor).write().unwrap_or_else(PoisonError::into_inner);
+        if table.get(&account.aor).is_some_and(|known| known.account == account) {
+            return;
+        }
         let aor = account.aor.clone();
         let old = table.insert(aor, Arc::new(Known { account, proven: Proven::default() }));
         self.note(lacks, old);
@@ -124,6 +128,20 @@ mod tests {
         }
         let aor = Aor::new(user, "example.org").unwrap();
         Account { aor, realm: "example.org".into(), ha1, created_at: Timestamp(0) }
+    }
+
+    #[test]
+    fn an_account_read_again_is_still_proven_and_one_with_a_new_password_is_not_a12() {
+        let accounts = Accounts::new(false);
+        let alice = account("alice", false);
+        let home = std::net::IpAddr::from([192, 0, 2, 1]);
+        let is_proven = || accounts.find(&alice.aor).unwrap().proven.has(home);
+        accounts.put(alice.clone());
+        accounts.find(&alice.aor).unwrap().proven.note(home);
+        accounts.put(alice.clone());
+        assert!(is_proven());
+        accounts.put(Account { ha1: Ha1Set::derive("alice", "example.org", "new"), ..alice.clone() });
+        assert!(!is_proven());
     }
 
     #[test]

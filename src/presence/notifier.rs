@@ -55,7 +55,6 @@ struct Watch {
     watcher: Aor,
     package: Package,
     held: Mutex<Held>,
-    seat: Option<Seat>,
 }
 
 type Dialogs = HashMap<SubscriptionId, Entry>;
@@ -68,6 +67,8 @@ enum Entry {
 
 struct Held {
     dialog: Dialog,
+    /// Stays taken while the dialog rests.
+    seat: Option<Seat>,
     /// The row as it was last, once it is gone.
     ended: Option<Arc<Subscription>>,
     /// What was seen by a look, until it is sent.
@@ -482,13 +483,14 @@ impl Notifier {
     fn leave(&self, watch: &Arc<Watch>) {
         let mut shard = self.shard(watch.id);
         let Some(entry) = shard.get_mut(&watch.id) else { return };
-        if watch.seat.is_none() || !matches!(entry, Entry::Busy(held) if Arc::ptr_eq(held, watch)) {
+        if !matches!(entry, Entry::Busy(held) if Arc::ptr_eq(held, watch)) {
             return;
         }
         let mut held = watch.held();
         let Some(resting) = held.resting(self.origin) else { return };
+        let Some(seat) = held.seat.take() else { return };
+        seat.stay();
         held.has_left = true;
-        self.seats.stay(&watch.watcher);
         *entry = Entry::Resting(resting);
     }
 
@@ -520,9 +522,8 @@ impl Notifier {
             held: Mutex::new(Held {
                 told: Some(resting.told()),
                 ended_told: Some(resting.ended_told()),
-                ..Held::new(dialog)
+                ..Held::new(dialog, Some(self.seats.back(watcher)))
             }),
-            seat: Some(self.seats.back(watcher)),
         });
         *entry = Entry::Busy(watch.clone());
         watch
@@ -590,8 +591,7 @@ impl Notifier {
             presentity: subscription.presentity.clone(),
             watcher: subscription.watcher.clone(),
             package: subscription.package,
-            held: Mutex::new(Held::new(dialog)),
-            seat,
+            held: Mutex::new(Held::new(dialog, seat)),
         })
     }
 
@@ -614,9 +614,10 @@ impl Notifier {
 }
 
 impl Held {
-    fn new(dialog: Dialog) -> Held {
+    fn new(dialog: Dialog, seat: Option<Seat>) -> Held {
         Held {
             dialog,
+            seat,
             ended: None,
             seen: None,
             remote_cseq: 0,

@@ -18,6 +18,7 @@ pub(super) struct Seats {
 pub(super) struct Seat {
     seats: Arc<Seats>,
     watcher: Aor,
+    stays: bool,
 }
 
 impl Seats {
@@ -34,17 +35,12 @@ impl Seats {
             return None;
         }
         *count += 1;
-        Some(Seat { seats: self.clone(), watcher: watcher.clone() })
+        Some(self.back(watcher))
     }
 
-    /// A seat stays taken when the one who has it goes; see [`Seats::back`].
-    pub(super) fn stay(&self, watcher: &Aor) {
-        *self.shard(watcher).entry(watcher.clone()).or_insert(0) += 1;
-    }
-
-    /// The seat that stayed taken.
+    /// The seat that stayed taken; see [`Seat::stay`].
     pub(super) fn back(self: &Arc<Self>, watcher: &Aor) -> Seat {
-        Seat { seats: self.clone(), watcher: watcher.clone() }
+        Seat { seats: self.clone(), watcher: watcher.clone(), stays: false }
     }
 
     fn shard(&self, watcher: &Aor) -> MutexGuard<'_, HashMap<Aor, usize>> {
@@ -53,8 +49,18 @@ impl Seats {
     }
 }
 
+impl Seat {
+    /// Stays taken when the one who has it goes; nobody sees it free or taken twice meanwhile. [`Seats::back`] has it again.
+    pub(super) fn stay(mut self) {
+        self.stays = true;
+    }
+}
+
 impl Drop for Seat {
     fn drop(&mut self) {
+        if self.stays {
+            return;
+        }
         let mut shard = self.seats.shard(&self.watcher);
         if let Some(count) = shard.get_mut(&self.watcher) {
             *count -= 1;
@@ -89,8 +95,7 @@ mod tests {
         let seats = Seats::new();
         let bob = aor("bob@example.org");
         let seat = seats.take(&bob, 1).expect("a seat");
-        seats.stay(&bob);
-        drop(seat);
+        seat.stay();
         assert!(seats.take(&bob, 1).is_none());
         drop(seats.back(&bob));
         assert!(seats.take(&bob, 1).is_some());
