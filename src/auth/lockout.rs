@@ -33,8 +33,9 @@ impl Failures {
     pub fn may_try(&self, aor: &str, source: IpAddr, is_proven: bool, now: Timestamp) -> bool {
         let table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(buckets) = table.sources.get(&network(source)) else { return true };
-        let is_below = |name, bound| buckets.get(name).is_none_or(|bucket| bucket.drained(now) < bound);
-        is_below(aor, MAX_PER_PAIR) && (is_proven || is_below("", MAX_PER_SOURCE))
+        let has_room =
+            |name, max| buckets.get(name).is_none_or(|bucket| bucket.drained(now).saturating_add(ONE) <= max);
+        has_room(aor, MAX_PER_PAIR) && (is_proven || has_room("", MAX_PER_SOURCE))
     }
 
     /// A wrong response.
@@ -50,7 +51,7 @@ impl Failures {
         let before = buckets.len();
         for name in [aor, ""] {
             let bucket = buckets.entry(name.to_owned()).or_insert(Bucket { level: 0, at: now });
-            bucket.level = bucket.drained(now).saturating_add(1_000);
+            bucket.level = bucket.drained(now).saturating_add(ONE);
             bucket.at = now;
             if aor.is_empty() {
                 break;
@@ -98,6 +99,8 @@ pub fn network(source: IpAddr) -> IpAddr {
     }
 }
 
+/// A failure, in the thousandths that levels are counted in.
+const ONE: u32 = 1_000;
 /// Ten wrong guesses at once for one AoR from one source, then one every six seconds.
 const MAX_PER_PAIR: u32 = 10_000;
 /// Ten for the source as a whole, for AoRs that never succeeded from there, then one every six seconds: at most 20 in a minute.
@@ -131,6 +134,16 @@ mod tests {
             failures.may_try("bob@example.org", ip(2), false, Timestamp(60_000)),
             "the victim logs in from elsewhere"
         );
+    }
+
+    #[test]
+    fn after_ten_guesses_at_once_the_next_one_is_looked_at_in_six_seconds_a12() {
+        let failures = Failures::default();
+        for _ in 0..10 {
+            failures.failed("bob@example.org", ip(1), Timestamp(0));
+        }
+        assert!(!failures.may_try("bob@example.org", ip(1), false, Timestamp(5_900)));
+        assert!(failures.may_try("bob@example.org", ip(1), false, Timestamp(6_100)));
     }
 
     #[test]
