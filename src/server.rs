@@ -115,6 +115,10 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     }
     info!(domain = %config.domain, version = env!("CARGO_PKG_VERSION"), "started");
 
+    // Who is here already is told about before all are.
+    let bringing = residency.clone();
+    tasks.spawn(presence.clone().run(move |user| bringing.bring_with_watchers(user), stopped.clone()));
+
     let mut stop = std::pin::pin!(stop);
     let is_stopped = tokio::select! {
         loaded = residency.load() => { loaded?; false }
@@ -133,7 +137,6 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
         // What looks at homes of its own accord begins when all of them are there.
         let ended = presence.clone();
         tasks.spawn(homes.clone().run_wheel(move |subscription| ended.ended(subscription), stopped.clone()));
-        tasks.spawn(presence.clone().run(stopped.clone()));
         tasks.spawn(messaging.clone().run(stopped.clone()));
         let owed = homes.clone();
         tasks.spawn(async move { owed.mark_watched(presence::RESUME_GAP, stopped).await });

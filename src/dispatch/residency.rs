@@ -4,6 +4,7 @@
 //! brought: who claims to send it, and whom it is for. A request without credentials needs nobody: it is challenged.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -117,14 +118,45 @@ impl Residency {
         row
     }
 
-    /// Brings these users. `false`: the store does not say whether there are such.
+    /// Brings these users, and owes full state to those who watch them. `false`: the store does not say whether there are such.
     async fn bring_all(&self, users: &[Aor]) -> bool {
         for user in users {
-            if !self.is_complete() && !self.bring(user).await && !self.is_complete() {
+            if self.is_complete() {
+                return true;
+            }
+            let was_there = self.homes.is_brought(user);
+            if !self.bring(user).await && !self.is_complete() {
                 return false;
+            }
+            if !was_there && !self.homes.read(user).subscriptions.is_empty() {
+                self.homes.mark(user);
             }
         }
         true
+    }
+
+    /// Brings a user and everybody who watches: what hangs on them can be told then. `None`: nobody is missing. Gives `false` if they are too
+    /// many, or the store does not say: they are told when everything is in memory.
+    pub fn bring_with_watchers(self: &Arc<Self>, user: &Aor) -> Option<Bringing> {
+        if self.is_complete() {
+            return None;
+        }
+        let (residency, user) = (self.clone(), user.clone());
+        Some(Box::pin(async move {
+            if !residency.bring(&user).await {
+                return false;
+            }
+            let home = residency.homes.read(&user);
+            if home.subscriptions.len() > MOST_WATCHERS {
+                return false;
+            }
+            for subscription in &home.subscriptions {
+                if !residency.bring(&subscription.watcher).await {
+                    return false;
+                }
+            }
+            true
+        }))
     }
 
     /// Brings one user, if there is one. `false`: the store does not say whether there is.
@@ -310,6 +342,11 @@ fn named(request: &Request, domain: &str, is_peer: bool) -> Users {
     users
 }
 
+/// Users are being brought.
+pub type Bringing = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Of a presentity who is told about before everything is in memory; each is read by itself.
+const MOST_WATCHERS: usize = 32;
 /// How long the store may take to tell of one user.
 const DEADLINE: Duration = Duration::from_secs(2);
 /// Between two attempts to load everything.
@@ -328,7 +365,10 @@ mod tests {
     use smallvec::smallvec;
 
     use super::*;
-    use crate::model::{Account, Binding, BindingKey, Durability, Ha1Set, Moved, Plan, Timestamp, Transport};
+    use crate::model::{
+        Account, Binding, BindingKey, Durability, Ha1Set, Moved, Package, Plan, Subscription, SubscriptionId,
+        Timestamp, Transport,
+    };
     use crate::sip::Message;
     use crate::store::{Outcome, Target};
 
@@ -384,6 +424,54 @@ mod tests {
         ];
         assert!(std::ptr::eq(names[0].as_str(), names[1].as_str()), "a name is held once");
         assert_eq!(residency.homes.read(&bob()).bindings.len(), 1);
+        store.close().await;
+    }
+
+    fn subscription(watcher: &str) -> Row {
+        let address = SocketAddr::from(([192, 0, 2, 1], 5060));
+        let flow = Flow { transport: Transport::Udp, local: address, remote: address, connection: 0 };
+        Row::PutSubscription(Arc::new(Subscription {
+            id: SubscriptionId(1),
+            presentity: bob(),
+            watcher: Aor::new(watcher, "example.org").unwrap(),
+            package: Package::Presence,
+            event_id: None,
+            call_id: "s".into(),
+            local_tag: "ours".into(),
+            remote_tag: "theirs".into(),
+            local_address: "<sip:bob@example.org>".into(),
+            remote_address: "<sip:carol@example.org>".into(),
+            remote_target: "sip:carol@192.0.2.1".into(),
+            route_set: Box::default(),
+            flow,
+            accept: Text::default(),
+            remote_cseq: 1,
+            notify_cseq_reserved: 64,
+            created_at: Timestamp(0),
+            expires_at: Timestamp(i64::MAX),
+        }))
+    }
+
+    #[tokio::test]
+    async fn who_watches_a_user_that_was_brought_is_told_before_everything_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, residency) = stored(&dir).await;
+        let residency = Arc::new(residency);
+        let carol = Aor::new("carol", "example.org").unwrap();
+        let ha1 = Ha1Set::derive("carol", "example.org", "secret");
+        let account =
+            Account { aor: carol.clone(), realm: "example.org".into(), ha1, created_at: Timestamp(0) };
+        store.put_account(&account).await.unwrap();
+        assert_eq!(store.commit(smallvec![subscription("carol")]).await, Outcome::Committed);
+        assert!(residency.bring_all(&[bob()]).await);
+        let owed = tokio::time::timeout(Duration::from_secs(10), residency.homes.next_changed()).await;
+        assert_eq!(owed.unwrap().aor, bob());
+        // What carol may see hangs on carol, too.
+        assert!(!residency.homes.is_brought(&carol));
+        assert!(residency.bring_with_watchers(&bob()).unwrap().await);
+        assert!(residency.homes.is_brought(&carol) && !residency.is_complete());
+        residency.load().await.unwrap();
+        assert!(residency.bring_with_watchers(&bob()).is_none());
         store.close().await;
     }
 

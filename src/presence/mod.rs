@@ -34,7 +34,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::availability::document::pidf::Pidf;
 use crate::availability::{sphere, view};
-use crate::endpoint::{Endpoint, ServerTransaction};
+use crate::endpoint::{Endpoint, ServerTransaction, clock};
 use crate::home::{Changed, Homes, Refusal};
 use crate::model::rate::Rate;
 use crate::model::{
@@ -282,7 +282,14 @@ impl Presence {
     }
 
     /// Reacts to what changes in homes, until `stop` is set. Subscriptions outlive the server: nothing is terminated then.
-    pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+    ///
+    /// - `missing`: while homes are still being loaded, brings those of an AoR and of its watchers; `None`: they are here. Ends it as `false`, these
+    ///   watchers are told when the wheel runs ([`Homes::run_wheel`]), which is after everything was loaded.
+    pub async fn run<F: Future<Output = bool>>(
+        self: Arc<Self>,
+        missing: impl Fn(&Aor) -> Option<F>,
+        mut stop: watch::Receiver<bool>,
+    ) {
         self.notifier.stops_with(stop.clone());
         let mut backlog = Backlog::default();
         let mut pace = tokio::time::interval(PACE);
@@ -302,6 +309,16 @@ impl Presence {
                 _ = pace.tick(), if !backlog.is_empty() => backlog.pop().map(|(aor, round)| (aor, None, round)),
             };
             let Some((aor, only, round)) = turn else { continue };
+            if let Some(bringing) = missing(&aor) {
+                let are_here = tokio::select! {
+                    _ = stop.changed() => return,
+                    are_here = bringing => are_here,
+                };
+                if !are_here {
+                    self.homes.remind(&aor, clock::now());
+                    continue;
+                }
+            }
             let told = catch_unwind(AssertUnwindSafe(|| match &only {
                 Some(watcher) => self.notifier.react_for(&aor, watcher, round.0),
                 None => self.notifier.react(&aor, round),

@@ -1,6 +1,7 @@
 //! The service over real sockets and a real store: what a watcher and a publisher see.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -60,8 +61,17 @@ impl Handler for Door {
 }
 
 impl Server {
-    #[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
     async fn start(folder: &tempfile::TempDir, domain_default: DomainDefault) -> Server {
+        Server::while_missing(folder, domain_default, Arc::default()).await
+    }
+
+    /// So many times whoever changes has watchers who are not here yet.
+    #[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
+    async fn while_missing(
+        folder: &tempfile::TempDir,
+        domain_default: DomainDefault,
+        times: Arc<AtomicUsize>,
+    ) -> Server {
         let store = Store::open(&Target::Sqlite(folder.path().join("presence.db"))).await.expect("a store");
         let listeners = [Transport::Udp, Transport::Tcp].map(|transport| ListenerConfig {
             transport,
@@ -82,7 +92,11 @@ impl Server {
         door.0.set(presence.clone()).expect("once");
         endpoint.run(door, stopped.clone());
         homes.mark_watched(RESUME_GAP, stopped.clone()).await;
-        tokio::spawn(presence.clone().run(stopped));
+        let missing = move |_: &Aor| {
+            let left = times.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+            left.is_ok().then(|| std::future::ready(false))
+        };
+        tokio::spawn(presence.clone().run(missing, stopped));
         Server { homes, presence, store, port, tcp_port, stop }
     }
 
@@ -246,6 +260,26 @@ fn state(notify: &Request) -> &str {
 
 fn body(notify: &Request) -> String {
     String::from_utf8_lossy(notify.body()).into_owned()
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the task ends with the test")]
+async fn who_cannot_be_told_while_homes_are_loaded_is_told_after_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let times = Arc::<AtomicUsize>::default();
+    let server = Server::while_missing(&folder, DomainDefault::Full, times.clone()).await;
+    let (mut alice, mut bob) = (Phone::of("alice", &server).await, Phone::of("bob", &server).await);
+    bob.subscribe(ALICE, "").await;
+    bob.response().await;
+    bob.notify().await;
+    times.store(1, Ordering::Relaxed);
+    alice.publish("", "open").await;
+    assert_eq!(alice.response().await.status().code(), 200);
+    until(|| times.load(Ordering::Relaxed) == 0).await;
+    let stopped = server.stop.subscribe();
+    tokio::spawn(server.homes.clone().run_wheel(|_| {}, stopped));
+    assert!(body(&bob.notify().await).contains("open"));
+    server.end().await;
 }
 
 /// Waits until something is so.
