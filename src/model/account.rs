@@ -1,7 +1,7 @@
 //! Accounts: who may authenticate, and what is kept to check it.
 
 use crate::model::{Aor, Redacted, Text, Timestamp};
-use crate::sip::digest::Algorithm;
+use crate::sip::digest::{self, Algorithm};
 
 /// The hashes of an account; the password is never stored. Each is H(username:realm:password) (RFC 7616 3.4.2), for the two usernames that
 /// phones send. They are stored and hashed on as lower-case hex, and kept as bytes: there may be a million of them.
@@ -34,8 +34,7 @@ pub type Ha1<const N: usize> = Redacted<[u8; N]>;
 impl<const N: usize> Ha1<N> {
     /// As it is stored and hashed on.
     pub fn hex(&self) -> String {
-        let digits = self.0.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+        digest::hex(&self.0)
     }
     /// Back from [`Self::hex`]; `None` for anything else.
     pub fn from_hex(text: &str) -> Option<Self> {

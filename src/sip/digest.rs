@@ -63,7 +63,8 @@ impl Algorithm {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
+/// Of a hash, at most 32 bytes, in lower case.
+pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' - 10 + value };
     let mut digits = [b'0'; 2 * LONGEST_HASH];
     for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {

@@ -231,8 +231,15 @@ impl Headers {
         let media = text.split(';').next().unwrap_or_default();
         let (kind, subtype) = media.split_once('/')?;
         let (kind, subtype) = (kind.trim(), subtype.trim());
-        (lexer::is_token(kind.as_bytes()) && lexer::is_token(subtype.as_bytes()))
-            .then(|| format!("{kind}/{subtype}").to_ascii_lowercase())
+        if !lexer::is_token(kind.as_bytes()) || !lexer::is_token(subtype.as_bytes()) {
+            return None;
+        }
+        let mut lower = String::with_capacity(media.len());
+        for part in [kind, "/", subtype] {
+            lower.push_str(part);
+        }
+        lower.make_ascii_lowercase();
+        Some(lower)
     }
 
     /// A value for a log or a reason: text with what is not UTF-8 replaced.
