@@ -103,6 +103,9 @@ struct Arguments {
     /// Operations begun per second; without it the loop is closed: one ends, the next begins.
     #[arg(long)]
     rate: Option<f64>,
+    /// hither paces NOTIFYs as it usually does; without it nothing ever holds one back.
+    #[arg(long)]
+    paced: bool,
     /// `md5` or `sha-256`.
     #[arg(long, default_value = "md5", value_parser = algorithm)]
     algorithm: Algorithm,
@@ -224,7 +227,7 @@ impl Side {
         cores.pin_self();
         let database = Database::start(&arguments.database);
         database.put_accounts(arguments.users, arguments.fresh_users());
-        let server = Server::start(binary, &database, arguments.transport, &cores);
+        let server = Server::start(binary, &database, arguments.transport, &cores, arguments.paced);
         let (phones, presence) = (arguments.phones(server.address), arguments.presence(server.address));
         let name = arguments.name(&binary.display().to_string(), &cores);
         Side { name, server: Running::Hither(server), database, cores, phones, presence, held: Vec::new() }

@@ -33,6 +33,9 @@ const PAGE: i64 = 1_024;
 /// Documents of one page: they may be large.
 const DOCUMENTS: i64 = 64;
 
+/// A connection that nobody needs is closed after this time: each to a file keeps megabytes of pages, and all are needed at a start.
+const IDLE: Duration = Duration::from_secs(10);
+
 /// A page is read, and a migration is applied, within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -86,6 +89,7 @@ impl Reader {
                 SqlitePoolOptions::new()
                     .max_connections(6)
                     .acquire_timeout(DEADLINE)
+                    .idle_timeout(IDLE)
                     .connect_lazy_with((**options).clone()),
             ),
         }

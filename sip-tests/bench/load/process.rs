@@ -71,15 +71,23 @@ pub struct Server {
 
 impl Server {
     /// Starts the binary on its cores and waits until it is ready.
-    pub fn start(binary: &Path, database: &Database, transport: Transport, cores: &Cores) -> Server {
+    /// `paced`: NOTIFYs as usual; else nothing ever holds one back.
+    pub fn start(
+        binary: &Path,
+        database: &Database,
+        transport: Transport,
+        cores: &Cores,
+        paced: bool,
+    ) -> Server {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let config = dir.path().join("hither.toml");
+        let pacing = if paced { "" } else { "notify_burst = 1000\nnotify_interval_ms = 1\n" };
         let text = format!(
             "domain = \"{DOMAIN}\"\ndatabase = \"{}\"\ncontrol_socket = \"{}\"\nlisten = [\"udp:127.0.0.1:0\", \"tcp:127.0.0.1:0\"]\n\
              [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n\
              [subscription]\nmax_per_watcher = 1000000\nmax_per_presentity = 1000000\n\
              [publication]\nburst = 1000000\nper_second = 1000\n\
-             [presence]\ndefault_rule = \"full\"\nnotify_burst = 1000\nnotify_interval_ms = 1\n\
+             [presence]\ndefault_rule = \"full\"\n{pacing}\
              [messaging]\nburst = 1000000\nper_minute = 60000\nstrangers_burst = 1000000\nstrangers_per_minute = 60000\n",
             database.address(),
             dir.path().join("sock").display(),
