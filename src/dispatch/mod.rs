@@ -187,6 +187,10 @@ impl Dispatch {
                     is_ours,
                     registered,
                 );
+                if !self.endpoint.sockets().is_alive(&flow) {
+                    // Its end was told while the request waited for its user to be loaded.
+                    self.closed(&flow);
+                }
             }
             None => transaction.reject(&request, &Reject::new(StatusCode::NOT_FOUND)),
         }

@@ -78,19 +78,19 @@ impl Messaging {
             false => None,
         };
         if let Some(status) = admission::barred(&self.homes.read(&recipient), &sender, until.is_some(), now) {
-            match status.is_success() {
+            self.answered(key, status);
+            return match status.is_success() {
                 true => transaction.respond(status, transaction.response(&request, status).finish()),
                 false => transaction.reject(&request, &Reject::new(status)),
-            }
-            return self.answered(key, status);
+            };
         }
         // Who is watched by the recipient is no stranger.
         let is_known = sender == recipient || self.homes.read(&sender).is_watched_by(&recipient, now);
         let kind = admission::kind(&request);
         if let Err(seconds) = self.protection.take(kind, &sender, &recipient, is_known, now) {
             let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
-            transaction.reject(&request, &reject.with(HeaderName::RetryAfter, seconds.to_string()));
-            return self.answered(key, StatusCode::SERVICE_UNAVAILABLE);
+            self.answered(key, StatusCode::SERVICE_UNAVAILABLE);
+            return transaction.reject(&request, &reject.with(HeaderName::RetryAfter, seconds.to_string()));
         }
         let attempt = Attempt::queued(until.is_some());
         let id = MessageId(self.endpoint.random().bits128());
@@ -128,7 +128,8 @@ impl Messaging {
         }
     }
 
-    /// The sender of a message was answered: so are those who asked for the same.
+    /// The sender of a message is answered next: so are those who asked for the same. Before it, for a sender who hears that it was refused may try
+    /// again at once.
     fn answered(&self, key: u64, status: StatusCode) {
         let waiting = self.duplicates().answered(key, status);
         for (transaction, request) in waiting {
@@ -173,23 +174,26 @@ impl Live {
             Output::PassOn(ended) => {
                 self.forget_patience();
                 let status = ended.best.map_or(StatusCode::TEMPORARILY_UNAVAILABLE, |(status, _)| status);
+                self.messaging.answered(self.key, status);
                 match ended.answer {
                     Some(answer) => self.transaction.respond(status, answer),
                     None => self.reject(&Reject::new(status)),
                 }
-                self.answered(status);
+                self.leave();
             }
             Output::Accept => {
+                self.messaging.answered(self.key, StatusCode::ACCEPTED);
                 if let Some(request) = self.request() {
                     let accepted = self.transaction.response(&request, StatusCode::ACCEPTED).finish();
                     self.transaction.respond(StatusCode::ACCEPTED, accepted);
                 }
-                self.answered(StatusCode::ACCEPTED);
+                self.leave();
             }
             Output::Refuse(reject) => {
                 self.forget_patience();
+                self.messaging.answered(self.key, reject.status);
                 self.reject(&reject);
-                self.answered(reject.status);
+                self.leave();
             }
             Output::Settle(verdict) => self.messaging.settle(&self.recipient, self.id, verdict),
         }
@@ -209,8 +213,7 @@ impl Live {
         }
     }
 
-    fn answered(&self, status: StatusCode) {
-        self.messaging.answered(self.key, status);
+    fn leave(&self) {
         self.messaging.leave(&self.recipient, self.id);
     }
 
