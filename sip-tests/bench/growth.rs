@@ -65,6 +65,9 @@ struct Arguments {
     /// Waits until every watcher has been notified, and measures the memory once more.
     #[arg(long)]
     notified: bool,
+    /// The first user has so many watchers; how long a PUBLISH takes to the last of them, and what others notice.
+    #[arg(long)]
+    crowd: Option<u32>,
     /// Cargo says so; means nothing here.
     #[arg(long, hide = true)]
     bench: bool,
@@ -102,6 +105,9 @@ fn one_size(arguments: &Arguments, size: u32, subscriptions: u32) {
     let seeded = begun.elapsed();
     let bindings = memory(&mut phones, true);
     seed.subscriptions(&database);
+    if let Some(watchers) = arguments.crowd {
+        seed.crowd(&database, watchers);
+    }
 
     let mut server = start(&mut phones, true);
     let watched = server.memory();
@@ -136,6 +142,10 @@ fn one_size(arguments: &Arguments, size: u32, subscriptions: u32) {
         println!("              all watchers notified       {:>10}", ms(after));
         let told = server.memory_now();
         println!("              per subscription, notified  {:>8.0} B", each(told, bindings, subscriptions));
+    }
+    if let Some(watchers) = arguments.crowd {
+        phones.wait_for_notifies(subscriptions + watchers, Duration::from_secs(300));
+        crowd(&mut phones, watchers);
     }
     if arguments.seconds > 0.0 {
         let seconds = Duration::from_secs_f64(arguments.seconds.clamp(0.1, 600.0));
@@ -179,6 +189,39 @@ fn measure(
         );
     }
 }
+
+/// One PUBLISH after the other to all of a crowd; a phone of others, with it and without.
+fn crowd(phones: &mut Phones, watchers: u32) {
+    // A challenge for each of both, and what is left of the start.
+    phones.crowd(0, true);
+    phones.listen(Duration::from_secs(6));
+    let alone = phones.crowd(watchers, false).meanwhile;
+    println!(
+        "  MESSAGE, nobody publishes       p50 {:>5} p99 {:>6} longest {:>6} us, {} one after the other",
+        alone.p50_us, alone.p99_us, alone.longest_us, alone.ended
+    );
+    for _ in 0..PUBLISHED {
+        let told = phones.crowd(watchers, true);
+        let ms = |at: Duration| at.as_secs_f64() * 1e3;
+        println!(
+            "  PUBLISH: 200 after {:.1} ms, NOTIFYs after {:.1} to {:.0} ms ({} of {watchers})",
+            ms(told.ok),
+            ms(told.first),
+            ms(told.last),
+            told.notifies,
+        );
+        let other = told.meanwhile;
+        println!(
+            "  MESSAGE meanwhile               p50 {:>5} p99 {:>6} longest {:>6} us, {} one after the other, lost {}",
+            other.p50_us, other.p99_us, other.longest_us, other.ended, other.lost
+        );
+        // Pacing lets the next one pass at once.
+        phones.listen(Duration::from_secs(6));
+    }
+}
+
+/// PUBLISHes to a crowd.
+const PUBLISHED: u32 = 3;
 
 /// Until the server has done nearly nothing for longer than rows are kept back (5 s) or a finished transaction lives after the other.
 fn until_quiet(phones: &mut Phones, server: &Server) {

@@ -19,6 +19,8 @@ pub enum Operation {
     Message,
     /// SUBSCRIBE of any user to any other, and its first NOTIFY.
     Subscribe,
+    /// PUBLISH of the first user, whom a crowd watches.
+    Publish,
 }
 
 impl Operation {
@@ -31,6 +33,7 @@ impl Operation {
             Operation::Refresh => "refresh",
             Operation::Message => "MESSAGE",
             Operation::Subscribe => "SUBSCRIBE",
+            Operation::Publish => "PUBLISH",
         }
     }
 }
@@ -55,11 +58,37 @@ pub struct Done {
     pub ended: u64,
     pub lost: u64,
     pub elapsed: Duration,
+    pub p50_us: u128,
     pub p99_us: u128,
+    pub longest_us: u128,
+}
+
+/// How a crowd was told.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// From the PUBLISH to its 200, to the first NOTIFY, to the last of them.
+    pub ok: Duration,
+    pub first: Duration,
+    pub last: Duration,
+    /// NOTIFYs that came.
+    pub notifies: u32,
+    /// What else one phone did meanwhile, one after the other.
+    pub meanwhile: Done,
+}
+
+impl Done {
+    fn took(&mut self, elapsed: Duration, mut took: Vec<u128>) {
+        self.elapsed = elapsed;
+        took.sort_unstable();
+        let at = |per_cent: usize| took.get(took.len() * per_cent / 100).copied().unwrap_or(0);
+        (self.p50_us, self.p99_us) = (at(50), at(99));
+        self.longest_us = took.last().copied().unwrap_or(0);
+    }
 }
 
 #[derive(Debug, Default, Clone)]
 struct Lane {
+    operation: Option<Operation>,
     nonce: String,
     count: u32,
     number: u32,
@@ -126,7 +155,7 @@ impl Phones {
         let mut again = Instant::now();
         self.send(operation, 0);
         while begun.elapsed() < Duration::from_secs(120) {
-            if let Some((0, true)) = self.receive(operation, Duration::from_millis(5)) {
+            if let Some((0, true)) = self.receive(Duration::from_millis(5)) {
                 return Some(begun.elapsed());
             }
             // Before the server listens, datagrams are lost.
@@ -143,7 +172,7 @@ impl Phones {
     pub fn listen(&mut self, time: Duration) {
         let until = Instant::now() + time;
         while Instant::now() < until {
-            self.receive(Operation::Options, Duration::from_millis(5));
+            self.receive(Duration::from_millis(5));
         }
     }
 
@@ -155,7 +184,7 @@ impl Phones {
                 println!("              only {} were notified", self.notifies);
                 return None;
             }
-            self.receive(Operation::Options, Duration::from_millis(100));
+            self.receive(Duration::from_millis(100));
         }
         Some(Instant::now())
     }
@@ -172,7 +201,7 @@ impl Phones {
         }
         while self.lanes.iter().any(|lane| lane.sent.is_some()) {
             let is_over = begun.elapsed() >= seconds || started >= MOST;
-            match self.receive(operation, Duration::from_millis(20)) {
+            match self.receive(Duration::from_millis(20)) {
                 Some((lane, is_right)) => {
                     let sent = self.lanes[lane].sent.take();
                     took.extend(sent.map(|sent| sent.elapsed().as_micros()));
@@ -196,10 +225,47 @@ impl Phones {
                 }
             }
         }
-        done.elapsed = begun.elapsed();
-        took.sort_unstable();
-        done.p99_us = took.get(took.len() * 99 / 100).copied().unwrap_or(0);
+        done.took(begun.elapsed(), took);
         done
+    }
+
+    /// The first user publishes something new, and so many are to be told; one phone sends MESSAGEs to anybody meanwhile, or, if nobody publishes, for
+    /// as long as that usually takes.
+    pub fn crowd(&mut self, watchers: u32, publishes: bool) -> Told {
+        let begun = Instant::now();
+        let before = self.notifies;
+        let (mut told, mut took) = (Told::default(), Vec::new());
+        if publishes {
+            (self.lanes[1].user, self.lanes[1].other) = (0, 0);
+            self.send(Operation::Publish, 1);
+        }
+        self.begin(Operation::Message, 0);
+        let is_done = |told: &Told| match publishes {
+            true => told.notifies >= watchers && !told.ok.is_zero(),
+            false => begun.elapsed() > Duration::from_secs(1),
+        };
+        while begun.elapsed() < Duration::from_secs(30) && !is_done(&told) {
+            match self.receive(Duration::from_millis(20)) {
+                Some((1, is_right)) if is_right => told.ok = begun.elapsed(),
+                Some((0, is_right)) => {
+                    took.extend(self.lanes[0].sent.take().map(|sent| sent.elapsed().as_micros()));
+                    *(if is_right { &mut told.meanwhile.ended } else { &mut told.meanwhile.lost }) += 1;
+                    self.begin(Operation::Message, 0);
+                }
+                Some(_) | None => {}
+            }
+            let now = self.notifies - before;
+            if now > told.notifies {
+                if told.notifies == 0 {
+                    told.first = begun.elapsed();
+                }
+                (told.notifies, told.last) = (now, begun.elapsed());
+            }
+        }
+        told.meanwhile.took(begun.elapsed(), took);
+        self.listen(Duration::from_millis(100));
+        self.lanes[0].sent = None;
+        told
     }
 
     fn begin(&mut self, operation: Operation, lane: usize) {
@@ -222,7 +288,7 @@ impl Phones {
         let (own, number) = (self.own(), self.number);
         let Phones { socket, server, lanes, out, .. } = self;
         let lane = &mut lanes[at];
-        lane.number = number;
+        (lane.number, lane.operation) = (number, Some(operation));
         let (name, other) = (name_of(lane.user), name_of(lane.other));
         let (method, uri, to, call_id) = match operation {
             Operation::Options => ("OPTIONS", format!("sip:{DOMAIN}"), name.clone(), format!("o{number}")),
@@ -234,6 +300,9 @@ impl Phones {
             }
             Operation::Subscribe => {
                 ("SUBSCRIBE", format!("sip:{other}@{DOMAIN}"), other.clone(), format!("s{number}"))
+            }
+            Operation::Publish => {
+                ("PUBLISH", format!("sip:{name}@{DOMAIN}"), name.clone(), format!("p{number}"))
             }
         };
         out.clear();
@@ -255,6 +324,9 @@ impl Phones {
                 out,
                 "Contact: <sip:{name}@{own}>\r\nEvent: presence\r\nAccept: application/pidf+xml\r\nExpires: 3600\r\n"
             ),
+            Operation::Publish => {
+                write!(out, "Event: presence\r\nContent-Type: application/pidf+xml\r\nExpires: 3600\r\n")
+            }
         };
         if operation != Operation::Options && !lane.nonce.is_empty() {
             let header =
@@ -271,13 +343,20 @@ impl Phones {
                 lane.nonce,
             );
         }
-        let body = if operation == Operation::Message { BODY } else { "" };
+        let body = match operation {
+            Operation::Message => BODY.to_owned(),
+            Operation::Publish => format!(
+                "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:{name}@{DOMAIN}\"><tuple id=\"t1\"><status>\
+                 <basic>open</basic></status><note>Number {number}</note></tuple></presence>"
+            ),
+            Operation::Options | Operation::Refresh | Operation::Subscribe => String::new(),
+        };
         let _ = write!(out, "Content-Length: {}\r\n\r\n{body}", body.len());
         let _ = socket.send_to(out, *server);
     }
 
     /// One datagram: a request is answered, a challenge is taken up. The lane and whether it ended well, if one ended.
-    fn receive(&mut self, operation: Operation, patience: Duration) -> Option<(usize, bool)> {
+    fn receive(&mut self, patience: Duration) -> Option<(usize, bool)> {
         self.socket.set_read_timeout(Some(patience)).expect("a deadline");
         let (length, from) = self.socket.recv_from(&mut self.buffer).ok()?;
         let text = &self.buffer[..length];
@@ -305,11 +384,13 @@ impl Phones {
             let nonce = String::from_utf8_lossy(nonce.unwrap_or_default()).into_owned();
             let lane_of = &mut self.lanes[lane];
             (lane_of.nonce, lane_of.count) = (nonce, 0);
+            let operation = lane_of.operation?;
             self.send(operation, lane);
             return None;
         }
         if status != 200 {
-            println!("              {} was answered {status}", operation.name());
+            let what = self.lanes[lane].operation.map_or("something", Operation::name);
+            println!("              {what} was answered {status}");
         }
         Some((lane, status == 200))
     }

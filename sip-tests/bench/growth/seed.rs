@@ -72,19 +72,35 @@ impl Seed {
 
     /// Every presentity has as many watchers as every other.
     pub fn subscriptions(&self, database: &Database) {
-        let now = now();
         let size = self.size;
-        let (presentity, watcher) =
-            (name(database, &format!("(i % {size})")), name(database, &format!("((i * 7 + 1) % {size})")));
+        let evenly = (format!("(i % {size})"), format!("((i * 7 + 1) % {size})"));
+        self.watch(database, "s", evenly, self.subscriptions);
+    }
+
+    /// The first user is watched by so many others.
+    pub fn crowd(&self, database: &Database, watchers: u32) {
+        self.watch(database, "c", ("0".into(), format!("(i % {})", self.size)), watchers);
+    }
+
+    /// Subscriptions; of whose presence, and who watches, as SQL.
+    fn watch(
+        &self,
+        database: &Database,
+        prefix: &str,
+        (presentity, watcher): (String, String),
+        subscriptions: u32,
+    ) {
+        let now = now();
+        let (presentity, watcher) = (name(database, &presentity), name(database, &watcher));
         let id = match is_sqlite(database) {
             true => "randomblob(16)".to_owned(),
-            false => "decode(md5('s' || i), 'hex')".to_owned(),
+            false => format!("decode(md5('{prefix}' || i), 'hex')"),
         };
         run(
             database,
             &format!(
                 "INSERT INTO subscription SELECT {id}, {presentity} || '@{DOMAIN}', {watcher} || '@{DOMAIN}', 1, NULL, \
-                 'Zk9-4fQw2~s' || i, 'a1b2c3d4e5' || i, 'f6g7h8' || i, '<sip:' || {presentity} || '@{DOMAIN}>', \
+                 'Zk9-4fQw2~{prefix}' || i, 'a1b2c3d4e5' || i, 'f6g7h8' || i, '<sip:' || {presentity} || '@{DOMAIN}>', \
                  '<sip:' || {watcher} || '@{DOMAIN}>', 'sip:' || {watcher} || '@{}', '[]', 1, '127.0.0.1:{}', '{}', 0, \
                  'application/pidf+xml', 1, 64, {}, {} FROM {}",
                 self.phones,
@@ -92,7 +108,7 @@ impl Seed {
                 self.phones,
                 now - 60_000,
                 now + HOURS,
-                series(database, self.subscriptions)
+                series(database, subscriptions)
             ),
         );
     }

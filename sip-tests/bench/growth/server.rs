@@ -39,7 +39,7 @@ impl Server {
         let (config, socket) = (dir.path().join("hither.toml"), dir.path().join("sock"));
         let text = format!(
             "domain = \"{DOMAIN}\"\ndatabase = \"{}\"\ncontrol_socket = \"{}\"\nlisten = [\"udp:127.0.0.1:{}\"]\n\
-             [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n",
+             [log]\nfilter = \"warn\"\n[auth]\nnonce_lifetime_s = 86400\n[presence]\ndefault_rule = \"full\"\n",
             database.address(),
             socket.display(),
             phones.server_port(),
