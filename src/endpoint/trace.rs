@@ -1,8 +1,8 @@
 //! The last messages of one user, for who asks (`hither trace`).
 //!
-//! Messages are recorded while their user is followed ([`Trace::follow`]); failures in transactions that were taken on are recorded of everybody, so
-//! that there is something to look at when somebody asks afterwards. With nobody followed a message costs one load. Bodies and credentials
-//! are never kept, of headers only those that say how a message went. Bounded per user and in all; the oldest go.
+//! Messages are recorded while their user is followed ([`Trace::follow`]); failures in transactions that were taken on are recorded of everybody, a
+//! hundred a second, so that there is something to look at when somebody asks afterwards. With nobody followed a message costs one load. Bodies and
+//! credentials are never kept, of headers only those that say how a message went. Bounded per user and in all; the oldest go.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -52,6 +52,8 @@ pub struct Trace {
     follows: AtomicBool,
     /// The last number given.
     number: AtomicU64,
+    /// The present second, and in its lowest 16 bits how many failures were recorded in it.
+    failures: AtomicU64,
     ring: Mutex<Ring>,
 }
 
@@ -127,7 +129,7 @@ impl Trace {
 
     /// A final response came to a request of ours.
     pub(super) fn answered(&self, response: &Response, flow: &Flow) {
-        if is_failure(response.status().code()) {
+        if is_failure(response.status().code()) && self.has_room(clock::now()) {
             self.record(self.next(), Seen::Response(response), flow, Direction::In, false);
         }
     }
@@ -149,7 +151,7 @@ impl Trace {
         taken_on: bool,
     ) {
         // `SIP/2.0 4..`
-        let fails = taken_on && matches!(bytes.get(8), Some(b'4'..=b'6')) && bytes.starts_with(b"SIP/2.0 ");
+        let fails = taken_on && fails(bytes) && self.has_room(clock::now());
         if number.is_some() || fails {
             self.went_slowly(number, bytes, flow, is_sent, fails);
         }
@@ -165,9 +167,19 @@ impl Trace {
         if let Some(number) = number {
             self.record(number, seen, flow, direction, true);
         }
-        if fails && matches!(&message, Message::Response(response) if is_failure(response.status().code())) {
+        if fails {
             self.record(self.next(), seen, flow, direction, false);
         }
+    }
+
+    /// May one more failure be recorded? To write one down costs as much as the whole rest of a refusal, and more of them would only push each other out.
+    fn has_room(&self, now: Timestamp) -> bool {
+        let second = u64::try_from(now.0 / 1_000).unwrap_or(0) << 16;
+        let one_more = |before: u64| match before & !0xffff == second {
+            true => (before & 0xffff < MAX_PER_SECOND).then_some(before + 1),
+            false => Some(second + 1),
+        };
+        self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
     }
 
     fn next(&self) -> Number {
@@ -325,6 +337,12 @@ fn users(seen: Seen<'_>) -> Users {
     users
 }
 
+/// Is it a response that [`is_failure`] means?
+fn fails(bytes: &[u8]) -> bool {
+    let code = bytes.strip_prefix(b"SIP/2.0 ").and_then(|rest| rest.get(..3));
+    code.and_then(|code| std::str::from_utf8(code).ok()?.parse().ok()).is_some_and(is_failure)
+}
+
 /// A refusal that tells something: a challenge is none, nor is the end of a call that was not taken.
 fn is_failure(code: u16) -> bool {
     code >= 400 && ![401, 407, 487].contains(&code)
@@ -408,6 +426,8 @@ const SECRET: &[HeaderName] = &[
 ];
 const LEFT_OUT: &str = "(left out)";
 
+/// Failures of everybody that are recorded in one second: half of what is kept of one user.
+const MAX_PER_SECOND: u64 = 100;
 /// Messages kept of one user.
 const MAX_PER_USER: usize = 200;
 /// Bytes kept of all users together.
@@ -495,6 +515,20 @@ mod tests {
         went(&trace, 503, false, true);
         assert_eq!((lines(&trace, "bob").len(), lines(&trace, "alice").len()), (2, 2));
         assert_eq!(trace.of("bob", 0)[1].direction, Direction::Unsent);
+    }
+
+    #[test]
+    fn so_many_failures_are_recorded_in_a_second_a23() {
+        let trace = Trace::default();
+        let room = |now| (0..1_000).filter(|_| trace.has_room(now)).count() as u64;
+        assert_eq!(room(NOW), MAX_PER_SECOND);
+        assert_eq!(room(NOW.after_secs(1)), MAX_PER_SECOND);
+        // Who is followed has all of them.
+        trace.follow("bob", long_from_now(), clock::now());
+        for _ in 0..MAX_PER_USER {
+            went(&trace, 403, true, true);
+        }
+        assert_eq!(lines(&trace, "bob").len(), MAX_PER_USER);
     }
 
     #[test]
