@@ -2,6 +2,7 @@
 //!
 //! It has a loop of its own, because an operation here has several ends: the 200, and a NOTIFY at one watcher or at a hundred.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use hither::sip::digest::Algorithm;
@@ -236,7 +237,8 @@ impl Presence {
             missing: 0,
         };
         let mut slots: Vec<Slot> = (0..self.window).map(|_| idle()).collect();
-        let mut free: Vec<u32> = (0..self.window).rev().collect();
+        // In turns, so that at a low rate everybody publishes as seldom as the number of users allows.
+        let mut free: VecDeque<u32> = (0..self.window).collect();
         let mut measured = Measured::default();
         let mut started = 0u64;
         let room = self.exchanged.0 + self.exchanged.1 + run::MOST_HELD;
@@ -250,7 +252,7 @@ impl Presence {
                 && started < due.min(pace.most)
                 && self.exchanged.0 + self.exchanged.1 < room
             {
-                let Some(at) = free.pop() else { break };
+                let Some(at) = free.pop_front() else { break };
                 let slot = &mut slots[at as usize];
                 // Nobody is left in a slot without a task; it stays away.
                 let Some(task) = self.next_task(&mut source, at, slot.round) else { continue };
@@ -290,7 +292,7 @@ impl Presence {
                     if slot.busy.is_some() && slot.sent.elapsed() > PATIENCE {
                         slot.busy = None;
                         measured.lost += 1;
-                        free.push(at);
+                        free.push_back(at);
                     }
                 }
                 continue;
@@ -305,7 +307,7 @@ impl Presence {
                 if slot.busy.is_some() && slot.is_answered && slot.missing == 0 {
                     measured.ended(slot.sent.elapsed());
                     slot.busy = None;
-                    free.push(at);
+                    free.push_back(at);
                 }
             }
         }
