@@ -1,5 +1,7 @@
 //! Homes and documents for the tests of this module.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -112,4 +114,22 @@ pub fn watch(home: &mut HomeState, watcher: &Aor, expires_at: Timestamp) {
         created_at: NOW,
         expires_at,
     }));
+}
+
+/// Holds a document against one of the schemas in `sip-tests/schema`, where xmllint is installed.
+pub fn assert_valid_if_possible(schema: &str, document: &str) {
+    if Command::new("xmllint").arg("--version").stderr(Stdio::null()).status().is_err() {
+        println!("skipped: xmllint is not installed");
+        return;
+    }
+    let schema = format!("{}/sip-tests/schema/{schema}.xsd", env!("CARGO_MANIFEST_DIR"));
+    let mut child = Command::new("xmllint")
+        .args(["--nonet", "--noout", "--schema", &schema, "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}\n{document}", String::from_utf8_lossy(&output.stderr));
 }

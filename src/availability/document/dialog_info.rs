@@ -345,6 +345,7 @@ const MOST_DIALOGS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::availability::fixtures::assert_valid_if_possible;
 
     fn document(inner: &str) -> String {
         format!(
@@ -374,6 +375,11 @@ mod tests {
         assert!(text.contains(&WHOLE.replace("&apos;", "'")), "{text}");
         let again = DialogInfo::parse(text.as_bytes()).unwrap();
         assert_eq!(again, info);
+        // The schema calls a display name otherwise than the text does (4.1.6); the text is what phones write.
+        let (mut text, version_at) =
+            read(&WHOLE.replace(" display=", " display-name=")).unwrap().write(usize::MAX);
+        text.insert(version_at, '7');
+        assert_valid_if_possible("dialog-info", &text.replace(" display=", " display-name="));
     }
 
     #[test]

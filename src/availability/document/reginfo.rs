@@ -142,6 +142,7 @@ fn attribute(out: &mut String, name: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::availability::fixtures::assert_valid_if_possible;
 
     fn phone() -> RegInfo<'static> {
         RegInfo {
@@ -170,6 +171,7 @@ mod tests {
             <unknown-param name=\"audio\"></unknown-param></contact>\n\
             </registration>\n</reginfo>\n";
         assert_eq!(text, expected);
+        assert_valid_if_possible("reginfo", &text);
     }
 
     #[test]
