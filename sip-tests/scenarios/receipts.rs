@@ -184,7 +184,9 @@ fn a_crash_amid_expiries_loses_and_doubles_no_report_rfc5438_8_2(database: Datab
     let mut alice = Phone::new(&server, "alice", Transport::Tcp);
     alice.register();
     let mut told: Vec<_> = (0..ASKED)
-        .map(|_| between(&take(&mut alice).body_text(), "<message-id>id", "</message-id>").parse().unwrap())
+        .map(|_| {
+            between(&take(&mut alice).body_text(), "<message-id>id", "</message-id>").parse::<u64>().unwrap()
+        })
         .collect();
     told.sort_unstable();
     assert_eq!(told, (0..ASKED).collect::<Vec<u64>>());
