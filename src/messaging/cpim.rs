@@ -333,6 +333,8 @@ const MAX_NAMESPACES: usize = 16;
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::messaging::testing::SANDERS;
 
@@ -505,6 +507,26 @@ mod tests {
         assert_eq!(of("From: <im:a@x> <im:b@x>"), [None]);
         assert_eq!(claimed_senders(b"From: \xff\r\n").collect::<Vec<_>>(), [None]);
         assert!(of("").is_empty() && of("\r\n\r\n").is_empty() && of("To: <im:b@x>").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_and_any_cut_are_read_without_harm_a06(
+            bytes in proptest::collection::vec(any::<u8>(), 0..300), text in any::<String>(), cut in 0..600_usize,
+        ) {
+            let cut_short = SANDERS.as_bytes().get(..cut.min(SANDERS.len())).unwrap();
+            let with_text = format!("From: {text}\r\nNS: {text}\r\nRequire: {text}\r\n{text}: {text}\r\n\r\n{text}\r\n\r\n");
+            for body in [&bytes[..], cut_short, with_text.as_bytes()] {
+                claimed_senders(body).for_each(drop);
+                if let Some(cpim) = Cpim::parse(body) {
+                    cpim.rows().for_each(drop);
+                    let _ = (cpim.address("From"), cpim.content_type(), cpim.is_encoded(), cpim.content());
+                    let _ = cpim.insists_on_other_than(|_, _| true);
+                }
+            }
+            prop_assert!(unescape(&text).chars().count() <= text.chars().count());
+            let _ = Address::parse(&text);
+        }
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Messaging {
         taken_at: Timestamp,
     ) {
         let call_id = request.call_id().unwrap_or_default();
-        let facts = Facts { call_id, recipient, taken_at, now: clock::now(), id };
+        let facts = Facts { call_id, recipient, taken_at, id };
         if let Some(owed) = self.owed(request, Disposition::Stored, sender, facts) {
             self.post(owed, recipient, |_| {});
         }
@@ -123,8 +123,8 @@ impl Messaging {
             };
             let request = content.as_ref().and_then(|content| copy::request(&recipient, content, 1));
             let owed = request.zip(content).and_then(|(request, content)| {
-                let (call_id, now) = (&*content.call_id, clock::now());
-                let facts = Facts { call_id, recipient: &recipient, taken_at: waiting.taken_at, now, id };
+                let (call_id, taken_at) = (&*content.call_id, waiting.taken_at);
+                let facts = Facts { call_id, recipient: &recipient, taken_at, id };
                 messaging.owed(&request, Disposition::Failed, &content.sender, facts)
             });
             match owed {
@@ -143,7 +143,7 @@ impl Messaging {
         let to = (self.names)(&Uri::parse(notification.to.as_bytes()).ok()?)?;
         // RFC 5438 14: a message must not send to others what they would not take from its sender or its recipient.
         if to != *sender {
-            let (home, now) = (self.residents()?.read(&to), facts.now);
+            let (home, now) = (self.residents()?.read(&to), clock::now());
             let welcome = |from| rules::barred(&home, from, now) == Barred::No;
             if !welcome(sender) || !welcome(facts.recipient) {
                 return None;
