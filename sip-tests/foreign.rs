@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
-use crate::harness::documents::basics;
-use crate::harness::phone::unique;
+use crate::harness::documents::{basics, cpim};
+use crate::harness::phone::{aor, unique, user_of};
 use crate::harness::presence::befriend;
 use crate::harness::server::password_of;
 use crate::harness::{DOMAIN, Database, Phone, Server, Transport};
@@ -287,11 +287,8 @@ fn baresip_registers_and_takes_a_text(database: Database, via: Transport) {
     alice.expect_status(&request, 200);
 }
 
-fn linphone_registers_and_watches(database: Database) {
-    if !installed("linphonec", false) {
-        return;
-    }
-    let server = Server::start(database);
+/// linphone as `bob`, and where it lives.
+fn linphone(server: &Server) -> (Program, tempfile::TempDir) {
     let home = tempfile::tempdir().expect("a directory");
     // It does not start where it cannot keep its database.
     std::fs::create_dir_all(home.path().join(".local/share/linphone")).expect("a directory");
@@ -309,8 +306,16 @@ fn linphone_registers_and_watches(database: Database) {
         ),
     )
     .expect("write");
-    let mut program =
-        Program::start(Command::new("linphonec").arg("-c").arg(&config).env("HOME", home.path()));
+    let program = Program::start(Command::new("linphonec").arg("-c").arg(&config).env("HOME", home.path()));
+    (program, home)
+}
+
+fn linphone_registers_and_watches(database: Database) {
+    if !installed("linphonec", false) {
+        return;
+    }
+    let server = Server::start(database);
+    let (mut program, _home) = linphone(&server);
     let mut alice = Phone::new(&server, "alice", Transport::Udp);
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     let (watching, _) = befriend(&mut alice, &mut bob);
@@ -320,6 +325,36 @@ fn linphone_registers_and_watches(database: Database) {
     let request = alice.message("bob", "hello linphone");
     alice.expect_status(&request, 200);
     program.expect("hello linphone");
+    program.say("quit");
+}
+
+fn linphone_tells_that_it_got_a_message_rfc5438(database: Database) {
+    if !installed("linphonec", false) {
+        return;
+    }
+    let server = Server::start(database);
+    let (mut program, _home) = linphone(&server);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut bob = Phone::new(&server, "bob", Transport::Udp);
+    alice.register();
+    let deadline = Instant::now() + Duration::from_secs(15);
+    while bob.fetch_contacts().is_empty() {
+        assert!(Instant::now() < deadline, "it did not register:\n{}", server.log());
+    }
+    // linphone 5.1 refuses any date in January.
+    let body = cpim("alice", "bob", "hello linphone").replace("2026-01-01", "2026-11-20").replace(
+        "Subject",
+        "NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: 34jk324j\r\nimdn.Disposition-Notification: positive-delivery\r\nSubject",
+    );
+    let request = alice.request("MESSAGE", &aor("bob")).body("message/cpim", body.as_bytes());
+    let request = alice.start(request);
+    program.expect("hello linphone");
+    alice.expect_status(&request, 200);
+    // Compressed, and without CPIM around it.
+    alice.second_opinion = false;
+    let told = alice.expect_request("MESSAGE");
+    assert_eq!((user_of(told.need("From")).as_str(), told.need("Content-Type")), ("bob", "message/imdn+xml"));
+    alice.answer(&told, 200, "OK");
     program.say("quit");
 }
 
@@ -373,4 +408,4 @@ mod over {
     mixed_transports!(sipp_makes_a_whole_call, sipp_gives_up, sipp_rings_at_two_devices);
 }
 
-on_each_database!(linphone_registers_and_watches);
+on_each_database!(linphone_registers_and_watches, linphone_tells_that_it_got_a_message_rfc5438);

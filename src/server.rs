@@ -20,6 +20,7 @@ use crate::auth::{self, Accounts, Auth, Marks};
 use crate::cli::dev::{self, Dev};
 use crate::config::{self, Config};
 use crate::dispatch::residency::{Gate, Residency};
+use crate::dispatch::route::Own;
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
@@ -87,10 +88,11 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let endpoint = Endpoint::new(sockets, config.limits.message(), config.server_header.clone());
     let mut fresh = [0; 32];
     endpoint.random().fill(&mut fresh);
-    let marks = Arc::new(Marks::new(store.secret(fresh).await?));
+    let secret = store.secret(fresh).await?;
+    let marks = Arc::new(Marks::new(secret));
     let presence = Presence::new(homes.clone(), endpoint.clone(), presence_policy(&config));
     let proxy = Arc::new(proxy(&config, &endpoint, &homes, &marks));
-    let messaging = messaging(&config, &endpoint, &homes, &proxy);
+    let messaging = messaging(&config, &endpoint, &homes, &accounts, &proxy, &secret);
     let dispatch =
         dispatch(&config, &endpoint, &homes, &accounts, &marks, &presence, messaging.clone(), proxy);
     let dispatch = Arc::new(dispatch);
@@ -250,7 +252,9 @@ fn messaging(
     config: &Config,
     endpoint: &Arc<Endpoint>,
     homes: &Arc<Homes>,
+    accounts: &Arc<Accounts>,
     proxy: &Arc<Proxy>,
+    secret: &[u8; 32],
 ) -> Arc<Messaging> {
     let policy = messaging::Policy {
         store: config.messaging.store,
@@ -267,6 +271,8 @@ fn messaging(
             burst: config.messaging.strangers_burst,
             per_minute: config.messaging.strangers_per_minute,
         },
+        reports: config.messaging.reports,
+        verify_cpim: config.messaging.verify_cpim,
         domain: config.domain.clone(),
     };
     let proxy = proxy.clone();
@@ -274,7 +280,28 @@ fn messaging(
         let messaging::Parcel { request, from, user, hop, told } = parcel;
         proxy.carry_for(request, from, told, &user, hop, clock::now());
     };
-    Messaging::new(homes.clone(), endpoint.clone(), policy, Box::new(carrier))
+    let ids = messaging::imdn::Ids::new(secret);
+    let names = names(config, endpoint, accounts);
+    Messaging::new(homes.clone(), endpoint.clone(), policy, Box::new(carrier), names, ids)
+}
+
+/// Whom of our users a URI means, as dispatch reads it.
+fn names(config: &Config, endpoint: &Arc<Endpoint>, accounts: &Arc<Accounts>) -> messaging::Names {
+    let names: Vec<_> = std::iter::once(&config.domain).chain(&config.aliases).cloned().collect();
+    let listeners = endpoint.sockets().listeners();
+    let advertised: Vec<_> = listeners.iter().filter_map(|listener| listener.advertise.clone()).collect();
+    let ports: Vec<_> = listeners.iter().map(|listener| listener.local.port()).collect();
+    let (domain, endpoint, accounts) = (config.domain.clone(), endpoint.clone(), accounts.clone());
+    Box::new(move |uri| {
+        let own = Own {
+            domain: &domain,
+            is_domain: &|host| names.iter().any(|name| name.eq_ignore_ascii_case(host)),
+            advertised: &advertised,
+            ports: &ports,
+            is_own: &|address| endpoint.sockets().is_own(address),
+        };
+        own.aor(uri).filter(|aor| accounts.exists(aor))
+    })
 }
 
 /// One of `peers`.

@@ -106,8 +106,9 @@ fn a_message_id_is_of_one_message_whoever_sends_it_again_rfc5438_6_3(database: D
     let mut bob = Phone::new(&server, "bob", Transport::Udp);
     let named = |phone: &mut Phone, id: &str| {
         let body = format!(
-            "From: <im:a@x>\r\nTo: <im:b@x>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: {id}\r\n\r\n\
-             Content-Type: text/plain\r\n\r\nhello"
+            "From: <{}>\r\nTo: <im:b@x>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: {id}\r\n\r\n\
+             Content-Type: text/plain\r\n\r\nhello",
+            phone.aor()
         );
         let request = phone.request("MESSAGE", &aor("bob")).body("message/cpim", body.as_bytes());
         assert_eq!(phone.ask(request).status(), Some(202));

@@ -28,6 +28,7 @@ mod peers;
 mod presence;
 mod presence_lifetime;
 mod publication;
+mod receipts;
 mod reg_event;
 mod registrar;
 mod registrar_order;

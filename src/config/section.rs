@@ -256,6 +256,12 @@ pub struct Messaging {
     pub strangers_burst: u32,
     /// The same in a minute. Example: `strangers_per_minute = 60`.
     pub strangers_per_minute: u32,
+    /// Tell senders who ask for it (IMDN, RFC 5438) that their message is kept, or that nobody will get it? What devices tell of messages is
+    /// theirs. Example: `reports = false`.
+    pub reports: bool,
+    /// Refuse messages whose CPIM From (RFC 3862) is not their sender's, and receipts from who did not get the message? To be switched off where
+    /// a user of ours sends for others, like a mailing list. Example: `verify_cpim = false`.
+    pub verify_cpim: bool,
 }
 
 impl Default for Messaging {
@@ -272,6 +278,8 @@ impl Default for Messaging {
             per_minute: 60,
             strangers_burst: 120,
             strangers_per_minute: 60,
+            reports: true,
+            verify_cpim: true,
         }
     }
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::availability::rules::{self, Barred};
-use crate::messaging::cpim::Cpim;
+use crate::messaging::cpim::{self, Cpim};
+use crate::messaging::imdn;
 use crate::model::{Aor, HomeState, Reject, Timestamp};
-use crate::sip::{HeaderName, Request, StatusCode};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
 /// A MESSAGE with a body must say what the body is (RFC 3261 7.4.1, 20.15). Which types a device takes is the device's business (RFC 3428 7).
 ///
@@ -14,6 +15,22 @@ use crate::sip::{HeaderName, Request, StatusCode};
 pub fn admit(request: &Request) -> Result<(), Reject> {
     if !request.body().is_empty() && request.value(HeaderName::ContentType).is_none() {
         return Err(Reject::because(StatusCode::BAD_REQUEST, "Missing Content-Type"));
+    }
+    Ok(())
+}
+
+/// RFC 3862 4.1: what a `message/cpim` says it is from is its sender, or nobody (RFC 3261 8.1.1.3), however it is written.
+///
+/// # Errors
+/// 403.
+pub fn is_from(request: &Request, is_sender: impl Fn(&Uri<'_>) -> bool) -> Result<(), Reject> {
+    let may_be = |uri: &Uri<'_>| is_sender(uri) || imdn::names_nobody(uri);
+    let is_true = |claim: Option<&str>| {
+        claim.and_then(|uri| Uri::parse(uri.as_bytes()).ok()).is_some_and(|uri| may_be(&uri))
+    };
+    let is_readable = cpim::is_cpim(request) && request.value(HeaderName::ContentEncoding).is_none();
+    if is_readable && !cpim::claimed_senders(request.body()).all(is_true) {
+        return Err(Reject::because(StatusCode::FORBIDDEN, "From in message/cpim is somebody else"));
     }
     Ok(())
 }
@@ -31,12 +48,15 @@ pub enum Kind {
 
 /// Which kind is it?
 pub fn kind(request: &Request) -> Kind {
-    if request.content_type().as_deref() == Some(IS_COMPOSING) {
-        return Kind::Typing;
+    match request.content_type().as_deref() {
+        Some(IS_COMPOSING) => return Kind::Typing,
+        // Linphone 5 writes it so to who is not known to read CPIM.
+        Some(imdn::MEDIA_TYPE) => return Kind::Notification,
+        Some(_) | None => {}
     }
     match Cpim::of(request).and_then(|cpim| cpim.content_type()).as_deref() {
         Some(IS_COMPOSING) => Kind::Typing,
-        Some("message/imdn+xml") => Kind::Notification,
+        Some(imdn::MEDIA_TYPE) => Kind::Notification,
         Some(_) | None => Kind::Text,
     }
 }
@@ -123,6 +143,33 @@ mod tests {
     }
 
     #[test]
+    fn a_cpim_message_is_from_its_sender_or_from_nobody_rfc3862_4_1() {
+        let sent = |body: &str| {
+            let request = crate::messaging::testing::message_of("message/cpim", "", body);
+            is_from(&request, |uri| uri.as_str() == "im:alice@example.org").map_err(|no| no.status.code())
+        };
+        let enclosed = "\r\n\r\nContent-Type: text/plain\r\n\r\nhello";
+        for from in ["From: Alice <im:alice@example.org>", "From: <sip:a@anonymous.invalid>", "To: <im:b@x>"]
+        {
+            assert_eq!(sent(&format!("{from}{enclosed}")), Ok(()), "{from}");
+        }
+        for from in [
+            "From: Alice <im:bob@example.org>",
+            "From: <im:alice@example.org>\r\nFrom: <im:bob@example.org>",
+            "From: im:bob@example.org",
+            "From: <bob>",
+            "from:<im:bob@example.org>",
+            "To: <im:b@x>\nFrom: <im:bob@example.org>\n",
+        ] {
+            assert_eq!(sent(&format!("{from}{enclosed}")), Err(403), "{from}");
+        }
+        // What another type says is nobody's business.
+        let text =
+            crate::messaging::testing::message_of("text/plain", "", "From: <im:bob@example.org>\r\n\r\n");
+        assert_eq!(is_from(&text, |_| false), Ok(()));
+    }
+
+    #[test]
     fn notifications_are_known_by_what_they_enclose_rfc5438_7_2_1() {
         let of = |enclosed: &str| {
             let body = format!("From: <im:a@x>\r\n\r\nContent-Type: {enclosed}\r\n\r\n");
@@ -131,6 +178,9 @@ mod tests {
         assert_eq!(of("message/imdn+xml"), Kind::Notification);
         assert_eq!(of("Message/IMDN+xml; charset=utf-8"), Kind::Notification);
         assert_eq!(of("text/plain"), Kind::Text);
+        let bare =
+            crate::messaging::testing::message_of("message/imdn+xml", "Content-Encoding: deflate\r\n", "x");
+        assert_eq!(kind(&bare), Kind::Notification);
         assert_eq!(kind(&message("", "hello")), Kind::Text);
     }
 }

@@ -20,12 +20,29 @@ pub fn head(request: &Request, id: MessageId, domain: &str, now: Timestamp) -> O
     let mut rows = Writer::only_rows();
     rows.header_of(HeaderName::From, &[&from, ";tag=", &tag])
         .header(HeaderName::To, to)
-        .header_of(HeaderName::CallId, &[&id.to_string(), "@", domain]);
+        .header(HeaderName::CallId, call_id(id, domain));
     if request.value(HeaderName::Date).is_none() {
         rows.header(HeaderName::Date, now.sip_date());
     }
     rows.rows(&forward::end_to_end_rows(request, &OF_THE_SENDER));
     Some(rows.into_rows())
+}
+
+/// The header rows of a notification that begins here (RFC 5438 12.1): from the recipient of the message to its sender.
+pub fn notification_head(from: &Aor, to: &Aor, id: MessageId, domain: &str, now: Timestamp) -> Bytes {
+    let tag = format!("{:016x}", id.0 >> 64);
+    let mut rows = Writer::only_rows();
+    rows.header_of(HeaderName::From, &["<", &from.uri(), ">;tag=", &tag])
+        .header_of(HeaderName::To, &["<", &to.uri(), ">"])
+        .header(HeaderName::CallId, call_id(id, domain))
+        .header(HeaderName::Date, now.sip_date())
+        .header(HeaderName::ContentType, "message/cpim");
+    rows.into_rows()
+}
+
+/// Call-ID of what goes to devices as a request of ours.
+pub fn call_id(id: MessageId, domain: &str) -> String {
+    format!("{id}@{domain}")
 }
 
 /// One attempt, without Via: whoever forwards it knows the next hop.
@@ -116,6 +133,26 @@ mod tests {
     #[test]
     fn a_message_without_date_gets_that_of_its_arrival_rfc3261_20_17() {
         assert_eq!(copy("", 1).text(HeaderName::Date), Some("Fri, 20 Nov 2026 23:29:15 GMT"));
+    }
+
+    #[test]
+    fn a_notification_is_a_message_from_who_did_not_get_one_rfc5438_12_1() {
+        let (alice, bob) =
+            (Aor::new("alice", "example.org").unwrap(), Aor::new("bob", "example.org").unwrap());
+        let id = MessageId(0x0123_4567_89ab_cdef_0000_0000_0000_0001);
+        let head = notification_head(&bob, &alice, id, "example.org", NOW);
+        let content = Content { sender: bob, call_id: "c".into(), head, body: Bytes::from_static(b"x") };
+        let request = request(&alice, &content, 1).unwrap();
+        assert_eq!(request.uri_bytes(), b"sip:alice@example.org");
+        for (name, value) in [
+            (HeaderName::From, "<sip:bob@example.org>;tag=0123456789abcdef"),
+            (HeaderName::To, "<sip:alice@example.org>"),
+            (HeaderName::CallId, "0123456789abcdef0000000000000001@example.org"),
+            (HeaderName::ContentType, "message/cpim"),
+            (HeaderName::Date, "Fri, 20 Nov 2026 23:29:15 GMT"),
+        ] {
+            assert_eq!(request.text(name), Some(value));
+        }
     }
 
     #[test]

@@ -74,6 +74,7 @@ impl Messaging {
 
     /// After a start: whatever is stored is tried again.
     fn resume(&self) {
+        self.is_resident.store(true, Ordering::Release);
         let users = self.homes.with_messages();
         if !users.is_empty() {
             tracing::info!(users = users.len(), "messages are stored for users");
@@ -91,6 +92,7 @@ impl Messaging {
             Turn::Drop(id, expired) => {
                 if expired {
                     tracing::debug!(id = %id, recipient = %user, "a stored message expired");
+                    return self.give_up(user, id);
                 }
                 self.drop_message(user, id);
             }
@@ -144,7 +146,8 @@ impl Messaging {
                 let verdict = verdict(outcomes);
                 tracing::debug!(id = %id, recipient = %to, ?verdict, "a stored message was sent");
                 match verdict {
-                    Verdict::Delivered | Verdict::Never(_) => messaging.drop_message(&to, id),
+                    Verdict::Delivered => messaging.drop_message(&to, id),
+                    Verdict::Never(_) => messaging.give_up(&to, id),
                     Verdict::Later => messaging.ended(&to, End::Kept),
                     Verdict::TooLarge => messaging.ended(&to, End::TooLarge(id)),
                 }
@@ -153,7 +156,7 @@ impl Messaging {
     }
 
     /// Nothing more is owed for this message, whose turn it was: its row goes, from the disk too.
-    fn drop_message(self: &Arc<Self>, user: &Aor, id: MessageId) {
+    pub(super) fn drop_message(self: &Arc<Self>, user: &Aor, id: MessageId) {
         let (messaging, of) = (self.clone(), user.clone());
         self.remove(user, id, move |removed| {
             messaging.ended(&of, if removed { End::Gone } else { End::Undropped(id) });
@@ -187,7 +190,7 @@ impl Messaging {
         );
     }
 
-    fn ended(&self, user: &Aor, end: End) {
+    pub(super) fn ended(&self, user: &Aor, end: End) {
         self.outbox().handle_end(user, end, clock::instant());
         self.wakes.notify_one();
         self.settled.notify_waiters();

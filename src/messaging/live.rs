@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use crate::endpoint::{ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
 use crate::home::{Mode, Refusal};
+use crate::messaging::admission::Kind;
 use crate::messaging::attempt::{Attempt, Ended, Output, Verdict};
 use crate::messaging::cpim::{self, Cpim};
 use crate::messaging::duplicates::Seen;
@@ -73,6 +74,11 @@ impl Messaging {
                 return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
             }
         };
+        let kind = admission::kind(&request);
+        if let Err(reject) = self.is_honest(&request, kind, &sender, &recipient) {
+            self.answered(key, reject.status);
+            return transaction.reject(&request, &reject);
+        }
         let until = match self.policy.store {
             true => admission::kept_until(&request, now, self.policy.retention),
             false => None,
@@ -80,18 +86,25 @@ impl Messaging {
         if let Some(status) = admission::barred(&self.homes.read(&recipient), &sender, until.is_some(), now) {
             self.answered(key, status);
             return match status.is_success() {
-                true => transaction.respond(status, transaction.response(&request, status).finish()),
+                true => {
+                    transaction.respond(status, transaction.response(&request, status).finish());
+                    // Who is not to notice is told what the others are, within the same bounds.
+                    if self.protection.take(kind, &sender, &recipient, true, now).is_ok() {
+                        let id = MessageId(self.endpoint.random().bits128());
+                        self.tell_stored(&request, &sender, &recipient, id, now);
+                    }
+                }
                 false => transaction.reject(&request, &Reject::new(status)),
             };
         }
         // Who is watched by the recipient is no stranger.
         let is_known = sender == recipient || self.homes.read(&sender).is_watched_by(&recipient, now);
-        let kind = admission::kind(&request);
         if let Err(seconds) = self.protection.take(kind, &sender, &recipient, is_known, now) {
             let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
             self.answered(key, StatusCode::SERVICE_UNAVAILABLE);
             return transaction.reject(&request, &reject.with(HeaderName::RetryAfter, seconds.to_string()));
         }
+        self.note_recipient(&request, &sender, &recipient);
         let attempt = Attempt::queued(until.is_some());
         let id = MessageId(self.endpoint.random().bits128());
         let inner = Mutex::new(Inner { attempt, patience: None });
@@ -186,6 +199,8 @@ impl Live {
                 if let Some(request) = self.request() {
                     let accepted = self.transaction.response(&request, StatusCode::ACCEPTED).finish();
                     self.transaction.respond(StatusCode::ACCEPTED, accepted);
+                    let (messaging, of) = (&self.messaging, (&self.sender, &self.recipient));
+                    messaging.tell_stored(&request, of.0, of.1, self.id, self.now);
                 }
                 self.leave();
             }
@@ -291,6 +306,7 @@ impl Live {
         }
         let (max_messages, max_bytes) = (messaging.policy.max_messages, messaging.policy.max_bytes);
         let (id, recipient, now) = (self.id, self.recipient.clone(), self.now);
+        let is_notification = admission::kind(&request) == Kind::Notification;
         let retry_after = self.transaction.retry_after();
         let live = self.clone();
         messaging.homes.change(
@@ -308,7 +324,7 @@ impl Live {
                     return Err(Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "Mailbox Full"));
                 }
                 let taken_at = home.messages.next_place(now);
-                let waiting = Waiting { id, taken_at, expires_at, size };
+                let waiting = Waiting { id, taken_at, expires_at, size, is_notification };
                 let content = Some(content.clone());
                 let message = StoredMessage { recipient: recipient.clone(), waiting, content };
                 let rows = SmallVec::from_buf([Row::PutMessage(message.into())]);
@@ -366,7 +382,14 @@ impl Messaging {
     /// The devices have said what they will to a message that is stored since.
     fn settle(self: &Arc<Self>, recipient: &Aor, id: MessageId, verdict: Verdict) {
         match verdict {
-            Verdict::Delivered | Verdict::Never(_) => {
+            Verdict::Never(_) => {
+                let (messaging, of) = (self.clone(), recipient.clone());
+                self.tell_failed(recipient, id, move |is_told| {
+                    let verdict = if is_told { Verdict::Delivered } else { Verdict::Later };
+                    messaging.settle(&of, id, verdict);
+                });
+            }
+            Verdict::Delivered => {
                 let (messaging, of) = (self.clone(), recipient.clone());
                 self.remove(recipient, id, move |removed| {
                     // Until its row is gone nobody else may send it.
@@ -389,7 +412,7 @@ impl Messaging {
     }
 
     /// A message was stored, or is free to be sent.
-    fn stored(&self, recipient: &Aor) {
+    pub(super) fn stored(&self, recipient: &Aor) {
         self.outbox().handle_stored(recipient, clock::instant());
         self.wakes.notify_one();
     }

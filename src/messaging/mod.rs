@@ -1,19 +1,23 @@
 //! MESSAGE (RFC 3428): delivered to the devices of a user, or stored until one of them takes it.
 //!
 //! [`admission`] says what may be delivered and kept, [`attempt`] is the machine of one message while its sender waits, [`outbox`] the schedule
-//! of those that are stored, and [`copy`] what a device is sent of them. How a request gets to devices is not known here: the server hands in a
+//! of those that are stored, and [`copy`] what a device is sent of them. [`imdn`] is what their senders are told. How a request gets to devices is not known here: the server hands in a
 //! [`Carrier`], which is the proxy.
 
 pub mod admission;
+mod asked;
 pub mod attempt;
 pub mod copy;
 pub mod cpim;
+pub mod cpim_write;
 mod deliver;
 mod duplicates;
+pub mod imdn;
 mod lanes;
 mod live;
 pub mod outbox;
 mod protection;
+mod reports;
 #[cfg(test)]
 mod testing;
 
@@ -27,6 +31,7 @@ use tokio::sync::Notify;
 
 use crate::endpoint::{Endpoint, ServerTransaction};
 use crate::home::Homes;
+use crate::messaging::asked::Asked;
 use crate::messaging::duplicates::Duplicates;
 use crate::messaging::lanes::Lanes;
 use crate::messaging::live::Live;
@@ -34,7 +39,7 @@ use crate::messaging::outbox::Outbox;
 use crate::messaging::protection::Protection;
 use crate::model::{Aor, Flow};
 use crate::sip::forward::Hop;
-use crate::sip::{Request, StatusCode};
+use crate::sip::{Request, StatusCode, Uri};
 
 pub use protection::Allowance;
 
@@ -57,6 +62,10 @@ pub struct Policy {
     pub of_sender: Allowance,
     /// How many one user gets from senders whom they do not watch.
     pub of_strangers: Allowance,
+    /// Are senders told, if they ask, that a message is stored or will not be delivered?
+    pub reports: bool,
+    /// Must From in `message/cpim` be the sender's, and a notification be from somebody who got the message?
+    pub verify_cpim: bool,
     /// Our domain, for Call-IDs.
     pub domain: String,
 }
@@ -82,23 +91,33 @@ pub struct Parcel {
 /// Takes a request to the devices of a user.
 pub type Carrier = Box<dyn Fn(Parcel) + Send + Sync>;
 
+/// Whom of our users a URI means.
+pub type Names = Box<dyn Fn(&Uri<'_>) -> Option<Aor> + Send + Sync>;
+
 /// The service.
 pub struct Messaging {
     homes: Arc<Homes>,
     endpoint: Arc<Endpoint>,
     policy: Policy,
     carrier: Carrier,
+    names: Names,
+    /// Of notifications.
+    ids: imdn::Ids,
     outbox: Mutex<Outbox>,
     /// Messages whose senders wait.
     lanes: Mutex<Lanes<Arc<Live>>>,
     duplicates: Mutex<Duplicates<(ServerTransaction, Request)>>,
-    /// Keys of duplicates.
+    /// Who may tell of which message.
+    asked: Mutex<Asked>,
+    /// Keys of duplicates, and of what was asked.
     hasher: RandomState,
     protection: Protection,
     /// Something is due earlier than it was.
     wakes: Notify,
     /// The server is stopping: nothing stored is sent any more.
     draining: AtomicBool,
+    /// All homes are in memory.
+    is_resident: AtomicBool,
     /// A turn has ended while stopping.
     settled: Notify,
 }
@@ -116,6 +135,8 @@ impl Messaging {
         endpoint: Arc<Endpoint>,
         policy: Policy,
         carrier: Carrier,
+        names: Names,
+        ids: imdn::Ids,
     ) -> Arc<Messaging> {
         let outbox = Mutex::new(Outbox::new(policy.retry));
         let (wakes, settled, draining) = (Notify::new(), Notify::new(), AtomicBool::new(false));
@@ -125,13 +146,17 @@ impl Messaging {
             endpoint,
             policy,
             carrier,
+            names,
+            ids,
             outbox,
             lanes: Mutex::default(),
             duplicates: Mutex::default(),
+            asked: Mutex::default(),
             hasher: RandomState::new(),
             protection,
             wakes,
             draining,
+            is_resident: AtomicBool::new(false),
             settled,
         })
     }

@@ -261,6 +261,7 @@ mod tests {
                 taken_at: Timestamp(at as i64),
                 expires_at: Timestamp(*expires_at),
                 size: 1,
+                is_notification: false,
             });
         }
         home

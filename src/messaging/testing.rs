@@ -20,3 +20,12 @@ pub(super) fn message_of(content_type: &str, rows: &str, body: &str) -> Request 
         other => panic!("not a request: {other:?}"),
     }
 }
+
+/// RFC 3862 5.1, the example.
+pub(super) const SANDERS: &str = "From: MR SANDERS <im:piglet@100akerwood.com>\r\n\
+     To: Depressed Donkey <im:eeyore@100akerwood.com>\r\nDateTime: 2000-12-13T13:40:00-08:00\r\n\
+     Subject: the weather will be fine today\r\nSubject:;lang=fr beau temps prevu pour aujourd'hui\r\n\
+     NS: MyFeatures <mid:MessageFeatures@id.foo.com>\r\nRequire: MyFeatures.VitalMessageOption\r\n\
+     MyFeatures.VitalMessageOption: Confirmation-requested\r\nMyFeatures.WackyMessageOption: Use-silly-font\r\n\r\n\
+     Content-type: text/xml; charset=utf-8\r\nContent-ID: <1234567890@foo.com>\r\n\r\n\
+     <body>\r\nHere is the text of my message.\r\n</body>";

@@ -25,6 +25,8 @@ pub struct Waiting {
     pub expires_at: Timestamp,
     /// Bytes of head and body.
     pub size: u32,
+    /// Does it tell of another message (RFC 5438)? Then nobody is waiting to read it.
+    pub is_notification: bool,
 }
 
 /// One stored message, in the home of its recipient.
@@ -118,6 +120,7 @@ mod tests {
             taken_at: Timestamp(taken_at),
             expires_at: Timestamp(taken_at + 5),
             size: 3,
+            is_notification: false,
         }
     }
 

@@ -171,6 +171,7 @@ pub(super) fn message(recipient: &str, id: u128, taken_at: i64) -> StoredMessage
             taken_at: Timestamp(taken_at),
             expires_at: Timestamp(i64::MAX),
             size: 1 << 20,
+            is_notification: id % 2 == 1,
         },
         content: Some(Content { sender: aor("b"), call_id: "c@d".into(), head, body }),
     }

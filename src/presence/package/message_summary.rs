@@ -36,9 +36,10 @@ pub(super) fn check(body: &[u8]) -> Result<(), Reject> {
     Summary::parse(body).map(drop)
 }
 
-/// The text messages that are kept here for this user until a device comes; `None` if there are none.
+/// The text messages that are kept here for this user until a device comes; `None` if there are none. What tells of other messages is none.
 fn stored(home: &HomeState) -> Option<Summary> {
-    let new = u32::try_from(home.messages.len()).unwrap_or(u32::MAX);
+    let texts = home.messages.iter().filter(|one| !one.is_notification);
+    let new = u32::try_from(texts.count()).unwrap_or(u32::MAX);
     (new > 0).then(|| Summary::of_texts(Counts { all: (new, 0), urgent: None }))
 }
 

@@ -11,18 +11,20 @@ use crate::store::value::{self, Columns, Value};
 /// Its SQL. Loading leaves the content where it is.
 pub(in crate::store) const TABLE: Table = Table {
     name: "message",
-    put_postgres: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body) \
+    put_postgres: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body, \
+         is_notification) \
          SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], \
-         $7::text[], $8::bytea[], $9::bytea[]) \
+         $7::text[], $8::bytea[], $9::bytea[], $10::bigint[]) \
          ON CONFLICT (id) DO NOTHING",
-    put_sqlite: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+    put_sqlite: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body, \
+         is_notification) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
          ON CONFLICT (id) DO NOTHING",
     drop_postgres: "DELETE FROM message WHERE id = ANY($1::bytea[])",
     drop_sqlite: "DELETE FROM message WHERE id = $1",
-    of_home: "SELECT id, recipient, taken_at, expires_at, size \
+    of_home: "SELECT id, recipient, taken_at, expires_at, size, is_notification \
          FROM message WHERE recipient = $1 ORDER BY taken_at, id",
-    page: "SELECT id, recipient, taken_at, expires_at, size \
+    page: "SELECT id, recipient, taken_at, expires_at, size, is_notification \
          FROM message WHERE (recipient, id) > ($1, $2) ORDER BY recipient, id LIMIT $3",
     start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
 };
@@ -37,7 +39,7 @@ pub(in crate::store) fn key(id: MessageId) -> Vec<Value<'static>> {
 
 /// All columns, in the order of the SQL above.
 pub(in crate::store) fn values(message: &StoredMessage) -> Vec<Value<'_>> {
-    let Waiting { id, taken_at, expires_at, size } = message.waiting;
+    let Waiting { id, taken_at, expires_at, size, is_notification } = message.waiting;
     let content = message.content.as_ref();
     vec![
         value::id(id.0),
@@ -50,6 +52,7 @@ pub(in crate::store) fn values(message: &StoredMessage) -> Vec<Value<'_>> {
         Value::Text(content.map(|content| Cow::Borrowed(content.call_id.as_str()))),
         Value::Bytes(Cow::Borrowed(content.map_or(&[][..], |content| &content.head))),
         Value::Bytes(Cow::Borrowed(content.map_or(&[][..], |content| &content.body))),
+        is_notification.into(),
     ]
 }
 
@@ -62,6 +65,7 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<StoredMessage> {
             taken_at: row.time(2)?,
             expires_at: row.time(3)?,
             size: row.narrow(4)?,
+            is_notification: row.number(5)? != 0,
         },
         content: None,
     })

@@ -1,0 +1,232 @@
+//! Tells senders what becomes of messages that are stored (RFC 5438 8), and refuses what others falsely tell them. A notification is a message
+//! like any other: it is stored first, in the home of whom it is for, and goes to their devices as the stored messages do.
+
+use std::hash::BuildHasher;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+
+use crate::availability::rules::{self, Barred};
+use crate::endpoint::clock;
+use crate::home::{Mode, Refusal};
+use crate::messaging::admission::{self, Kind};
+use crate::messaging::asked::Asked;
+use crate::messaging::cpim::{self, Cpim};
+use crate::messaging::imdn::{self, Disposition, Facts, Wishes};
+use crate::messaging::outbox::End;
+use crate::messaging::{Messaging, copy};
+use crate::model::{
+    Aor, Content, Durability, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
+};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
+
+/// A notification that is owed: whom it is for, and its body.
+struct Owed {
+    to: Aor,
+    id: MessageId,
+    body: bytes::Bytes,
+}
+
+impl Messaging {
+    /// Is a message from whom it says, and what it tells of another one told by somebody who got that?
+    ///
+    /// # Errors
+    /// 403; 400 for a notification that cannot be read: nobody knows what its reader makes of it.
+    pub(super) fn is_honest(
+        &self,
+        request: &Request,
+        kind: Kind,
+        sender: &Aor,
+        recipient: &Aor,
+    ) -> Result<(), Reject> {
+        if !self.policy.verify_cpim {
+            return Ok(());
+        }
+        admission::is_from(request, |uri| (self.names)(uri).as_ref() == Some(sender))?;
+        if kind != Kind::Notification {
+            return Ok(());
+        }
+        let about = match Cpim::of(request) {
+            Some(cpim) if cpim.is_encoded() => None,
+            Some(cpim) => imdn::reported(cpim.content()),
+            // Without CPIM around it, and compressed: that is how some write it.
+            None if request.value(HeaderName::ContentEncoding).is_some() => return Ok(()),
+            None => imdn::reported(request.body()),
+        };
+        let Some(about) = about else {
+            return Err(Reject::because(StatusCode::BAD_REQUEST, "Unreadable IMDN"));
+        };
+        let (message, told) = self.keys(recipient, &about, sender);
+        if self.asked().knows_better(message, told) {
+            return Err(Reject::because(StatusCode::FORBIDDEN, "Not a recipient of that message"));
+        }
+        Ok(())
+    }
+
+    /// A message is on its way to somebody, who may tell its sender about it from now on.
+    pub(super) fn note_recipient(&self, request: &Request, sender: &Aor, recipient: &Aor) {
+        let Some(cpim) = Cpim::of(request).filter(|cpim| Wishes::of(*cpim).are_any()) else { return };
+        if let Some(id) = cpim.value(cpim::IMDN, "Message-ID") {
+            let (message, told) = self.keys(sender, id, recipient);
+            self.asked().note(message, told);
+        }
+    }
+
+    /// A message was stored, and its sender has got 202: they are told so, if they asked.
+    pub(super) fn tell_stored(
+        self: &Arc<Self>,
+        request: &Request,
+        sender: &Aor,
+        recipient: &Aor,
+        id: MessageId,
+        taken_at: Timestamp,
+    ) {
+        let call_id = request.call_id().unwrap_or_default();
+        let facts = Facts { call_id, recipient, taken_at, id };
+        if let Some(owed) = self.owed(request, Disposition::Stored, sender, facts) {
+            self.post(owed, recipient, |_| {});
+        }
+    }
+
+    /// Nobody will get a stored message. Its sender is told if they asked, then its row goes; if they cannot be told now, it stays.
+    pub(super) fn give_up(self: &Arc<Self>, recipient: &Aor, id: MessageId) {
+        let (messaging, of) = (self.clone(), recipient.clone());
+        self.tell_failed(recipient, id, move |is_told| match is_told {
+            true => messaging.drop_message(&of, id),
+            false => messaging.ended(&of, End::Kept),
+        });
+    }
+
+    /// `then` is called once, with whether everything is told that is owed. The row is still there then: if the server dies now, it is told
+    /// again, under the same Message-ID.
+    pub(super) fn tell_failed(
+        self: &Arc<Self>,
+        recipient: &Aor,
+        id: MessageId,
+        then: impl FnOnce(bool) + Send + 'static,
+    ) {
+        if !self.policy.reports {
+            return then(true);
+        }
+        let home = self.homes.read(recipient);
+        let Some(waiting) = home.messages.iter().find(|one| one.id == id).copied() else { return then(true) };
+        let (messaging, recipient, then) = (self.clone(), recipient.clone(), Then(Some(then)));
+        // If it is not started, it is dropped: that is a "no", too.
+        self.endpoint.spawn(async move {
+            let content = match messaging.homes.store().content(id).await {
+                Ok(content) => content,
+                Err(fault) => {
+                    tracing::warn!(%fault, "a stored message could not be read; its sender is told later");
+                    return then.call(false);
+                }
+            };
+            let request = content.as_ref().and_then(|content| copy::request(&recipient, content, 1));
+            let owed = request.zip(content).and_then(|(request, content)| {
+                let (call_id, taken_at) = (&*content.call_id, waiting.taken_at);
+                let facts = Facts { call_id, recipient: &recipient, taken_at, id };
+                messaging.owed(&request, Disposition::Failed, &content.sender, facts)
+            });
+            match owed {
+                Some(owed) => messaging.post(owed, &recipient, move |is_told| then.call(is_told)),
+                None => then.call(true),
+            }
+        });
+    }
+
+    fn owed(&self, request: &Request, what: Disposition, sender: &Aor, facts: Facts<'_>) -> Option<Owed> {
+        if !self.policy.reports {
+            return None;
+        }
+        let facts = Facts { id: self.ids.of(facts.id, what), ..facts };
+        let notification = imdn::notification(request, what, &facts)?;
+        let to = (self.names)(&Uri::parse(notification.to.as_bytes()).ok()?)?;
+        // RFC 5438 14: a message must not send to others what they would not take from its sender or its recipient.
+        if to != *sender {
+            let (home, now) = (self.residents()?.read(&to), clock::now());
+            let welcome = |from| rules::barred(&home, from, now) == Barred::No;
+            if !welcome(sender) || !welcome(facts.recipient) {
+                return None;
+            }
+        }
+        Some(Owed { to, id: facts.id, body: notification.body })
+    }
+
+    /// Homes of others than those who take part in a request: only when all of them are in memory.
+    fn residents(&self) -> Option<&crate::home::Homes> {
+        self.is_resident.load(Ordering::Acquire).then_some(&*self.homes)
+    }
+
+    /// Stores a notification from the recipient of a message. `then`: is it stored, or is there no room for it?
+    fn post(self: &Arc<Self>, owed: Owed, from: &Aor, then: impl FnOnce(bool) + Send + 'static) {
+        let (Owed { to, id, body }, now) = (owed, clock::now());
+        let head = copy::notification_head(from, &to, id, &self.policy.domain, now);
+        let size = u32::try_from(head.len() + body.len()).unwrap_or(u32::MAX);
+        let call_id = copy::call_id(id, &self.policy.domain).into();
+        let content = Content { sender: from.clone(), call_id, head, body };
+        let (max_messages, max_bytes) = (self.policy.max_messages, self.policy.max_bytes);
+        let expires_at = now.after(self.policy.retention);
+        let (messaging, of) = (self.clone(), to.clone());
+        self.homes.change(
+            &to,
+            move |home, mode| {
+                if mode == Mode::Volatile {
+                    return Err(Reject::new(StatusCode::SERVICE_UNAVAILABLE));
+                }
+                if home.messages.iter().any(|one| one.id == id) {
+                    // It was told before the server died.
+                    return Ok((Plan::nothing(), ()));
+                }
+                let bytes = home.messages.bytes().saturating_add(size.into());
+                if home.messages.len() >= max_messages || bytes > max_bytes {
+                    return Err(Reject::new(StatusCode::TEMPORARILY_UNAVAILABLE));
+                }
+                let taken_at = home.messages.next_place(now);
+                let waiting = Waiting { id, taken_at, expires_at, size, is_notification: true };
+                let content = Some(content.clone());
+                let message = StoredMessage { recipient: home.aor.clone(), waiting, content };
+                let rows = SmallVec::from_buf([Row::PutMessage(message.into())]);
+                Ok((Plan { rows, durability: Durability::Durable, moved: Moved::default() }, ()))
+            },
+            move |result| match result {
+                Ok(_) => {
+                    messaging.stored(&of);
+                    then(true);
+                }
+                Err(Refusal::Reject(reject)) if reject.status == StatusCode::TEMPORARILY_UNAVAILABLE => {
+                    tracing::debug!(id = %id, recipient = %of, "no room for a notification");
+                    then(true);
+                }
+                Err(Refusal::Reject(_) | Refusal::Fault) => then(false),
+            },
+        );
+    }
+
+    /// Of a message, and of one recipient of it.
+    fn keys(&self, sender: &Aor, id: &str, recipient: &Aor) -> (u64, u64) {
+        (self.hasher.hash_one((sender, id)), self.hasher.hash_one((sender, id, recipient)))
+    }
+
+    fn asked(&self) -> MutexGuard<'_, Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Called once; with `false` if it is dropped.
+struct Then<F: FnOnce(bool)>(Option<F>);
+
+impl<F: FnOnce(bool)> Then<F> {
+    fn call(mut self, is_told: bool) {
+        if let Some(then) = self.0.take() {
+            then(is_told);
+        }
+    }
+}
+
+impl<F: FnOnce(bool)> Drop for Then<F> {
+    fn drop(&mut self) {
+        if let Some(then) = self.0.take() {
+            then(false);
+        }
+    }
+}
