@@ -65,6 +65,7 @@ mod layers {
         "presence/package",
         "presence/policy.rs",
         "presence/subscribe.rs",
+        "presence/waiting.rs",
         "proxy/context.rs",
         "proxy/target.rs",
         "messaging/admission.rs",

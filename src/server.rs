@@ -25,7 +25,7 @@ use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
 use crate::messaging::{self, Messaging};
-use crate::model::{EntityTag, Packages};
+use crate::model::{Aor, EntityTag, Packages};
 use crate::presence::{self, Presence};
 use crate::proxy::context::{Forking, Order};
 use crate::proxy::{self, Proxy};
@@ -137,8 +137,12 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
             );
         }
         // What looks at homes of its own accord begins when all of them are there.
-        let ended = presence.clone();
-        tasks.spawn(homes.clone().run_wheel(move |subscription| ended.ended(subscription), stopped.clone()));
+        let (ended, unanswered) = (presence.clone(), presence.clone());
+        tasks.spawn(homes.clone().run_wheel(
+            move |subscription| ended.ended(subscription),
+            move |home, now| unanswered.unanswered(home, now),
+            stopped.clone(),
+        ));
         tasks.spawn(messaging.clone().run(stopped.clone()));
         let owed = homes.clone();
         tasks.spawn(async move { owed.mark_watched(presence::RESUME_GAP, stopped).await });
@@ -354,6 +358,11 @@ fn presence_policy(config: &Config) -> presence::Policy {
         publish_per_second: config.publication.per_second,
         max_per_watcher: config.subscription.max_per_watcher,
         max_per_presentity: config.subscription.max_per_presentity,
+        waiting: presence::waiting::Limits {
+            give_up: Duration::from_secs(config.subscription.give_up_after_s.into()),
+            max_per_presentity: config.subscription.max_waiting_per_presentity,
+            max_per_watcher: config.subscription.max_waiting_per_watcher,
+        },
         domain: config.presence.domain(),
         notify_burst: config.presence.notify_burst,
         notify_interval: Duration::from_millis(config.presence.notify_interval_ms),
@@ -402,7 +411,9 @@ fn operator(
                 }
             };
             let tag = EntityTag(endpoint.random().bits128());
-            let about_rules = rules::perform(&homes, &accounts, &domain, &request, tag, clock::now());
+            let asking = |owner: &Aor| presence.asking(owner, clock::now());
+            let about_rules =
+                rules::perform(&homes, &accounts, &domain, &asking, &request, tag, clock::now());
             if let Some(answer) = about_rules.await {
                 return answer;
             }

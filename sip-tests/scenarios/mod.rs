@@ -43,5 +43,6 @@ mod torture;
 mod torture_known;
 mod transactions;
 mod transparency;
+mod winfo;
 mod xcap;
 mod xcap_conflicts;

@@ -138,7 +138,7 @@ fn unknown_package_is_489_with_allow_events_rfc6665_4_2_1_1(database: Database, 
 fn allow_events_lists_every_package_rfc6665_4_4_4(database: Database, via: Transport) {
     let server = Server::start(database);
     let mut alice = Phone::new(&server, "alice", via);
-    let every = ["presence", "dialog", "message-summary", "reg"];
+    let every = ["presence", "dialog", "message-summary", "reg", "presence.winfo"];
     let watching = alice.subscribe("alice");
     assert_eq!(watching.response.list("Allow-Events"), every, "{}", watching.response);
     assert_eq!(watching.notify.list("Allow-Events"), every, "{}", watching.notify);

@@ -58,6 +58,11 @@ pub enum Request {
         /// Whose.
         user: String,
     },
+    /// Who asks to see a user and waits for an answer.
+    RulesPending {
+        /// Whom they ask.
+        user: String,
+    },
     /// A user's rules as they are kept.
     RulesShow {
         /// Whose.

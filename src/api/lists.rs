@@ -44,6 +44,7 @@ pub async fn perform(
         | Request::UserRemove { .. }
         | Request::Status {}
         | Request::Rules { .. }
+        | Request::RulesPending { .. }
         | Request::RulesShow { .. }
         | Request::RulesSet { .. }
         | Request::RulesRemove { .. }

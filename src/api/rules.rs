@@ -12,6 +12,7 @@ use crate::availability::named_rules::{self, Named, word};
 use crate::availability::rules;
 use crate::home::{Homes, Mode, Refusal};
 use crate::model::{Aor, Auid, EntityTag, HomeState, Plan, SubHandling, Timestamp};
+use crate::presence::Asking;
 
 /// What is asked about rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +25,13 @@ enum Change {
 
 /// Answers a request about rules; `None` for another one.
 ///
+/// - `asking`: who asks to see a user and is not decided about.
 /// - `tag`: random.
 pub async fn perform(
     homes: &Arc<Homes>,
     accounts: &Accounts,
     domain: &str,
+    asking: &(dyn Fn(&Aor) -> Vec<Asking> + Sync),
     request: &Request,
     tag: EntityTag,
     now: Timestamp,
@@ -38,6 +41,14 @@ pub async fn perform(
         Request::RulesShow { user } => {
             let shown =
                 owner(user, domain, accounts).map(|owner| Response::Done { text: text(&homes.read(&owner)) });
+            return Some(shown.unwrap_or_else(|refused| refused));
+        }
+        Request::RulesPending { user } => {
+            let shown = owner(user, domain, accounts).map(|owner| {
+                let lines = asked(&asking(&owner), domain);
+                let nobody = || format!("nobody asks to see {owner}");
+                Response::Done { text: if lines.is_empty() { nobody() } else { lines.join("\n") } }
+            });
             return Some(shown.unwrap_or_else(|refused| refused));
         }
         Request::RulesSet { user, watcher, handling } => {
@@ -61,7 +72,11 @@ pub async fn perform(
     };
     let answered = match (owner(user, domain, accounts), change) {
         (Err(refused), _) | (_, Err(refused)) => Err(refused),
-        (Ok(owner), Ok(None)) => Ok(Response::Done { text: listed(&homes.read(&owner), domain) }),
+        (Ok(owner), Ok(None)) => {
+            let asked = asked(&asking(&owner), domain);
+            let lines = std::iter::once(listed(&homes.read(&owner), domain)).chain(asked);
+            Ok(Response::Done { text: lines.collect::<Vec<_>>().join("\n") })
+        }
         (Ok(owner), Ok(Some(asked))) => {
             let about = match &asked {
                 Change::About(who, _) => Some(who.clone()),
@@ -168,6 +183,26 @@ fn came_to(home: &HomeState, about: Option<&Aor>, now: Timestamp) -> String {
     }
 }
 
+/// A line for each who asks, who has asked first first.
+fn asked(asking: &[Asking], domain: &str) -> Vec<String> {
+    let line = |one: &Asking| {
+        let (state, since) = ("asks", one.since.rfc3339());
+        let gone = one.ended_at.map(|at| format!(", gone since {}", at.rfc3339()));
+        format!("{state:12}  {} (since {since}{})", name(&one.watcher, domain), gone.unwrap_or_default())
+    };
+    let mut lines: Vec<String> = asking.iter().take(ASKING_LISTED).map(line).collect();
+    match asking.len().saturating_sub(ASKING_LISTED) {
+        0 => {}
+        more => lines.push(format!("{more} more ask")),
+    }
+    lines
+}
+
+/// Without the domain for who is of ours.
+fn name(who: &Aor, domain: &str) -> String {
+    if who.domain() == domain { who.user().to_owned() } else { who.to_string() }
+}
+
 fn listed(home: &HomeState, domain: &str) -> String {
     if rules::of(home).is_none() {
         return format!("{} has no rules: the domain's hold (presence.default_rule)", home.aor);
@@ -176,9 +211,11 @@ fn listed(home: &HomeState, domain: &str) -> String {
         Ok(named) => named,
         Err(wrong) => return format!("the rules of {} cannot be read: {wrong}", home.aor),
     };
-    let name = |who: &Aor| if who.domain() == domain { who.user().to_owned() } else { who.to_string() };
-    let mut lines: Vec<String> =
-        named.people.iter().map(|(who, handling)| format!("{:12}  {}", word(*handling), name(who))).collect();
+    let mut lines: Vec<String> = named
+        .people
+        .iter()
+        .map(|(who, handling)| format!("{:12}  {}", word(*handling), name(who, domain)))
+        .collect();
     let elsewhere = home.documents.of(&Auid::PresRules).filter(|one| one.name != named_rules::document());
     if named.others > 0 {
         let others = named.others;
@@ -205,4 +242,6 @@ pub(super) fn refused(reason: Reason, text: String) -> Response {
     Response::Error { reason, text }
 }
 
+/// Lines of one answer about who asks.
+const ASKING_LISTED: usize = 200;
 const CONTENT_TYPE: &str = "application/auth-policy+xml";

@@ -94,6 +94,7 @@ pub async fn perform(
         | Request::Explain { .. }
         | Request::Trace { .. }
         | Request::Rules { .. }
+        | Request::RulesPending { .. }
         | Request::RulesShow { .. }
         | Request::RulesSet { .. }
         | Request::RulesRemove { .. }

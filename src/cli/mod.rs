@@ -56,11 +56,11 @@ pub enum Command {
     User(UserCommand),
     /// How the running server does
     Status,
-    /// Who may see a user: list, allow, confirm, polite-block, block, remove, show, replace
+    /// Who may see a user: list, pending, allow, confirm, polite-block, block, remove, show, replace
     Rules {
         /// Whose rules (alice)
         user: String,
-        /// Without one: whom they name
+        /// Without one: whom they name, and who asks
         #[command(subcommand)]
         command: Option<RulesCommand>,
     },

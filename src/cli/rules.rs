@@ -12,8 +12,10 @@ use crate::config::Config;
 /// `hither rules alice ..`
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum RulesCommand {
-    /// Whom they name (as without a command)
+    /// Whom they name, and who asks (as without a command)
     List,
+    /// Who asks and waits for an answer
+    Pending,
     /// Let somebody see everything
     Allow {
         /// Who (bob, or bob@example.net)
@@ -58,6 +60,7 @@ pub(super) async fn run(user: &str, command: Option<&RulesCommand>, config: &Con
     };
     let request = match command {
         None | Some(RulesCommand::List) => Request::Rules { user },
+        Some(RulesCommand::Pending) => Request::RulesPending { user },
         Some(RulesCommand::Allow { watcher }) => set(watcher, Handling::Allow),
         Some(RulesCommand::Confirm { watcher }) => set(watcher, Handling::Confirm),
         Some(RulesCommand::PoliteBlock { watcher }) => set(watcher, Handling::PoliteBlock),

@@ -235,11 +235,18 @@ fn numbers(config: &Config, found: &mut Vec<Found>) {
     let count = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     let Config { server, registration, subscription, publication, presence, .. } = config;
     let Config { messaging, auth, proxy, limits, http, .. } = config;
-    let all: [(&'static str, u64, RangeInclusive<u64>); 34] = [
+    let all: [(&'static str, u64, RangeInclusive<u64>); 37] = [
         ("server.workers", count(server.workers), 0..=count(section::MAX_WORKERS)),
         ("registration.max_bindings", count(registration.max_bindings), 1..=1_000),
         ("subscription.max_per_watcher", count(subscription.max_per_watcher), 1..=1_000_000),
         ("subscription.max_per_presentity", count(subscription.max_per_presentity), 1..=1_000_000),
+        ("subscription.give_up_after_s", subscription.give_up_after_s.into(), 1..=YEAR_S),
+        (
+            "subscription.max_waiting_per_presentity",
+            count(subscription.max_waiting_per_presentity),
+            0..=10_000,
+        ),
+        ("subscription.max_waiting_per_watcher", count(subscription.max_waiting_per_watcher), 0..=10_000),
         ("publication.max_per_aor", count(publication.max_per_aor), 1..=1_000),
         ("publication.burst", publication.burst.into(), 1..=1_000_000),
         ("publication.per_second", publication.per_second.into(), 1..=1_000),

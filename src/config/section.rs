@@ -135,6 +135,13 @@ pub struct Subscription {
     pub max_per_watcher: usize,
     /// Live subscriptions to one presentity. Example: `max_per_presentity = 10000`.
     pub max_per_presentity: usize,
+    /// Who asks to watch somebody, and is gone before they have decided, is shown to them for so long (RFC 3857 4.7.1).
+    /// Example: `give_up_after_s = 2592000`.
+    pub give_up_after_s: u32,
+    /// So many of these are kept for one presentity; then who has waited longest is forgotten. Example: `max_waiting_per_presentity = 500`.
+    pub max_waiting_per_presentity: usize,
+    /// So many of one watcher are kept, for all presentities together; then no more of that watcher. Example: `max_waiting_per_watcher = 100`.
+    pub max_waiting_per_watcher: usize,
     /// Are subscriptions ended when the server stops (RFC 6665 4.4.2)? Else they go on after the next start. Example: `end_at_stop = true`.
     pub end_at_stop: bool,
 }
@@ -147,6 +154,9 @@ impl Default for Subscription {
             max_interval_s: 86_400,
             max_per_watcher: 500,
             max_per_presentity: 10_000,
+            give_up_after_s: 2_592_000,
+            max_waiting_per_presentity: 500,
+            max_waiting_per_watcher: 100,
             end_at_stop: false,
         }
     }

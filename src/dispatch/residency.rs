@@ -114,6 +114,12 @@ impl Residency {
             Row::DropDocument(..) => {}
             Row::PutMessage(message) => name(&mut Arc::make_mut(message).recipient),
             Row::DropMessage(..) => {}
+            Row::PutWaiting(waiting) => {
+                let waiting = Arc::make_mut(waiting);
+                name(&mut waiting.presentity);
+                name(&mut waiting.watcher);
+            }
+            Row::DropWaiting(..) => {}
         }
         row
     }

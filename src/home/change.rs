@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use crate::home::unanswered::Unanswered;
 use crate::home::{Changed, Decision, Homes, MAX_WAITING, Shard, Slot};
 use crate::model::{Aor, Durability, HomeState, Moved, Packages, Plan, Reject, Row};
 
@@ -120,7 +121,7 @@ impl Homes {
                 drop(guard);
                 return act(Err(Refusal::Fault));
             }
-            let touched = slot.apply(&plan.rows, plan.moved);
+            let touched = slot.apply(&plan.rows, plan.moved, &self.unanswered);
             let state = slot.state.clone();
             if slot.reschedule(&mut shard.due, aor) {
                 shard.slots.remove(aor);
@@ -153,15 +154,21 @@ pub(super) type Touched = SmallVec<[Changed; 2]>;
 
 impl Shard {
     /// Applies rows to a home, if it is here; see [`Slot::apply`].
-    pub(super) fn apply(&mut self, aor: &Aor, rows: &[Row], moved: Moved) -> Touched {
-        self.slots.get_mut(aor).map_or_else(Touched::new, |slot| slot.apply(rows, moved))
+    pub(super) fn apply(
+        &mut self,
+        aor: &Aor,
+        rows: &[Row],
+        moved: Moved,
+        unanswered: &Unanswered,
+    ) -> Touched {
+        self.slots.get_mut(aor).map_or_else(Touched::new, |slot| slot.apply(rows, moved, unanswered))
     }
 }
 
 impl Slot {
     /// Applies rows to a home and returns what to mark: this one, and the watchers whose subscription here came or went (what
     /// *this* user, and nobody else, may see of *them* hangs on it: the reciprocal rule).
-    fn apply(&mut self, rows: &[Row], moved: Moved) -> Touched {
+    fn apply(&mut self, rows: &[Row], moved: Moved, unanswered: &Unanswered) -> Touched {
         let mut touched = Touched::new();
         if rows.is_empty() {
             return touched;
@@ -182,6 +189,7 @@ impl Slot {
             if moved.presence || moved.watchers {
                 packages = packages.and(state.moves(row));
             }
+            unanswered.moves(state, row);
             state.apply(row);
         }
         if moved.presence || moved.watchers {

@@ -108,7 +108,7 @@ impl Homes {
         let (state, touched) = {
             let mut shard = self.shard(aor);
             let touched = match outcome {
-                Outcome::Committed => shard.apply(aor, &batch.rows, batch.moved),
+                Outcome::Committed => shard.apply(aor, &batch.rows, batch.moved, &self.unanswered),
                 Outcome::NotCommitted => Touched::new(),
                 Outcome::Unknown => {
                     if let Some(slot) = shard.slots.get_mut(aor) {
@@ -160,7 +160,8 @@ impl Homes {
         let taken = rows.is_empty() || self.store.write_lazily(&rows);
         let (state, touched) = {
             let mut shard = self.shard(aor);
-            let touched = if taken { shard.apply(aor, &rows, moved) } else { Touched::new() };
+            let touched =
+                if taken { shard.apply(aor, &rows, moved, &self.unanswered) } else { Touched::new() };
             (shard.slots.get(aor).map(|slot| slot.state.clone()), touched)
         };
         let state = state.unwrap_or_else(|| Arc::new(HomeState::empty(aor.clone())));
@@ -189,6 +190,7 @@ impl Homes {
                 let mut state =
                     HomeState { version: slot.state.version + 1, ..HomeState::empty(aor.clone()) };
                 rows.iter().for_each(|row| state.apply(row));
+                self.unanswered.replaced(&slot.state, &state);
                 slot.state = Arc::new(state);
                 slot.stale = false;
             }

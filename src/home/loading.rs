@@ -25,6 +25,7 @@ impl Homes {
             return;
         }
         let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
+        self.unanswered.moves(&slot.state, row);
         Arc::make_mut(&mut slot.state).apply(row);
         slot.reschedule(&mut shard.due, aor);
     }
@@ -57,6 +58,7 @@ impl Homes {
         let slot = shard.slots.entry(aor.clone()).or_insert_with(|| Slot::empty(aor.clone()));
         let mut state = HomeState::empty(aor.clone());
         rows.iter().for_each(|row| state.apply(row));
+        self.unanswered.replaced(&slot.state, &state);
         slot.state = Arc::new(state);
         shard.reschedule(aor);
     }
@@ -72,7 +74,7 @@ impl Homes {
         users
     }
 
-    /// Marks every home that has subscriptions: after a start everybody is owed full state. One subscription per `gap`, so that nobody else
+    /// Marks every home that has subscriptions, or somebody waiting for one: after a start everybody is owed full state. One subscription per `gap`, so that nobody else
     /// waits for it; ends early when `stop` is set.
     pub async fn mark_watched(&self, gap: Duration, mut stop: watch::Receiver<bool>) {
         let mut tick = tokio::time::interval(MARKING);
@@ -83,7 +85,9 @@ impl Homes {
         for shard in &self.shards {
             let watched: Vec<(Aor, usize)> = {
                 let shard = lock(shard);
-                let slots = shard.slots.iter().filter(|(_, slot)| !slot.state.subscriptions.is_empty());
+                let is_watched =
+                    |state: &HomeState| !state.subscriptions.is_empty() || !state.waiting.is_empty();
+                let slots = shard.slots.iter().filter(|(_, slot)| is_watched(&slot.state));
                 slots.map(|(aor, slot)| (aor.clone(), slot.state.subscriptions.len())).collect()
             };
             for (aor, watchers) in watched {

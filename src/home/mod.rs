@@ -8,6 +8,7 @@ mod driver;
 mod loading;
 #[cfg(test)]
 mod testing;
+mod unanswered;
 mod wheel;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -16,7 +17,8 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::home::change::Job;
-use crate::model::{Aor, HomeState, Packages, Reject, Timestamp};
+use crate::home::unanswered::Unanswered;
+use crate::model::{Aor, HomeState, Packages, Reject, Row, Timestamp};
 use crate::store::Store;
 
 pub use change::{Mode, Refusal};
@@ -35,6 +37,7 @@ pub struct Homes {
     /// What changed and nobody has looked at yet; of a home at most two entries, the second for all of it.
     changed: Mutex<VecDeque<Changed>>,
     changed_wakes: tokio::sync::Notify,
+    unanswered: Unanswered,
     /// Drivers that are awaiting a commit or a load.
     drivers: AtomicUsize,
     drivers_done: tokio::sync::Notify,
@@ -175,6 +178,7 @@ impl Homes {
             always_driven,
             changed: Mutex::default(),
             changed_wakes: tokio::sync::Notify::new(),
+            unanswered: Unanswered::default(),
             drivers: AtomicUsize::new(0),
             drivers_done: tokio::sync::Notify::new(),
         })
@@ -192,6 +196,18 @@ impl Homes {
     /// Marks an AoR as changed: whoever reacts reads it again. A hint, so it may come at any time and bursts coalesce.
     pub fn mark(&self, aor: &Aor) {
         self.mark_for(Changed { aor: aor.clone(), only: None, packages: Packages::ALL });
+    }
+
+    /// Marks an AoR for who is shown its watchers, if anybody is: how it stands with one of them has changed.
+    pub fn mark_watchers(&self, aor: &Aor) {
+        if self.read(aor).winfo().next().is_some() {
+            self.mark_for(Changed { aor: aor.clone(), only: None, packages: Packages::SHOWING_WATCHERS });
+        }
+    }
+
+    /// For how many presentities this watcher waits without a subscription.
+    pub fn waits_for(&self, watcher: &Aor) -> usize {
+        self.unanswered.of(watcher)
     }
 
     /// The same, if it concerns one watcher alone. Two such marks are one for all.
@@ -258,18 +274,23 @@ impl Homes {
             let mut shard = lock(shard);
             for (aor, slot) in &mut shard.slots {
                 let watches = slot.state.subscriptions.of(user).next().is_some();
-                if aor != user && !watches {
+                if aor != user && !watches && slot.state.waiting.get(user).is_none() {
                     continue;
                 }
                 before.push(slot.state.clone());
                 let state = Arc::make_mut(&mut slot.state);
                 if aor == user {
-                    *state = HomeState { version: state.version + 1, ..HomeState::empty(aor.clone()) };
+                    let empty = HomeState { version: state.version + 1, ..HomeState::empty(aor.clone()) };
+                    self.unanswered.replaced(state, &empty);
+                    *state = empty;
                 } else {
                     let theirs: Vec<_> = state.subscriptions.of(user).map(|s| s.id).collect();
                     for id in theirs {
                         state.subscriptions.remove(id);
                     }
+                    let over = Row::DropWaiting(aor.clone(), user.clone());
+                    self.unanswered.moves(state, &over);
+                    state.apply(&over);
                     state.version += 1;
                 }
                 touched.push(aor.clone());

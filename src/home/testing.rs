@@ -284,7 +284,11 @@ async fn what_has_ended_is_swept_and_told() {
     ));
     let (tell, mut told) = mpsc::channel(1);
     let (stop, stopped) = tokio::sync::watch::channel(false);
-    let wheel = homes.clone().run_wheel(move |s| tell.try_send(s.watcher.clone()).unwrap(), stopped);
+    let wheel = homes.clone().run_wheel(
+        move |s| tell.try_send(s.watcher.clone()).unwrap(),
+        |_, _| Vec::new(),
+        stopped,
+    );
     let check = async {
         assert_eq!(next(&mut told).await, alice);
         stop.send(true).unwrap();
@@ -387,7 +391,7 @@ async fn the_wheel_comes_by_where_a_refreshed_home_stood_and_looks_where_it_stan
     assert_eq!(stands(), [last]);
     assert_eq!(homes.due(last), [bob()]);
     put(NOW.after_secs(40));
-    let (end, _) = crate::home::wheel::sweep(&homes.read(&bob()), NOW.after_secs(40));
+    let (end, _) = crate::home::wheel::sweep(&homes.read(&bob()), &[], NOW.after_secs(40));
     homes.change(&bob(), move |_, _| Ok((end.clone(), ())), |_| {});
     assert_eq!(stands(), []);
 }

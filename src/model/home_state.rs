@@ -5,7 +5,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::model::{
-    Aor, Auid, Binding, Documents, Mailbox, Packages, Publication, Row, Subscriptions, Timestamp,
+    Aor, Auid, Binding, Documents, Mailbox, Package, Packages, Publication, Row, Subscription, Subscriptions,
+    Timestamp, WaitingWatchers,
 };
 
 /// One AoR's bindings, publications, watchers and waiting messages. Replaced as a whole, never changed while somebody reads it.
@@ -19,6 +20,8 @@ pub struct HomeState {
     pub publications: Few<Publication>,
     /// Sorted by id.
     pub subscriptions: Subscriptions,
+    /// Watchers whose subscription has ended before the owner decided.
+    pub waiting: WaitingWatchers,
     /// Rules and lists.
     pub documents: Documents,
     /// Messages that no device has taken yet.
@@ -35,6 +38,7 @@ impl HomeState {
             bindings: Few::new(),
             publications: Few::new(),
             subscriptions: Subscriptions::default(),
+            waiting: WaitingWatchers::default(),
             documents: Documents::default(),
             messages: Mailbox::default(),
             version: 0,
@@ -45,6 +49,7 @@ impl HomeState {
         self.bindings.is_empty()
             && self.publications.is_empty()
             && self.subscriptions.is_empty()
+            && self.waiting.is_empty()
             && self.documents.is_empty()
             && self.messages.is_empty()
     }
@@ -65,7 +70,16 @@ impl HomeState {
     pub fn next_due(&self) -> Option<Timestamp> {
         let bindings = self.bindings.iter().map(|b| b.expires_at);
         let publications = self.publications.iter().map(|p| p.next_due());
-        bindings.chain(publications).chain(self.subscriptions.next_due()).min()
+        let watchers = self.subscriptions.next_due().into_iter().chain(self.waiting.next_due());
+        bindings.chain(publications).chain(watchers).min()
+    }
+    /// Subscriptions of the owner to who watches: nobody else has any (RFC 3857 4.6).
+    pub fn winfo(&self) -> impl Iterator<Item = &Arc<Subscription>> {
+        self.subscriptions.of(&self.aor).filter(|s| s.package == Package::PresenceWinfo)
+    }
+    /// The packages whose documents show that a watcher came or went.
+    fn showing_watchers(&self) -> Packages {
+        if self.winfo().next().is_some() { Packages::SHOWING_WATCHERS } else { Packages::NONE }
     }
     /// The packages whose documents this row may change; asked before it is applied.
     pub fn moves(&self, row: &Row) -> Packages {
@@ -77,9 +91,22 @@ impl HomeState {
                 .iter()
                 .find(|p| p.id == *id)
                 .map_or(Packages::NONE, |p| Packages::showing_publications_of(p.package)),
-            Row::RefreshBinding(_) | Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
-            Row::PutDocument(new) if new.name.auid == Auid::PresRules => Packages::RULED,
-            Row::DropDocument(_, name) if name.auid == Auid::PresRules => Packages::RULED,
+            Row::RefreshBinding(_) => Packages::NONE,
+            // A refresh is no news.
+            Row::PutSubscription(new) if self.subscriptions.get(new.id).is_some() => Packages::NONE,
+            Row::PutSubscription(new) if new.package == Package::Presence => self.showing_watchers(),
+            Row::PutSubscription(_) => Packages::NONE,
+            Row::DropSubscription(_, id) => match self.subscriptions.get(*id) {
+                Some(old) if old.package == Package::Presence => self.showing_watchers(),
+                Some(_) | None => Packages::NONE,
+            },
+            Row::PutWaiting(_) | Row::DropWaiting(..) => self.showing_watchers(),
+            Row::PutDocument(new) if new.name.auid == Auid::PresRules => {
+                Packages::RULED.and(self.showing_watchers())
+            }
+            Row::DropDocument(_, name) if name.auid == Auid::PresRules => {
+                Packages::RULED.and(self.showing_watchers())
+            }
             Row::PutDocument(_) | Row::DropDocument(..) => Packages::NONE,
             Row::PutMessage(_) | Row::DropMessage(..) => Packages::SHOWING_MESSAGES,
         }
@@ -99,6 +126,8 @@ impl HomeState {
             Row::DropDocument(_, name) => self.documents.remove(name),
             Row::PutMessage(new) => self.messages.put(new.waiting),
             Row::DropMessage(_, id) => self.messages.remove(*id),
+            Row::PutWaiting(new) => self.waiting.put(new),
+            Row::DropWaiting(_, watcher) => self.waiting.remove(watcher),
         }
     }
 }

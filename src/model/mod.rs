@@ -21,6 +21,7 @@ pub mod subscription;
 pub mod subscriptions;
 pub mod text;
 pub mod time;
+pub mod waiting;
 
 pub use account::{Account, Ha1Pair, Ha1Set};
 pub use aor::Aor;
@@ -39,3 +40,4 @@ pub use subscription::{Subscription, SubscriptionId};
 pub use subscriptions::Subscriptions;
 pub use text::Text;
 pub use time::Timestamp;
+pub use waiting::{WaitingWatcher, WaitingWatchers};

@@ -12,11 +12,14 @@ pub enum Package {
     MessageSummary = 3,
     /// RFC 3680.
     Reg = 4,
+    /// RFC 3857, of `presence`.
+    PresenceWinfo = 16,
 }
 
 impl Package {
     /// All of them, as listed in Allow-Events.
-    pub const ALL: [Package; 4] = [Package::Presence, Package::Dialog, Package::MessageSummary, Package::Reg];
+    pub const ALL: [Package; 5] =
+        [Package::Presence, Package::Dialog, Package::MessageSummary, Package::Reg, Package::PresenceWinfo];
     /// The token.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -24,6 +27,7 @@ impl Package {
             Package::Dialog => "dialog",
             Package::MessageSummary => "message-summary",
             Package::Reg => "reg",
+            Package::PresenceWinfo => "presence.winfo",
         }
     }
     /// Exact token match (RFC 6665 8.2.1); old linphone sends `Presence`, so ASCII case is ignored.
@@ -49,6 +53,8 @@ impl Packages {
     pub const SHOWING_BINDINGS: Packages = Packages::of(&[Package::Presence, Package::Dialog, Package::Reg]);
     /// Those whose documents show how many messages wait.
     pub const SHOWING_MESSAGES: Packages = Packages::of(&[Package::MessageSummary]);
+    /// Those whose documents show who watches.
+    pub const SHOWING_WATCHERS: Packages = Packages::of(&[Package::PresenceWinfo]);
     /// Those whose documents hang on who else watches whom (the reciprocal rule).
     pub const SHOWN_TO_OTHERS: Packages = Packages::of(&[Package::Presence, Package::Dialog]);
     /// Those for which presence rules decide who sees what (RFC 5025).
@@ -70,7 +76,7 @@ impl Packages {
             // Who is in a call is on the phone.
             Package::Dialog => Packages::of(&[Package::Dialog, Package::Presence]),
             Package::MessageSummary => Packages::of(&[Package::MessageSummary]),
-            Package::Reg => Packages::NONE,
+            Package::Reg | Package::PresenceWinfo => Packages::NONE,
         }
     }
     /// Both.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::model::{
     Aor, Binding, BindingKey, Document, DocumentName, MessageId, Publication, PublicationId, StoredMessage,
-    Subscription, SubscriptionId, Timestamp,
+    Subscription, SubscriptionId, Timestamp, WaitingWatcher,
 };
 
 /// One change of one row. The store writes it, memory applies it, loading replays `Put`s. What is put is shared by all three.
@@ -35,6 +35,10 @@ pub enum Row {
     PutMessage(Arc<StoredMessage>),
     /// Remove a message.
     DropMessage(Aor, MessageId),
+    /// Insert or replace what waits of one watcher.
+    PutWaiting(Arc<WaitingWatcher>),
+    /// What of this presentity (the first) this watcher (the second) waits for is over.
+    DropWaiting(Aor, Aor),
 }
 
 /// Which row a change is about: one per batch is written, the newest.
@@ -50,6 +54,8 @@ pub enum RowKey {
     Document(Aor, DocumentName),
     /// A message.
     Message(MessageId),
+    /// A watcher who waits for a presentity (the first).
+    Waiting(Aor, Aor),
 }
 
 impl Row {
@@ -66,6 +72,8 @@ impl Row {
             Row::DropDocument(aor, name) => RowKey::Document(aor.clone(), name.clone()),
             Row::PutMessage(m) => RowKey::Message(m.waiting.id),
             Row::DropMessage(_, id) => RowKey::Message(*id),
+            Row::PutWaiting(w) => RowKey::Waiting(w.presentity.clone(), w.watcher.clone()),
+            Row::DropWaiting(aor, watcher) => RowKey::Waiting(aor.clone(), watcher.clone()),
         }
     }
     /// This row, if an older change of the same row was overtaken by it and is never written: what that one would have written counts too.
@@ -87,6 +95,8 @@ impl Row {
             Row::PutDocument(_) | Row::DropDocument(..) => return self,
             // Nothing about a message is written late.
             Row::PutMessage(_) | Row::DropMessage(..) => return self,
+            // Nor about who waits.
+            Row::PutWaiting(_) | Row::DropWaiting(..) => return self,
         };
         let earliest = now.after(LAZY_MAX);
         if expires_at.after(LAZY_MAX) > now && *expires_at < earliest {
@@ -105,6 +115,8 @@ impl Row {
             Row::DropDocument(aor, _) => aor,
             Row::PutMessage(m) => &m.recipient,
             Row::DropMessage(aor, _) => aor,
+            Row::PutWaiting(w) => &w.presentity,
+            Row::DropWaiting(aor, _) => aor,
         }
     }
 }

@@ -20,11 +20,13 @@ pub mod subscribe;
 pub mod subscription;
 #[cfg(test)]
 mod testing;
+mod told_lists;
 mod views;
+pub mod waiting;
 #[cfg(test)]
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,12 +35,14 @@ use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::availability::document::pidf::Pidf;
+use crate::availability::view::Grant;
 use crate::availability::{sphere, view};
 use crate::endpoint::{Endpoint, ServerTransaction, clock};
 use crate::home::{Changed, Homes, Refusal};
 use crate::model::rate::Rate;
 use crate::model::{
-    Aor, EntityTag, Flow, HomeState, Package, PublicationId, Reject, Subscription, SubscriptionId, Timestamp,
+    Aor, EntityTag, Flow, HomeState, Package, PublicationId, Reject, Row, Subscription, SubscriptionId,
+    Timestamp,
 };
 use crate::presence::backlog::Backlog;
 use crate::presence::dialog::Reason;
@@ -59,6 +63,17 @@ pub enum Principal<'a> {
     User(&'a Aor),
     /// A trusted peer that may publish in the package of this request, for any user (RFC 3903 14.1).
     Peer,
+}
+
+/// Who asks to watch somebody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asking {
+    /// Who.
+    pub watcher: Aor,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the subscription ended, if it has.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// The service.
@@ -178,7 +193,8 @@ impl Presence {
         }
         let watched = self.homes.read(&watcher);
         let id = SubscriptionId(self.endpoint.random().bits128());
-        let source = Source { watcher, flow, local_tag: transaction.to_tag().to_owned(), id };
+        let waits_for = self.homes.waits_for(&watcher);
+        let source = Source { watcher, flow, local_tag: transaction.to_tag().to_owned(), id, waits_for };
         let (policy, notifier, endpoint) =
             (self.policy.clone(), self.notifier.clone(), self.endpoint.clone());
         self.homes.change(
@@ -221,6 +237,29 @@ impl Presence {
     /// A subscription has expired and its row is gone (RFC 6665 4.2.1.4): the wheel tells.
     pub fn ended(&self, subscription: &Arc<Subscription>) {
         self.notifier.ended(subscription, Reason::Timeout);
+    }
+
+    /// The rows that keep those whose subscriptions have expired by now before the owner decided (RFC 3857 4.7.1): the wheel asks.
+    pub fn unanswered(&self, home: &HomeState, now: Timestamp) -> Vec<Row> {
+        self.notifier.unanswered(home, now)
+    }
+
+    /// Who asks to watch this user and is not decided about, who has asked first first.
+    pub fn asking(&self, owner: &Aor, now: Timestamp) -> Vec<Asking> {
+        let home = self.homes.read(owner);
+        let is_undecided = |watcher: &Aor| self.notifier.grant_of(&home, watcher, now) == Grant::Pending;
+        let live = home.subscriptions.iter().filter(|s| s.package == Package::Presence && s.expires_at > now);
+        let live = live.map(|s| Asking { watcher: s.watcher.clone(), since: s.created_at, ended_at: None });
+        let waiting = home.waiting.iter().filter(|waiting| waiting.gives_up_at > now).map(|waiting| Asking {
+            watcher: waiting.watcher.clone(),
+            since: waiting.subscribed_at,
+            ended_at: Some(waiting.ended_at),
+        });
+        let mut asking: Vec<Asking> = live.chain(waiting).filter(|one| is_undecided(&one.watcher)).collect();
+        asking.sort_by_key(|one| one.since);
+        let mut names = HashSet::new();
+        asking.retain(|one| names.insert(one.watcher.clone()));
+        asking
     }
 
     /// An account is gone. Who watched it hears that there is no such presentity any more; what it watched itself ends as rejected.

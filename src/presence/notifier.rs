@@ -7,6 +7,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::availability::rules;
@@ -14,19 +15,21 @@ use crate::availability::view::{DomainDefault, Grant};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 use crate::home::{Homes, Refusal};
 use crate::model::{
-    Aor, Durability, Flow, HomeState, Package, Packages, Subscription, SubscriptionId, Timestamp,
+    Aor, Durability, Flow, HomeState, Package, Packages, Row, Subscription, SubscriptionId, Timestamp,
 };
 use crate::presence::backlog::Round;
 use crate::presence::dialog::{Answer, Dialog, Outlook, Output, Reason, Reserved, Seen, State};
 use crate::presence::explain::{Heard, Told, Watched};
 use crate::presence::notify::{self, Notify};
 use crate::presence::pacing::Pacing;
-use crate::presence::package::{self, Document, Shown};
+use crate::presence::package::{self, Document, Others, Shown};
 use crate::presence::policy::Policy;
 use crate::presence::resting::Resting;
 use crate::presence::seats::{Seat, Seats};
 use crate::presence::subscription::{self, Dropped};
+use crate::presence::told_lists::ToldLists;
 use crate::presence::views::{Rendered, Views, standing};
+use crate::presence::waiting;
 use crate::sip::HeaderName;
 use crate::transport::SendError;
 
@@ -39,6 +42,7 @@ pub(super) struct Notifier {
     hasher: RandomState,
     seats: Arc<Seats>,
     views: Views,
+    told_lists: ToldLists,
     /// When the next dialog of an earlier run may send its full state.
     next_slot: Mutex<Option<Instant>>,
     /// Set to true when the server stops.
@@ -102,6 +106,7 @@ impl Notifier {
             hasher: RandomState::new(),
             seats: Seats::new(),
             views,
+            told_lists: ToldLists::default(),
             next_slot: Mutex::new(None),
             stop: OnceLock::new(),
             origin: clock::instant(),
@@ -149,7 +154,9 @@ impl Notifier {
                 }
                 Some(Entry::Resting(_)) => {
                     shard.remove(id);
+                    drop(shard);
                     drop(self.seats.back(watcher));
+                    self.told_lists.forget(*id);
                 }
                 None => {}
             }
@@ -192,6 +199,13 @@ impl Notifier {
         (packages, after): Round,
     ) -> Option<SubscriptionId> {
         let home = self.homes.read(presentity);
+        if after.is_none() {
+            self.settle(&home, packages, None);
+        }
+        if packages == Packages::SHOWING_WATCHERS {
+            self.show_watchers(&home);
+            return None;
+        }
         let mut rest = home.subscriptions.after(after).filter(|s| packages.has(s.package));
         let mut last = None;
         let turn = if after.is_none() { FIRST_TURN } else { TURN };
@@ -215,6 +229,7 @@ impl Notifier {
         packages: Packages,
     ) -> Option<SubscriptionId> {
         let home = self.homes.read(presentity);
+        self.settle(&home, packages, Some(watcher));
         let mut theirs = home.subscriptions.of(watcher).filter(|s| packages.has(s.package));
         let now = clock::now();
         self.endpoint.sockets().together(|| {
@@ -224,6 +239,68 @@ impl Notifier {
         });
         // Somebody with so many is told of the rest in the turns of all.
         theirs.next().and_then(|_| self.react(presentity, (packages, None)))
+    }
+
+    /// Somebody began or ceased to watch, or how it stands with them has changed: the owner is told, who alone may know (RFC 3857 4.6).
+    fn show_watchers(self: &Arc<Self>, home: &HomeState) {
+        let now = clock::now();
+        self.endpoint.sockets().together(|| {
+            for subscription in home.winfo().take(FIRST_TURN).filter(|s| s.expires_at > now) {
+                self.changed(home, subscription, now);
+            }
+        });
+    }
+
+    /// Who has waited for a decision that is there now waits no more (RFC 3857 4.7.1). `only`: this watcher alone is concerned.
+    fn settle(&self, home: &HomeState, packages: Packages, only: Option<&Aor>) {
+        if home.waiting.is_empty() || !packages.has(Package::Presence) {
+            return;
+        }
+        let now = clock::now();
+        let concerned =
+            home.waiting.iter().filter(|waiting| only.is_none_or(|only| *only == waiting.watcher));
+        let decided =
+            concerned.filter(|waiting| self.grant_of(home, &waiting.watcher, now) != Grant::Pending);
+        let decided: Vec<Aor> = decided.map(|waiting| waiting.watcher.clone()).collect();
+        if !decided.is_empty() {
+            self.homes.change(&home.aor, move |home, _| Ok((waiting::decided(home, &decided), ())), |_| {});
+        }
+    }
+
+    /// The rows that keep those whose subscriptions have ended undecided by now.
+    pub(super) fn unanswered(&self, home: &HomeState, now: Timestamp) -> Vec<Row> {
+        let mut rows = Vec::new();
+        // Each is decided on what those before it leave behind.
+        let mut working = home.clone();
+        for subscription in home.subscriptions.ended(now).take(KEPT_AT_ONCE) {
+            let kept = self.kept(&working, subscription, now);
+            kept.iter().for_each(|row| working.apply(row));
+            rows.extend(kept);
+        }
+        rows
+    }
+
+    /// The rows that keep a subscription waiting that ends now, if its owner has not decided.
+    fn kept(&self, home: &HomeState, ends: &Subscription, now: Timestamp) -> Vec<Row> {
+        if ends.package != Package::Presence || self.grant_of(home, &ends.watcher, now) != Grant::Pending {
+            return Vec::new();
+        }
+        let waits_for = self.homes.waits_for(&ends.watcher);
+        waiting::keep(home, ends, waits_for, &self.policy.waiting, now).into_iter().collect()
+    }
+
+    /// How much of the presence of this user a watcher may see.
+    pub(super) fn grant_of(&self, home: &HomeState, watcher: &Aor, now: Timestamp) -> Grant {
+        self.granted(home, Package::Presence, watcher, now)
+    }
+
+    /// Was it told that the owner has not decided?
+    fn was_pending(&self, id: SubscriptionId) -> bool {
+        match self.shard(id).get(&id) {
+            Some(Entry::Busy(watch)) => watch.held().dialog.was_pending(),
+            Some(Entry::Resting(resting)) => resting.was_pending(),
+            None => false,
+        }
     }
 
     /// The watcher's subscriptions in this home, and those that have ended but not been answered yet. Looks at every dialog: for people.
@@ -259,14 +336,13 @@ impl Notifier {
 
     fn changed(self: &Arc<Self>, home: &HomeState, subscription: &Arc<Subscription>, now: Timestamp) {
         let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
-        let granted = self.granted(home, &watch, now);
+        let granted = self.granted(home, watch.package, &watch.watcher, now);
         self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(&granted)));
     }
 
     /// How much the watcher may see. Its own home is read only where the answer hangs on it. Where it will be another one by time alone, the
     /// home is looked at again then.
-    fn granted(&self, home: &HomeState, watch: &Watch, now: Timestamp) -> Grant {
-        let (package, watcher) = (watch.package, &watch.watcher);
+    fn granted(&self, home: &HomeState, package: Package, watcher: &Aor, now: Timestamp) -> Grant {
         if Packages::RULED.has(package)
             && let Some(at) = rules::of(home).and_then(|rules| rules.next_flip(now))
         {
@@ -322,7 +398,9 @@ impl Notifier {
             match output {
                 None => return self.schedule(watch),
                 Some(Output::Look { last }) => self.look(watch, last),
-                Some(Output::Notify { cseq, state, unproven }) => self.send(watch, cseq, state, unproven),
+                Some(Output::Notify { cseq, state, unproven, whole }) => {
+                    self.send(watch, (cseq, state), unproven, whole);
+                }
                 Some(Output::Reserve { upto, durable }) => self.reserve(watch, upto, durable),
                 Some(Output::Drop) => self.drop_row(watch),
                 Some(Output::Forget) => self.forget(watch),
@@ -340,8 +418,9 @@ impl Notifier {
             subscription::by_id(&home, watch.id).filter(|s| s.expires_at > now).cloned()
         };
         let seen = row.map(|row| {
-            let shown = Shown::to(&row, self.granted(&home, watch, now));
-            let rendered = self.views.document(&home, shown, &row, now);
+            let shown = Shown::to(&row, self.granted(&home, watch.package, &watch.watcher, now));
+            let rendered =
+                self.asking(&home, now, |others| self.views.document(&home, shown, &row, others, now));
             (row, rendered)
         });
         let mut held = watch.held();
@@ -353,10 +432,28 @@ impl Notifier {
         held.dialog.handle_state(clock::instant(), found);
     }
 
-    fn send(self: &Arc<Self>, watch: &Arc<Watch>, cseq: u32, state: State, unproven: bool) {
+    /// Lets a document ask how it stands with the watchers of this home.
+    fn asking<T>(&self, home: &HomeState, now: Timestamp, ask: impl FnOnce(&Others<'_>) -> T) -> T {
+        let granted = |watcher: &Aor| self.grant_of(home, watcher, now);
+        ask(&Others { granted: &granted, was_pending: &|id| self.was_pending(id) })
+    }
+
+    /// The document as this watcher is sent it. `whole`: with all of the state, whatever is known already.
+    fn body(&self, watch: &Watch, document: &Document, version: u32, whole: bool) -> Bytes {
+        let ended = watch.held().ended_told.replace(document.ended());
+        let Some(watchers) = document.watchers() else { return document.sent_after(ended, version) };
+        let known = if whole { None } else { self.told_lists.get(watch.id) };
+        self.told_lists.put(watch.id, watchers.clone());
+        let (now, home) = (clock::now(), self.homes.read(&watch.presentity));
+        self.asking(&home, now, |others| watchers.write(known.as_deref(), others, version, now))
+    }
+
+    fn send(self: &Arc<Self>, watch: &Arc<Watch>, (cseq, state): (u32, State), unproven: bool, whole: bool) {
+        let flips;
         let (row, document) = {
             let mut held = watch.held();
-            held.told = Some(Told { cseq, state, at: clock::now(), heard: None });
+            let before = held.told.replace(Told { cseq, state, at: clock::now(), heard: None });
+            flips = before.is_some_and(|told| told.state.is_active() != state.is_active());
             let (row, document) = match held.seen.take() {
                 Some((row, rendered)) => (Some(row), rendered.document),
                 None => (None, Document::none()),
@@ -374,6 +471,9 @@ impl Notifier {
                 State::Terminated { body: false, .. } => (held.ended.clone(), Document::none()),
             }
         };
+        if flips && watch.package == Package::Presence && !matches!(state, State::Terminated { .. }) {
+            self.homes.mark_watchers(&watch.presentity);
+        }
         let (heard, answer) = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
             None => (Heard::Undelivered, self.undelivered()),
             Some((row, flow)) => {
@@ -382,8 +482,7 @@ impl Notifier {
                 let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
                 let format = package::body_type(&row);
                 // It only grows, over restarts too, as the numbers of NOTIFYs do; the first one is 0 (RFC 4235 4.1, RFC 3680 5.1).
-                let ended = watch.held().ended_told.replace(document.ended());
-                let body = document.sent_after(ended, cseq.saturating_sub(1));
+                let body = self.body(watch, &document, cseq.saturating_sub(1), whole);
                 let notify = Notify { cseq, state, format, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());
                 let max_sends = if unproven { UNPROVEN_SENDS } else { u8::MAX };
@@ -398,7 +497,15 @@ impl Notifier {
             }
         };
         watch.heard(cseq, heard);
+        self.unheard(watch, answer);
         watch.held().dialog.handle_answer(clock::instant(), cseq, answer);
+    }
+
+    /// Who has not taken a list of watchers is told of all of them next.
+    fn unheard(&self, watch: &Watch, answer: Answer) {
+        if watch.package == Package::PresenceWinfo && answer != Answer::Accepted {
+            self.told_lists.forget(watch.id);
+        }
     }
 
     /// The watcher is out of reach. While the server stops that is our doing: subscriptions outlive it.
@@ -451,11 +558,14 @@ impl Notifier {
     fn drop_row(self: &Arc<Self>, watch: &Arc<Watch>) {
         let id = watch.id;
         let remote_cseq = watch.held().remote_cseq;
-        let last_row = subscription::by_id(&self.homes.read(&watch.presentity), id).cloned();
+        let home = self.homes.read(&watch.presentity);
+        let last_row = subscription::by_id(&home, id).cloned();
+        let kept = last_row.as_ref().map(|row| self.kept(&home, row, clock::now())).unwrap_or_default();
+        drop(home);
         let (notifier, user) = (self.clone(), watch.clone());
         self.homes.change(
             &watch.presentity,
-            move |home, _| Ok(subscription::drop_row(home, id, remote_cseq)),
+            move |home, _| Ok(subscription::drop_row(home, id, remote_cseq, &kept)),
             move |result| match result {
                 Ok((Dropped::Now | Dropped::Missing, _)) => {
                     let mut held = user.held();
@@ -476,6 +586,10 @@ impl Notifier {
         let mut shard = self.shard(watch.id);
         if matches!(shard.get(&watch.id), Some(Entry::Busy(held)) if Arc::ptr_eq(held, watch)) {
             shard.remove(&watch.id);
+        }
+        drop(shard);
+        if watch.package == Package::PresenceWinfo {
+            self.told_lists.forget(watch.id);
         }
     }
 
@@ -666,15 +780,18 @@ impl TransactionUser for Watch {
                 let retry_after = response.text(HeaderName::RetryAfter).and_then(seconds);
                 let answer = Answer::of(response.status(), retry_after);
                 self.heard(branch, Heard::Answer(response.status()));
+                notifier.unheard(&self, answer);
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, answer));
             }
             UserEvent::Timeout { branch } => {
                 self.heard(branch, Heard::Silence);
+                notifier.unheard(&self, Answer::Gone);
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, Answer::Gone));
             }
             UserEvent::TransportFailed { branch } => {
                 let answer = notifier.undelivered();
                 self.heard(branch, Heard::Undelivered);
+                notifier.unheard(&self, answer);
                 notifier.tell(&self, |dialog, now| dialog.handle_answer(now, branch, answer));
             }
             UserEvent::Timer { .. } => {
@@ -702,6 +819,8 @@ const SHARDS: usize = 64;
 const FIRST_TURN: usize = 256;
 /// ..and of those who have more, the next ones, before other presentities have their turn.
 const TURN: usize = 64;
+/// Of so many that end at one instant it is asked whether anybody has decided.
+const KEPT_AT_ONCE: usize = 1_024;
 /// Subscriptions that a new one of the same watcher asks after: a phone that starts again leaves one behind.
 const ASKED: usize = 4;
 /// Packets to a watcher that has never answered (`A16`).

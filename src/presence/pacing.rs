@@ -9,6 +9,8 @@ pub struct Pacing {
     pub burst: u32,
     /// Time in which one more is earned.
     pub interval: Duration,
+    /// A look that finds nothing new counts as one: it is dear.
+    pub looks: bool,
 }
 
 /// A bucket of NOTIFYs.
@@ -57,6 +59,13 @@ impl Bucket {
     pub(super) fn take(&mut self, now: Instant) {
         if self.has(now) {
             self.tokens -= 1;
+        }
+    }
+
+    /// Nothing new was found.
+    pub(super) fn looked(&mut self, now: Instant) {
+        if self.pacing.looks {
+            self.take(now);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::availability::view::DomainRules;
 use crate::model::Reject;
+use crate::presence::waiting;
 use crate::sip::{HeaderName, StatusCode};
 
 /// Bounds of an expiry in seconds: `min_s <= default_s <= max_s`.
@@ -56,6 +57,8 @@ pub struct Policy {
     pub max_per_watcher: usize,
     /// Live subscriptions to one presentity (`A24`).
     pub max_per_presentity: usize,
+    /// Requests that outlive their subscriptions (RFC 3857 4.7.1).
+    pub waiting: waiting::Limits,
     /// Who sees whom where the owner has no rules, and who sees nobody.
     pub domain: DomainRules,
     /// NOTIFYs of one subscription that may go at once before pacing begins (`A25`).
@@ -83,6 +86,7 @@ impl Default for Policy {
             subscription: intervals,
             max_per_watcher: 500,
             max_per_presentity: 10_000,
+            waiting: waiting::Limits::default(),
             domain: DomainRules::default(),
             notify_burst: 4,
             notify_interval: Duration::from_secs(5),

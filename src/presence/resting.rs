@@ -46,6 +46,11 @@ impl Resting {
         self.ended_told
     }
 
+    /// Was the watcher told that the owner has not decided?
+    pub(super) fn was_pending(&self) -> bool {
+        self.rest.was_pending
+    }
+
     /// The last NOTIFY.
     pub(super) fn told(&self) -> Told {
         let state = match self.rest.standing {

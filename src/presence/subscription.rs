@@ -8,12 +8,14 @@ use crate::availability::sphere;
 use crate::availability::view::Grant;
 use crate::home::{Decision, Mode};
 use crate::model::{
-    Aor, Durability, Flow, HomeState, Moved, Plan, Reject, Row, Subscription, SubscriptionId, Text, Timestamp,
+    Aor, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription, SubscriptionId, Text,
+    Timestamp,
 };
 use crate::presence::numbers::BLOCK;
 use crate::presence::package;
 use crate::presence::policy::{Intervals, Policy};
 use crate::presence::subscribe::{Named, Subscribe};
+use crate::presence::waiting;
 use crate::sip::{HeaderName, StatusCode};
 
 /// Who subscribes, and what the new subscription will be called.
@@ -27,6 +29,8 @@ pub struct Source {
     pub local_tag: String,
     /// For a new subscription: random, no other call has had it.
     pub id: SubscriptionId,
+    /// For how many presentities the watcher waits (RFC 3857 4.7.1).
+    pub waits_for: usize,
 }
 
 /// What a SUBSCRIBE came to.
@@ -59,7 +63,8 @@ pub enum Outcome {
 ///
 /// - `home`: the presentity's; `watched`: the watcher's own, for the reciprocal rule.
 ///
-/// New and ended subscriptions are durable, refreshes are lazy and move nothing; a fetch leaves no row.
+/// New and ended subscriptions are durable, refreshes are lazy and move nothing; a fetch leaves no row. What ends before the owner has decided
+/// waits (RFC 3857 4.7.1), a fetch too.
 ///
 /// # Errors
 /// New: 403 if the owner's rules refuse the watcher, 503 if the presentity has as many watchers as it may have. In a dialog: 481 if
@@ -81,15 +86,16 @@ pub fn subscribe(
         // RFC 4235 3.7.2: single dialogs are for those who have them.
         return Err(Reject::new(StatusCode::FORBIDDEN));
     }
+    let sphere = || sphere::sphere(home, now);
+    let granted = || package::grant(request.package, home, &source.watcher, watched, policy, &sphere, now);
     match &request.local_tag {
         None => {
-            let sphere = || sphere::sphere(home, now);
-            let granted =
-                package::grant(request.package, home, &source.watcher, watched, policy, &sphere, now);
+            let granted = granted();
             if granted == Grant::Rejected {
                 return Err(Reject::new(StatusCode::FORBIDDEN));
             }
-            begin(home, request, source, now, policy, intervals.choose(request.expires, cap)?)
+            let is_pending = granted == Grant::Pending;
+            begin(home, request, source, now, policy, is_pending, intervals.choose(request.expires, cap)?)
         }
         Some(local_tag) => {
             let current = find(home, request, local_tag, &source.watcher, now)
@@ -107,7 +113,13 @@ pub fn subscribe(
                 // RFC 3261 12.2.2
                 return Err(Reject::new(StatusCode::SERVER_INTERNAL_ERROR));
             }
-            go_on(current, request, source, now, intervals.choose(request.expires, cap)?)
+            let expires = intervals.choose(request.expires, cap)?;
+            let mut decision = go_on(current, request, source, now, expires)?;
+            if expires == 0 && granted() == Grant::Pending {
+                let kept = waiting::keep(home, current, source.waits_for, &policy.waiting, now);
+                decision.0.rows.extend(kept);
+            }
+            Ok(decision)
         }
     }
 }
@@ -115,11 +127,16 @@ pub fn subscribe(
 /// Drops a subscription whose watcher is gone or refused, unless it was refreshed since.
 ///
 /// - `remote_cseq`: of the SUBSCRIBE that was the last one when the reason to drop it arose.
-pub fn drop_row(home: &HomeState, id: SubscriptionId, remote_cseq: u32) -> (Plan, Dropped) {
+/// - `kept`: the rows that keep it waiting, if nobody has decided about it.
+pub fn drop_row(home: &HomeState, id: SubscriptionId, remote_cseq: u32, kept: &[Row]) -> (Plan, Dropped) {
     match by_id(home, id) {
         None => (Plan::nothing(), Dropped::Missing),
         Some(current) if current.remote_cseq != remote_cseq => (Plan::nothing(), Dropped::Refreshed),
-        Some(current) => (drop_plan(home, current), Dropped::Now),
+        Some(current) => {
+            let mut plan = drop_plan(home, current);
+            plan.rows.extend(kept.iter().cloned());
+            (plan, Dropped::Now)
+        }
     }
 }
 
@@ -167,6 +184,7 @@ fn begin(
     source: &Source,
     now: Timestamp,
     policy: &Policy,
+    is_pending: bool,
     expires: u32,
 ) -> Decision<Accepted> {
     let subscription = Subscription {
@@ -193,15 +211,32 @@ fn begin(
     if expires == 0 {
         let accepted =
             Accepted { expires, subscription, outcome: Outcome::Fetched, replaces: SmallVec::new() };
-        return Ok((Plan::nothing(), accepted));
+        let mut plan = Plan::nothing();
+        if is_pending {
+            plan.rows = waiting::keep(home, &accepted.subscription, source.waits_for, &policy.waiting, now)
+                .into_iter()
+                .collect();
+            plan.durability = Durability::Durable;
+            plan.moved.watchers = !plan.rows.is_empty();
+        }
+        return Ok((plan, accepted));
     }
     let replaces = same_dialog(home, &subscription, now);
     if home.subscriptions.live(now).saturating_sub(replaces.len()) >= policy.max_per_presentity {
         return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Watchers")
             .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
     }
+    let is_winfo = |s: &Subscription| s.package == Package::PresenceWinfo && !replaces.contains(&s.id);
+    if request.package == Package::PresenceWinfo && home.winfo().filter(|s| is_winfo(s)).count() >= MOST_WINFO
+    {
+        return Err(Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Subscriptions")
+            .with(HeaderName::RetryAfter, RETRY_WHEN_FULL_S.to_string()));
+    }
     let mut rows: SmallVec<[Row; 1]> =
         replaces.iter().map(|id| Row::DropSubscription(home.aor.clone(), *id)).collect();
+    if request.package == Package::Presence {
+        rows.extend(waiting::over(home, &source.watcher));
+    }
     rows.push(Row::PutSubscription(subscription.clone()));
     let moved = Moved { presence: false, watchers: true };
     let plan = Plan { rows, durability: Durability::Durable, moved };
@@ -283,6 +318,8 @@ fn find<'a>(
 }
 
 const RETRY_WHEN_FULL_S: u32 = 300;
+/// Subscriptions of an owner to who watches: each has a list of its own, which may be long. More than devices.
+const MOST_WINFO: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -312,6 +349,7 @@ mod tests {
             flow: flow(Transport::Udp),
             local_tag: "ours".to_owned(),
             id: SubscriptionId(77),
+            waits_for: 0,
         }
     }
 
@@ -419,9 +457,28 @@ mod tests {
 
     #[test]
     fn fetch_leaves_no_row_rfc6665_4_4_3() {
-        let (plan, accepted) = decide(&alice(), &initial("Expires: 0\r\n").unwrap()).unwrap();
-        assert_eq!((plan, accepted.expires), (Plan::nothing(), 0));
+        let policy = Policy { domain: DomainDefault::Full.into(), ..Policy::default() };
+        let fetch = initial("Expires: 0\r\n").unwrap();
+        let (plan, accepted) = decide_with(&alice(), &fetch, &policy, Mode::Durable).unwrap();
+        assert_eq!((plan.rows.len(), plan.moved, accepted.expires), (0, Moved::default(), 0));
         assert_eq!(accepted.outcome, Outcome::Fetched);
+    }
+
+    #[test]
+    fn what_ends_or_fetches_undecided_waits_and_a_new_subscription_takes_its_place_rfc3857_4_7_1() {
+        let (bob, mut home) = (aor("bob@example.org"), alice());
+        for (of, request) in
+            [(&alice(), initial("Expires: 0\r\n").unwrap()), (&watched_by_bob(), within(2, "Expires: 0\r\n"))]
+        {
+            let (plan, accepted) = decide(of, &request).unwrap();
+            assert_eq!((plan.durability, plan.moved.watchers), (Durability::Durable, true));
+            let Some(Row::PutWaiting(waiting)) = plan.rows.last() else { panic!("{plan:?}") };
+            assert_eq!((&waiting.watcher, waiting.id), (&bob, accepted.subscription.id));
+            home.apply(&Row::PutWaiting(waiting.clone()));
+        }
+        let (plan, _) = decide(&home, &initial("").unwrap()).unwrap();
+        assert_eq!(plan.rows[0], Row::DropWaiting(home.aor.clone(), bob));
+        assert!(matches!(plan.rows[1], Row::PutSubscription(_)));
     }
 
     #[test]
@@ -444,6 +501,25 @@ mod tests {
         another.call_id = "call-2".to_owned();
         assert_eq!(refusal(decide_with(&home, &another, &policy, Mode::Durable)), 503);
         assert!(decide_with(&home, &within(2, ""), &policy, Mode::Durable).is_ok());
+    }
+
+    #[test]
+    fn an_owner_watches_the_watchers_by_as_many_telephones_as_there_may_be_a24() {
+        let mut request = initial("").unwrap();
+        request.package = Package::PresenceWinfo;
+        let alice = Source { watcher: aor("alice@example.org"), ..source() };
+        let own = |home: &HomeState| {
+            let policy = Policy::default();
+            subscribe(home, home, &request, &alice, NOW, &policy, Mode::Durable)
+        };
+        let mut home = self::alice();
+        for id in 0..16 {
+            assert!(own(&home).is_ok(), "{id}");
+            let (call_id, package) = (format!("call {id}").as_str().into(), Package::PresenceWinfo);
+            let one = Subscription { call_id, package, watcher: alice.watcher.clone(), ..subscription(id) };
+            home.subscriptions.put(&Arc::new(one));
+        }
+        assert_eq!(refusal(own(&home)), 503);
     }
 
     #[test]
@@ -524,9 +600,9 @@ mod tests {
     #[test]
     fn a_subscription_that_was_refreshed_meanwhile_is_not_dropped() {
         let home = watched_by_bob();
-        assert_eq!(drop_row(&home, SubscriptionId(5), 1).1, Dropped::Now);
-        assert_eq!(drop_row(&home, SubscriptionId(5), 0).1, Dropped::Refreshed);
-        assert_eq!(drop_row(&home, SubscriptionId(6), 1), (Plan::nothing(), Dropped::Missing));
+        assert_eq!(drop_row(&home, SubscriptionId(5), 1, &[]).1, Dropped::Now);
+        assert_eq!(drop_row(&home, SubscriptionId(5), 0, &[]).1, Dropped::Refreshed);
+        assert_eq!(drop_row(&home, SubscriptionId(6), 1, &[]), (Plan::nothing(), Dropped::Missing));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::availability::sphere;
 use crate::availability::view::Grant;
 use crate::model::{Aor, Binding, HomeState, Publication, Subscription, Text, Timestamp};
 use crate::presence::dialog::{Fingerprint, Standing};
-use crate::presence::package::{self, Document, Shown};
+use crate::presence::package::{self, Document, Others, Shown};
 
 /// What a watcher is told: the document and how to recognise it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,10 +74,11 @@ impl Views {
         home: &HomeState,
         shown: Shown,
         row: &Subscription,
+        others: &Others<'_>,
         now: Timestamp,
     ) -> Rendered {
         if !self.keep || !package::may_be_kept(&shown) {
-            return self.render(home, shown, row, now);
+            return self.render(home, shown, row, others, now);
         }
         {
             let kept = self.shard(&home.aor);
@@ -88,7 +89,7 @@ impl Views {
                 return rendered.clone();
             }
         }
-        let rendered = self.render(home, shown.clone(), row, now);
+        let rendered = self.render(home, shown.clone(), row, others, now);
         if !rendered.document.is_empty() {
             self.keep(home, now, |kept| kept.keep(shown, rendered.clone()));
         }
@@ -129,9 +130,16 @@ impl Views {
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn render(&self, home: &HomeState, shown: Shown, row: &Subscription, now: Timestamp) -> Rendered {
+    fn render(
+        &self,
+        home: &HomeState,
+        shown: Shown,
+        row: &Subscription,
+        others: &Others<'_>,
+        now: Timestamp,
+    ) -> Rendered {
         let standing = standing(&shown.grant);
-        match package::document(home, shown, row, now) {
+        match package::document(home, shown, row, others, now) {
             Some(document) => {
                 let body = self.hasher.hash_one(document.text());
                 Rendered { fingerprint: Fingerprint { standing, body }, document }
@@ -208,6 +216,9 @@ mod tests {
     use crate::presence::package::Format;
     use crate::presence::testing::{NOW, aor, publication, subscription};
 
+    /// Nobody asks for watchers here.
+    const NOBODY: Others<'static> = Others { granted: &|_| Grant::Pending, was_pending: &|_| false };
+
     fn shown(grant: Grant) -> Shown {
         Shown { package: Package::Presence, format: Format::Pidf, grant, is_owner: false }
     }
@@ -220,10 +231,10 @@ mod tests {
     fn one_document_is_shared_by_all_who_may_see_it() {
         let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
-        let first = views.document(&home, shown(Grant::Full), &subscription(1), NOW);
+        let first = views.document(&home, shown(Grant::Full), &subscription(1), &NOBODY, NOW);
         let mut other = home.clone();
         other.version += 1;
-        let second = views.document(&other, shown(Grant::Full), &subscription(1), NOW);
+        let second = views.document(&other, shown(Grant::Full), &subscription(1), &NOBODY, NOW);
         assert_eq!(first.document.text().as_ptr(), second.document.text().as_ptr());
         assert_eq!(first.fingerprint, second.fingerprint);
     }
@@ -234,8 +245,13 @@ mod tests {
         let body = "<presence xmlns=\"urn:ietf:params:xml:ns:pidf\" entity=\"sip:alice@example.org\"><tuple id=\"t\"><status><basic>open\
                     </basic></status></tuple></presence>";
         let old = Publication { body: Bytes::from_static(body.as_bytes()), ..publication(1, 1) };
-        let first =
-            views.document(&home(&[Arc::new(old.clone())]), shown(Grant::Full), &subscription(1), NOW);
+        let first = views.document(
+            &home(&[Arc::new(old.clone())]),
+            shown(Grant::Full),
+            &subscription(1),
+            &NOBODY,
+            NOW,
+        );
         let longer =
             Publication { tag: EntityTag(9), expires_at: old.expires_at.after_secs(600), ..old.clone() };
         let refreshed = home(&[Arc::new(longer)]);
@@ -243,18 +259,23 @@ mod tests {
             assert_eq!(
                 first.document.text().as_ptr(),
                 views
-                    .document(&refreshed, shown(Grant::Full), &subscription(1), now)
+                    .document(&refreshed, shown(Grant::Full), &subscription(1), &NOBODY, now)
                     .document
                     .text()
                     .as_ptr()
             );
         }
-        let ended =
-            views.document(&refreshed, shown(Grant::Full), &subscription(1), old.expires_at.after_secs(600));
+        let ended = views.document(
+            &refreshed,
+            shown(Grant::Full),
+            &subscription(1),
+            &NOBODY,
+            old.expires_at.after_secs(600),
+        );
         assert_ne!(first.document, ended.document);
         assert_eq!(
             ended.document,
-            views.document(&home(&[]), shown(Grant::Full), &subscription(1), NOW).document
+            views.document(&home(&[]), shown(Grant::Full), &subscription(1), &NOBODY, NOW).document
         );
     }
 
@@ -263,26 +284,33 @@ mod tests {
         let (kept, anew) = (Views::new(true), Views::new(false));
         let home = home(&[Arc::new(publication(1, 1))]);
         let [first, second] =
-            [(), ()].map(|()| anew.document(&home, shown(Grant::Full), &subscription(1), NOW));
+            [(), ()].map(|()| anew.document(&home, shown(Grant::Full), &subscription(1), &NOBODY, NOW));
         assert_ne!(first.document.text().as_ptr(), second.document.text().as_ptr());
         assert_eq!(first, second, "who was told the first is not told the second");
-        assert_eq!(first.document, kept.document(&home, shown(Grant::Full), &subscription(1), NOW).document);
+        assert_eq!(
+            first.document,
+            kept.document(&home, shown(Grant::Full), &subscription(1), &NOBODY, NOW).document
+        );
     }
 
     #[test]
     fn other_sources_and_ended_ones_are_composed_anew() {
         let views = Views::new(true);
         let old = home(&[Arc::new(publication(1, 1))]);
-        let first = views.document(&old, shown(Grant::Full), &subscription(1), NOW);
+        let first = views.document(&old, shown(Grant::Full), &subscription(1), &NOBODY, NOW);
         let new = home(&[Arc::new(publication(2, 1))]);
         assert_ne!(
             first.document.text().as_ptr(),
-            views.document(&new, shown(Grant::Full), &subscription(1), NOW).document.text().as_ptr()
+            views.document(&new, shown(Grant::Full), &subscription(1), &NOBODY, NOW).document.text().as_ptr()
         );
         let later = NOW.after_secs(3_600);
         assert_ne!(
             first.document.text().as_ptr(),
-            views.document(&old, shown(Grant::Full), &subscription(1), later).document.text().as_ptr()
+            views
+                .document(&old, shown(Grant::Full), &subscription(1), &NOBODY, later)
+                .document
+                .text()
+                .as_ptr()
         );
     }
 
@@ -292,7 +320,7 @@ mod tests {
         let home = home(&[Arc::new(publication(1, 1))]);
         let seen = |format, grant| {
             let shown = Shown { format, ..shown(grant) };
-            views.document(&home, shown, &subscription(1), NOW).document.text().clone()
+            views.document(&home, shown, &subscription(1), &NOBODY, NOW).document.text().clone()
         };
         for grant in [Grant::Full, Grant::Unavailable] {
             let all = [Format::Pidf, Format::Xpidf, Format::CpimPidf];
@@ -308,10 +336,10 @@ mod tests {
     fn grants_are_kept_apart_a31() {
         let views = Views::new(true);
         let home = home(&[Arc::new(publication(1, 1))]);
-        let full = views.document(&home, shown(Grant::Full), &subscription(1), NOW);
+        let full = views.document(&home, shown(Grant::Full), &subscription(1), &NOBODY, NOW);
         assert_eq!(full.fingerprint.standing, Standing::Active);
         for (grant, standing) in [(Grant::Pending, Standing::Pending), (Grant::Rejected, Standing::Refused)] {
-            let none = views.document(&home, shown(grant), &subscription(1), NOW);
+            let none = views.document(&home, shown(grant), &subscription(1), &NOBODY, NOW);
             assert_eq!((none.fingerprint.standing, none.document.text().len()), (standing, 0));
         }
     }

@@ -49,6 +49,7 @@ on_both! {
     a_closed_store_commits_nothing
     messages_are_loaded_without_their_content_and_read_when_asked_for
     a_removed_account_takes_its_messages_along_and_not_those_it_sent
+    who_waits_is_there_once_until_it_is_over
 }
 
 async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
@@ -345,6 +346,7 @@ async fn a_removed_account_takes_everything_of_its_user_along(place: Place) {
         Row::PutBinding(binding("b", "1", 1).into()),
         Row::PutSubscription(subscription("b", "c", 3).into()),
         Row::PutDocument(document("b", "index").into()),
+        Row::PutWaiting(waiting("b", "c").into()),
     ];
     let rows: SmallVec<[Row; 1]> = smallvec![
         Row::PutBinding(binding("a", "1", 1).into()),
@@ -352,6 +354,8 @@ async fn a_removed_account_takes_everything_of_its_user_along(place: Place) {
         Row::PutSubscription(subscription("a", "b", 1).into()),
         Row::PutSubscription(subscription("b", "a", 2).into()),
         Row::PutDocument(document("a", "index").into()),
+        Row::PutWaiting(waiting("a", "b").into()),
+        Row::PutWaiting(waiting("b", "a").into()),
     ];
     assert_eq!(soon(store.commit(others.iter().cloned().collect())).await, Outcome::Committed);
     assert_eq!(soon(store.commit(rows)).await, Outcome::Committed);
@@ -400,6 +404,27 @@ async fn messages_are_loaded_without_their_content_and_read_when_asked_for(place
     soon(store.close()).await;
     let store = place.open().await;
     assert_eq!(everything(&store).await, [loaded(&other)]);
+    place.end(store).await;
+}
+
+async fn who_waits_is_there_once_until_it_is_over(place: Place) {
+    let store = place.open().await;
+    let (first, other) = (waiting("a", "b"), waiting("a", "c"));
+    let again = WaitingWatcher { id: SubscriptionId(9), ended_at: Timestamp(7), ..first.clone() };
+    for row in [&first, &other, &again] {
+        put(&store, Row::PutWaiting(row.clone().into())).await;
+    }
+    let both = [other.clone(), again.clone()].map(|row| Row::PutWaiting(row.into()));
+    assert_eq!(everything(&store).await, both);
+    assert_eq!(home(&store, "a").await, both);
+    // With something kept lazily the home is put together from both.
+    assert!(store.write_lazily(&[Row::DropWaiting(aor("a"), aor("c"))]));
+    assert_eq!(home(&store, "a").await, both[1..]);
+    soon(store.close()).await;
+    let store = place.open().await;
+    assert_eq!(everything(&store).await, both[1..]);
+    put(&store, Row::DropWaiting(aor("a"), aor("b"))).await;
+    assert_eq!(everything(&store).await, []);
     place.end(store).await;
 }
 

@@ -150,6 +150,17 @@ pub(super) fn subscription(presentity: &str, watcher: &str, id: u128) -> Subscri
     }
 }
 
+pub(super) fn waiting(presentity: &str, watcher: &str) -> WaitingWatcher {
+    WaitingWatcher {
+        presentity: aor(presentity),
+        watcher: aor(watcher),
+        id: SubscriptionId(u128::MAX - 3),
+        subscribed_at: Timestamp(1),
+        ended_at: Timestamp(2),
+        gives_up_at: Timestamp(i64::MAX),
+    }
+}
+
 pub(super) fn document(user: &str, name: &str) -> Document {
     Document {
         owner: aor(user),
@@ -213,6 +224,7 @@ pub(super) async fn everything(store: &Store) -> Vec<Row> {
         Row::PutSubscription(_) | Row::DropSubscription(..) => 2,
         Row::PutDocument(_) | Row::DropDocument(..) => 3,
         Row::PutMessage(_) | Row::DropMessage(..) => 4,
+        Row::PutWaiting(_) | Row::DropWaiting(..) => 5,
     });
     rows
 }

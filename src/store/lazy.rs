@@ -121,6 +121,7 @@ impl Lazy {
         let theirs = |row: &Row| {
             row.aor() == user
                 || matches!(row, Row::PutSubscription(subscription) if subscription.watcher == *user)
+                || matches!(row, Row::PutWaiting(waiting) if waiting.watcher == *user)
         };
         let rows = self.homes.values().flat_map(Home::iter);
         let gone = rows.filter(|(kept, row)| *kept <= number && theirs(row)).map(|(_, row)| row.clone());

@@ -6,7 +6,7 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// Version, what it is about, text. One text serves both databases: BIGINT, TEXT, BYTEA.
-const STEPS: [(i64, &str, &str); 11] = [
+const STEPS: [(i64, &str, &str); 12] = [
     (1, "account", include_str!("../../migrations/0001_account.sql")),
     (2, "binding", include_str!("../../migrations/0002_binding.sql")),
     (3, "publication", include_str!("../../migrations/0003_publication.sql")),
@@ -15,6 +15,7 @@ const STEPS: [(i64, &str, &str); 11] = [
     (6, "account_sha512_256", include_str!("../../migrations/0006_account_sha512_256.sql")),
     (7, "document", include_str!("../../migrations/0007_document.sql")),
     (10, "message", include_str!("../../migrations/0010_message.sql")),
+    (11, "waiting", include_str!("../../migrations/0011_waiting.sql")),
     (12, "message_is_notification", include_str!("../../migrations/0012_message_is_notification.sql")),
     (14, "publication_publisher", include_str!("../../migrations/0014_publication_publisher.sql")),
     (16, "publication_renamed", include_str!("../../migrations/0016_publication_renamed.sql")),

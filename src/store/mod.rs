@@ -169,10 +169,17 @@ impl Store {
         let publications = home.publications.into_iter().map(Row::PutPublication);
         let subscriptions = home.subscriptions.iter().cloned().map(Row::PutSubscription);
         let documents = home.documents.iter().cloned().map(Row::PutDocument);
+        let waiting = home.waiting.iter().cloned().map(Row::PutWaiting);
         let messages = home.messages.iter().map(|one| {
             Row::PutMessage(Arc::new(StoredMessage { recipient: aor.clone(), waiting: *one, content: None }))
         });
-        Ok(bindings.chain(publications).chain(subscriptions).chain(documents).chain(messages).collect())
+        Ok(bindings
+            .chain(publications)
+            .chain(subscriptions)
+            .chain(documents)
+            .chain(messages)
+            .chain(waiting)
+            .collect())
     }
     /// What a device is sent of one stored message; `None`: it is not there.
     pub async fn content(&self, id: MessageId) -> Result<Option<Content>, Fault> {

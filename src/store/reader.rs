@@ -14,7 +14,7 @@ use crate::store::failure::deadline;
 use crate::store::migrations::migrator;
 use crate::store::packed;
 use crate::store::session::{DEADLINE, Options};
-use crate::store::table::{Table, account, binding, document, message, publication, subscription};
+use crate::store::table::{Table, account, binding, document, message, publication, subscription, waiting};
 use crate::store::value::{Columns, Value};
 use crate::store::write::bind_all;
 
@@ -118,6 +118,7 @@ impl Reader {
             self.table(&subscription::TABLE, &each),
             self.table(&document::TABLE, &each),
             self.table(&message::TABLE, &each),
+            self.table(&waiting::TABLE, &each),
         )?;
         Ok(())
     }
@@ -125,9 +126,14 @@ impl Reader {
     /// Every row of one home.
     pub async fn home(&self, aor: &Aor) -> Result<Vec<Row>, Fault> {
         let mut home = Vec::new();
-        for table in
-            [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE, &message::TABLE]
-        {
+        for table in [
+            &binding::TABLE,
+            &publication::TABLE,
+            &subscription::TABLE,
+            &document::TABLE,
+            &message::TABLE,
+            &waiting::TABLE,
+        ] {
             home.extend(rows!(
                 self,
                 DEADLINE,
@@ -250,7 +256,7 @@ impl Reader {
 
 /// Are there rows in it that may be large?
 fn has_bodies(table: &Table) -> bool {
-    ![binding::TABLE.name, subscription::TABLE.name].contains(&table.name)
+    ![binding::TABLE.name, subscription::TABLE.name, waiting::TABLE.name].contains(&table.name)
 }
 
 /// Who takes the rows, of whichever table.
@@ -267,6 +273,8 @@ fn give(home: &mut Vec<Row>, each: &Each<'_>) {
         Row::DropDocument(..) => Default::default(),
         Row::PutMessage(message) => message.waiting.taken_at,
         Row::DropMessage(..) => Default::default(),
+        Row::PutWaiting(waiting) => waiting.ended_at,
+        Row::DropWaiting(..) => Default::default(),
     });
     let mut each = each.lock().unwrap_or_else(PoisonError::into_inner);
     home.drain(..).for_each(&mut **each);
@@ -278,6 +286,7 @@ fn read(table: &Table, row: &impl Columns) -> Option<Row> {
         "publication" => publication::read(row).map(|read| Row::PutPublication(read.into())),
         "document" => document::read(row).map(|read| Row::PutDocument(read.into())),
         "message" => message::read(row).map(|read| Row::PutMessage(read.into())),
+        "waiting" => waiting::read(row).map(|read| Row::PutWaiting(read.into())),
         _ => subscription::read(row).map(|read| Row::PutSubscription(read.into())),
     }
 }
@@ -294,6 +303,8 @@ fn place_of(row: &Row) -> [Value<'static>; 2] {
         Row::DropDocument(_, name) => name.path().into(),
         Row::PutMessage(message) => crate::store::value::id(message.waiting.id.0),
         Row::DropMessage(_, id) => crate::store::value::id(id.0),
+        Row::PutWaiting(waiting) => waiting.watcher.as_str().to_owned().into(),
+        Row::DropWaiting(_, watcher) => watcher.as_str().to_owned().into(),
     };
     [row.aor().as_str().to_owned().into(), key]
 }

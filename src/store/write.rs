@@ -11,7 +11,7 @@ use sqlx::{
 };
 
 use crate::model::Row;
-use crate::store::table::{Table, binding, document, message, publication, subscription};
+use crate::store::table::{Table, binding, document, message, publication, subscription, waiting};
 use crate::store::value::Value;
 
 /// Writes rows, one per key, inside the transaction that is open.
@@ -197,6 +197,8 @@ fn change(row: &Row) -> (&'static Table, Kind, Vec<Value<'_>>) {
         Row::DropDocument(owner, name) => (&document::TABLE, Kind::Drop, document::key(owner, name)),
         Row::PutMessage(new) => (&message::TABLE, Kind::Put, message::values(new)),
         Row::DropMessage(_, id) => (&message::TABLE, Kind::Drop, message::key(*id)),
+        Row::PutWaiting(new) => (&waiting::TABLE, Kind::Put, waiting::values(new)),
+        Row::DropWaiting(aor, watcher) => (&waiting::TABLE, Kind::Drop, waiting::key(aor, watcher)),
     }
 }
 
@@ -247,7 +249,9 @@ mod tests {
         assert_eq!(for_rows(sql, 2), twice);
         assert!(std::ptr::eq(for_rows(sql, 2), for_rows(sql, 2)));
         assert_eq!(for_rows(sql, 1), sql);
-        for table in [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE] {
+        for table in
+            [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE, &waiting::TABLE]
+        {
             assert!(repeated(table.put_sqlite, 2).is_some(), "{}", table.name);
         }
         assert!(repeated(binding::REFRESH_SQLITE, 2).is_some());

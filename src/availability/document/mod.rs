@@ -14,6 +14,7 @@ pub mod pidf;
 pub mod reginfo;
 pub mod rules;
 pub(in crate::availability) mod values;
+pub mod watcherinfo;
 pub mod write;
 pub mod xml;
 pub mod xpidf;

@@ -125,6 +125,8 @@ pub enum Output {
         state: State,
         /// The watcher has never answered: two packets at most (`A16`).
         unproven: bool,
+        /// A SUBSCRIBE asked for it, or it is the last: all of the state, where others have what has changed alone (RFC 3857 4.3).
+        whole: bool,
     },
     /// Write `notify_cseq_reserved`, then tell [`super::Dialog::handle_reserved`].
     Reserve {
@@ -157,6 +159,16 @@ pub enum State {
         /// With current state?
         body: bool,
     },
+}
+
+impl State {
+    /// Is the watcher served?
+    pub fn is_active(self) -> bool {
+        match self {
+            State::Active => true,
+            State::Pending { .. } | State::Terminated { .. } => false,
+        }
+    }
 }
 
 /// Why changes are put off.

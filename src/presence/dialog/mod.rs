@@ -60,6 +60,8 @@ pub struct Dialog {
     refusing: Option<(Instant, u32)>,
     /// The watcher has been shown state (or may have been, by an earlier run).
     shown: bool,
+    /// It was told that the owner has not decided, by this run.
+    was_pending: bool,
     outputs: SmallVec<[Output; 2]>,
 }
 
@@ -96,6 +98,7 @@ impl Dialog {
             proven,
             refusing: None,
             shown: false,
+            was_pending: false,
             outputs: SmallVec::new(),
         }
     }
@@ -103,6 +106,11 @@ impl Dialog {
     /// Nothing will ever come from it again.
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// Was the watcher told that the owner has not decided?
+    pub fn was_pending(&self) -> bool {
+        self.was_pending
     }
 
     /// A SUBSCRIBE was accepted (initial or refresh).
@@ -151,6 +159,7 @@ impl Dialog {
                 if owed == Owed::Asked || self.sent != Some(seen) {
                     self.notify(now, owed, seen);
                 } else {
+                    self.bucket.looked(now);
                     self.phase = Phase::Idle;
                 }
             }
@@ -338,9 +347,13 @@ impl Dialog {
                 self.shown = true;
                 State::Active
             }
-            Standing::Pending | Standing::Refused => State::Pending { shown: self.shown },
+            Standing::Pending | Standing::Refused => {
+                self.was_pending = true;
+                State::Pending { shown: self.shown }
+            }
         };
-        self.outputs.push(Output::Notify { cseq, state, unproven: !self.proven });
+        let whole = owed == Owed::Asked;
+        self.outputs.push(Output::Notify { cseq, state, unproven: !self.proven, whole });
         if self.numbers.is_low()
             && let Some(upto) = self.numbers.ask(now)
         {
@@ -354,7 +367,7 @@ impl Dialog {
         self.phase = Phase::LastInFlight(cseq);
         self.owed = Owed::Nothing;
         let state = State::Terminated { reason, body };
-        self.outputs.push(Output::Notify { cseq, state, unproven: !self.proven });
+        self.outputs.push(Output::Notify { cseq, state, unproven: !self.proven, whole: true });
     }
 
     fn forget(&mut self) {
@@ -375,7 +388,7 @@ mod tests {
     use super::*;
     use crate::sip::StatusCode;
 
-    const PACING: Pacing = Pacing { burst: 4, interval: Duration::from_secs(5) };
+    const PACING: Pacing = Pacing { burst: 4, interval: Duration::from_secs(5), looks: false };
     const ONE: Fingerprint = Fingerprint { standing: Standing::Active, body: 1 };
     const PENDING: Fingerprint = Fingerprint { standing: Standing::Pending, body: 0 };
     const REFUSED: Fingerprint = Fingerprint { standing: Standing::Refused, body: 0 };
@@ -542,6 +555,24 @@ mod tests {
     }
 
     #[test]
+    fn where_looking_is_dear_it_is_paced_as_telling_is_a25() {
+        let now = begin();
+        let pacing = Pacing { burst: 1, interval: Duration::from_secs(5), looks: true };
+        let mut dialog = Dialog::initial(now, pacing, 64);
+        dialog.handle_subscribed(now);
+        look(&mut dialog, now, ONE);
+        dialog.handle_answer(now, 1, Answer::Accepted);
+        dialog.handle_changed(now, Standing::Active);
+        assert_eq!(look(&mut dialog, now, ONE), None, "nothing new");
+        dialog.handle_changed(now, Standing::Active);
+        assert_eq!(drain(&mut dialog), [], "not again at once");
+        let later = dialog.next_timeout().expect("but later");
+        assert_eq!(later - now, Duration::from_secs(5));
+        dialog.handle_timeout(later);
+        assert_eq!(look(&mut dialog, later, active(2)), Some((2, State::Active)));
+    }
+
+    #[test]
     fn a_pending_watcher_gets_no_document_with_terminated_rfc5025_3_2_1() {
         let now = begin();
         let mut dialog = running(now, PENDING);
@@ -560,7 +591,7 @@ mod tests {
         assert_eq!(drain(&mut dialog), [Output::Drop]);
         dialog.handle_dropped(now);
         let state = State::Terminated { reason: Reason::Rejected, body: false };
-        assert_eq!(drain(&mut dialog), [Output::Notify { cseq: 2, state, unproven: false }]);
+        assert_eq!(drain(&mut dialog), [Output::Notify { cseq: 2, state, unproven: false, whole: true }]);
     }
 
     #[test]
@@ -662,12 +693,18 @@ mod tests {
         dialog.handle_subscribed(now);
         assert_eq!(drain(&mut dialog), [Output::Look { last: false }]);
         dialog.handle_state(now, Seen::State(ONE));
-        assert_eq!(drain(&mut dialog), [Output::Notify { cseq: 1, state: State::Active, unproven: true }]);
+        assert_eq!(
+            drain(&mut dialog),
+            [Output::Notify { cseq: 1, state: State::Active, unproven: true, whole: true }]
+        );
         dialog.handle_answer(now, 1, Answer::Failed { retry_after: None });
         dialog.handle_subscribed(now);
         dialog.poll_output();
         dialog.handle_state(now, Seen::State(ONE));
-        assert_eq!(drain(&mut dialog), [Output::Notify { cseq: 2, state: State::Active, unproven: false }]);
+        assert_eq!(
+            drain(&mut dialog),
+            [Output::Notify { cseq: 2, state: State::Active, unproven: false, whole: true }]
+        );
     }
 
     #[test]
@@ -681,7 +718,10 @@ mod tests {
         dialog.handle_timeout(at);
         dialog.poll_output();
         dialog.handle_state(at, Seen::State(ONE));
-        assert_eq!(drain(&mut dialog), [Output::Notify { cseq: 2, state: State::Active, unproven: true }]);
+        assert_eq!(
+            drain(&mut dialog),
+            [Output::Notify { cseq: 2, state: State::Active, unproven: true, whole: false }]
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const PACING: Pacing = Pacing { burst: 4, interval: Duration::from_secs(5) };
+const PACING: Pacing = Pacing { burst: 4, interval: Duration::from_secs(5), looks: false };
 const FIRST_BLOCK: u32 = 64;
 
 /// What may happen next.

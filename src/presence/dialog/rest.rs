@@ -20,6 +20,7 @@ pub struct Rest {
     pub(in crate::presence) standing: Standing,
     proven: bool,
     pub(in crate::presence) shown: bool,
+    pub(in crate::presence) was_pending: bool,
 }
 
 impl Dialog {
@@ -37,6 +38,7 @@ impl Dialog {
             proven,
             refusing,
             shown,
+            was_pending,
             outputs,
         } = self;
         let is_idle =
@@ -57,6 +59,7 @@ impl Dialog {
             standing: sent.standing,
             proven: *proven,
             shown: *shown,
+            was_pending: *was_pending,
         })
     }
 
@@ -74,6 +77,7 @@ impl Dialog {
             proven: rest.proven,
             refusing: None,
             shown: rest.shown,
+            was_pending: rest.was_pending,
             outputs: SmallVec::new(),
         }
     }
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
     use crate::presence::dialog::{Answer, Output, Seen, State};
 
-    const PACING: Pacing = Pacing { burst: 4, interval: Duration::from_secs(5) };
+    const PACING: Pacing = Pacing { burst: 4, interval: Duration::from_secs(5), looks: false };
 
     fn seen(body: u64) -> Seen {
         Seen::State(Fingerprint { standing: Standing::Active, body })

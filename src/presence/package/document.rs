@@ -1,11 +1,15 @@
 //! A document before it is sent.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+
+use crate::presence::package::winfo::Watchers;
 
 /// A document as it was composed, for any number of watchers: what differs from NOTIFY to NOTIFY of one dialog is written in when it is sent.
 ///
-/// State is always full; partial state (RFC 4235 3.7.1, RFC 3680 4.7.2, RFC 3858 4) would be a second thing that is written in: the text
-/// with some of its elements left out.
+/// State is always full (RFC 4235 3.7.1, RFC 3680 4.7.2), except that of who watches (RFC 3858 4): it is written when it is sent, as each subscriber
+/// knows something else.
 ///
 /// What has ended is told once to each watcher who knew of it: such a document has a second text, in which it is not told of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub(in crate::presence) struct Document {
     lasting: Option<Box<Document>>,
     /// Names what is told once.
     ended: u32,
+    /// What is written when it is sent; `text` then only says whether it is the same.
+    watchers: Option<Arc<Watchers>>,
 }
 
 impl Document {
@@ -27,12 +33,23 @@ impl Document {
 
     /// One that says all there is to say.
     pub(in crate::presence) fn fixed(text: Bytes) -> Document {
-        Document { text, version_at: None, lasting: None, ended: 0 }
+        Document { text, version_at: None, lasting: None, ended: 0, watchers: None }
     }
 
     /// One with the digits of a version missing at `version_at` (dialog-info, reginfo, watcherinfo).
     pub(in crate::presence) fn versioned(text: Bytes, version_at: usize) -> Document {
         Document { version_at: Some(version_at), ..Document::fixed(text) }
+    }
+
+    /// One of who watches.
+    pub(in crate::presence) fn of_watchers(watchers: Watchers) -> Document {
+        let text = watchers.key();
+        Document { watchers: Some(Arc::new(watchers)), ..Document::fixed(text) }
+    }
+
+    /// Who watches, if it is about that.
+    pub(in crate::presence) fn watchers(&self) -> Option<&Arc<Watchers>> {
+        self.watchers.as_ref()
     }
 
     /// This one for who was not told of what has `ended`, `lasting` for all others.

@@ -21,6 +21,8 @@ pub enum Format {
     MessageSummary,
     /// RFC 3680.
     RegInfo,
+    /// RFC 3858.
+    WatcherInfo,
 }
 
 impl Format {
@@ -33,6 +35,7 @@ impl Format {
             Format::DialogInfo => "application/dialog-info+xml",
             Format::MessageSummary => "application/simple-message-summary",
             Format::RegInfo => "application/reginfo+xml",
+            Format::WatcherInfo => "application/watcherinfo+xml",
         }
     }
 

@@ -11,6 +11,7 @@ mod message_summary;
 mod presence;
 mod reg;
 mod summary;
+mod winfo;
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use bytes::Bytes;
 
 use crate::availability::document::pidf::Pidf;
 use crate::availability::view::{self, Grant, Rule};
-use crate::model::{Aor, HomeState, Package, Reject, Subscription, Text, Timestamp};
+use crate::model::{Aor, HomeState, Package, Reject, Subscription, SubscriptionId, Text, Timestamp};
 use crate::presence::pacing::Pacing;
 use crate::presence::policy::{Intervals, Policy};
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
@@ -30,6 +31,7 @@ pub use kept::Wanted;
 
 pub(super) use document::Document;
 pub(super) use kept::body_type;
+pub(super) use winfo::Watchers;
 
 /// The package and the `id` parameter of Event.
 ///
@@ -51,7 +53,7 @@ pub(super) fn event(request: &Request) -> Result<(Package, Option<&str>), Reject
 pub(super) fn wanted(request: &Request, package: Package) -> Result<Wanted, Reject> {
     let selection = match package {
         Package::Dialog => Selection::read(request)?,
-        Package::Presence | Package::MessageSummary | Package::Reg => None,
+        Package::Presence | Package::MessageSummary | Package::Reg | Package::PresenceWinfo => None,
     };
     Ok(Wanted { format: format::accept(request, package)?, selection })
 }
@@ -91,6 +93,7 @@ fn formats(package: Package) -> &'static [Format] {
         Package::Dialog => dialog::FORMATS,
         Package::MessageSummary => message_summary::FORMATS,
         Package::Reg => reg::FORMATS,
+        Package::PresenceWinfo => winfo::FORMATS,
     }
 }
 
@@ -100,7 +103,7 @@ fn takes(package: Package) -> Option<Format> {
         Package::Presence => Some(Format::Pidf),
         Package::Dialog => Some(Format::DialogInfo),
         Package::MessageSummary => Some(Format::MessageSummary),
-        Package::Reg => None,
+        Package::Reg | Package::PresenceWinfo => None,
     }
 }
 
@@ -110,7 +113,7 @@ pub(super) fn media_types(package: Package) -> &'static [&'static str] {
         Package::Presence => &presence::MEDIA_TYPES,
         Package::Dialog => &dialog::MEDIA_TYPES,
         Package::MessageSummary => &message_summary::MEDIA_TYPES,
-        Package::Reg => &[],
+        Package::Reg | Package::PresenceWinfo => &[],
     }
 }
 
@@ -130,14 +133,14 @@ pub(super) fn check(
         Package::Presence => presence::check(media_type, body, means_target).map(Some),
         Package::Dialog => dialog::check(body, means_target).map(|()| None),
         Package::MessageSummary => message_summary::check(body).map(|()| None),
-        Package::Reg => Err(Reject::new(StatusCode::BAD_EVENT)),
+        Package::Reg | Package::PresenceWinfo => Err(Reject::new(StatusCode::BAD_EVENT)),
     }
 }
 
 /// What a publication comes to that has said `before` and now says `body`.
 pub(super) fn succeed(package: Package, before: &[u8], body: Bytes) -> Bytes {
     match package {
-        Package::Presence | Package::MessageSummary | Package::Reg => body,
+        Package::Presence | Package::MessageSummary | Package::Reg | Package::PresenceWinfo => body,
         Package::Dialog => dialog::succeed(before, body),
     }
 }
@@ -145,8 +148,10 @@ pub(super) fn succeed(package: Package, before: &[u8], body: Bytes) -> Bytes {
 /// Expiry of subscriptions (RFC 6665 5.4.5).
 pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
     match package {
-        // RFC 3842 3.4 and RFC 4235 3.4: an hour by default, as everything else.
-        Package::Presence | Package::Dialog | Package::MessageSummary => policy.subscription,
+        // RFC 3842 3.4, RFC 4235 3.4 and RFC 3857 4.4: an hour by default, as everything else.
+        Package::Presence | Package::Dialog | Package::MessageSummary | Package::PresenceWinfo => {
+            policy.subscription
+        }
         Package::Reg => {
             let default_s = reg::DEFAULT_EXPIRES_S.max(policy.subscription.min_s);
             Intervals { default_s, ..policy.subscription }
@@ -157,13 +162,19 @@ pub(super) fn intervals(package: Package, policy: &Policy) -> Intervals {
 /// How often a watcher is told of changes (RFC 6665 5.4.10).
 pub(super) fn pacing(package: Package, policy: &Policy) -> Pacing {
     match package {
-        Package::Presence => Pacing { burst: policy.notify_burst, interval: policy.notify_interval },
+        Package::Presence => {
+            Pacing { burst: policy.notify_burst, interval: policy.notify_interval, looks: false }
+        }
         // RFC 3842 3.11, RFC 4235 3.10: not more than one per second, but for an operator who wants everything sooner.
         Package::Dialog | Package::MessageSummary => {
-            Pacing { burst: 1, interval: policy.notify_interval.min(SECOND) }
+            Pacing { burst: 1, interval: policy.notify_interval.min(SECOND), looks: false }
         }
-        // RFC 3680 4.10: not more than one per five seconds, with the same exception.
-        Package::Reg => Pacing { burst: 1, interval: policy.notify_interval.min(5 * SECOND) },
+        // RFC 3680 4.10, RFC 3857 4.10: not more than one per five seconds, with the same exception. Who has ten thousand watchers is not looked at
+        // for each of them.
+        Package::Reg | Package::PresenceWinfo => {
+            let looks = package == Package::PresenceWinfo;
+            Pacing { burst: 1, interval: policy.notify_interval.min(5 * SECOND), looks }
+        }
     }
 }
 
@@ -186,6 +197,7 @@ pub(super) fn grant(
         }
         Package::MessageSummary => message_summary::grant(&presentity.aor, watcher),
         Package::Reg => reg::grant(&presentity.aor, watcher),
+        Package::PresenceWinfo => winfo::grant(&presentity.aor, watcher),
     }
 }
 
@@ -203,7 +215,7 @@ pub(super) fn decide(
         Package::Presence | Package::Dialog => {
             view::decide(presentity, watcher, watched, &policy.domain, sphere, now)
         }
-        Package::MessageSummary | Package::Reg => {
+        Package::MessageSummary | Package::Reg | Package::PresenceWinfo => {
             let rule = if *watcher == presentity.aor { Rule::Own } else { Rule::Alone };
             (grant(package, presentity, watcher, watched, policy, sphere, now), rule)
         }
@@ -227,20 +239,31 @@ impl Shown {
     /// What this subscription is shown.
     pub(super) fn to(row: &Subscription, grant: Grant) -> Shown {
         let is_owner = match row.package {
-            Package::Presence | Package::MessageSummary | Package::Reg => false,
+            Package::Presence | Package::MessageSummary | Package::Reg | Package::PresenceWinfo => false,
             Package::Dialog => row.watcher == row.presentity,
         };
         Shown { package: row.package, format: kept::body_type(row), grant, is_owner }
     }
 }
 
+/// How it stands with the watchers of a presentity.
+#[derive(Clone, Copy)]
+pub(super) struct Others<'a> {
+    /// How much a watcher may see of presence.
+    pub(super) granted: &'a dyn Fn(&Aor) -> Grant,
+    /// Was this subscription told that the owner has not decided, by this run?
+    pub(super) was_pending: &'a dyn Fn(SubscriptionId) -> bool,
+}
+
 /// The document that a NOTIFY carries; `None` if the grant shows nothing. Equal state gives equal documents, whatever `now` is.
 ///
 /// - `row`: whose document it is, where [`may_be_kept`] says that it is for one subscription alone.
+/// - `others`: asked where the document is about watchers.
 pub(super) fn document(
     home: &HomeState,
     shown: Shown,
     row: &Subscription,
+    others: &Others<'_>,
     now: Timestamp,
 ) -> Option<Document> {
     match shown.package {
@@ -248,6 +271,7 @@ pub(super) fn document(
         Package::Dialog => dialog::document(home, shown, row, now),
         Package::MessageSummary => message_summary::document(home, &shown.grant, now),
         Package::Reg => reg::document(home, &shown.grant, now),
+        Package::PresenceWinfo => winfo::document(home, &shown.grant, others, now),
     }
 }
 
@@ -258,7 +282,7 @@ pub(super) fn may_be_kept(shown: &Shown) -> bool {
         // A device's own view leaves out its own dialogs.
         Package::Dialog => !shown.is_owner,
         // Short, seldom asked for, and soon made.
-        Package::MessageSummary | Package::Reg => false,
+        Package::MessageSummary | Package::Reg | Package::PresenceWinfo => false,
     }
 }
 
@@ -268,7 +292,7 @@ pub(super) fn polite(subscription: &Subscription, presentity: &Aor) -> Document 
         Package::Presence => presence::polite(presentity, kept::body_type(subscription)),
         Package::Dialog => dialog::polite(presentity),
         // The owner may always see it, and nobody else was ever shown anything.
-        Package::MessageSummary | Package::Reg => Document::none(),
+        Package::MessageSummary | Package::Reg | Package::PresenceWinfo => Document::none(),
     }
 }
 

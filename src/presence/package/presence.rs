@@ -35,7 +35,11 @@ fn written(pidf: Bytes, format: Format, presentity: &Aor) -> Document {
     let write = match format {
         Format::Xpidf => xpidf::write,
         Format::CpimPidf => cpim_pidf::write,
-        Format::Pidf | Format::DialogInfo | Format::MessageSummary | Format::RegInfo => {
+        Format::Pidf
+        | Format::DialogInfo
+        | Format::MessageSummary
+        | Format::RegInfo
+        | Format::WatcherInfo => {
             return Document::fixed(pidf);
         }
     };

@@ -32,13 +32,15 @@ pub(in crate::store) const PUT: &str = "INSERT INTO account (aor, realm, ha1_md5
 pub(in crate::store) const REMOVE: &str = "DELETE FROM account WHERE aor = $1";
 
 /// Remove one: everything of that user, in its own home and in the homes of others.
-pub(in crate::store) const PURGE: [&str; 6] = [
+pub(in crate::store) const PURGE: [&str; 8] = [
     "DELETE FROM binding WHERE aor = $1",
     "DELETE FROM publication WHERE aor = $1",
     "DELETE FROM subscription WHERE presentity = $1",
     "DELETE FROM document WHERE owner = $1",
     "DELETE FROM subscription WHERE watcher = $1",
     "DELETE FROM message WHERE recipient = $1",
+    "DELETE FROM waiting WHERE presentity = $1",
+    "DELETE FROM waiting WHERE watcher = $1",
 ];
 
 /// Keep the first secret.

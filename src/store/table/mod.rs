@@ -6,6 +6,7 @@ pub(super) mod document;
 pub(super) mod message;
 pub(super) mod publication;
 pub(super) mod subscription;
+pub(super) mod waiting;
 
 use crate::store::value::Value;
 
