@@ -277,7 +277,7 @@ async fn who_cannot_be_told_while_homes_are_loaded_is_told_after_it() {
     assert_eq!(alice.response().await.status().code(), 200);
     until(|| times.load(Ordering::Relaxed) == 0).await;
     let stopped = server.stop.subscribe();
-    tokio::spawn(server.homes.clone().run_wheel(|_| {}, stopped));
+    tokio::spawn(server.homes.clone().run_wheel(|_| {}, |_, _| Vec::new(), stopped));
     assert!(body(&bob.notify().await).contains("open"));
     server.end().await;
 }
