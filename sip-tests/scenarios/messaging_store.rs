@@ -14,7 +14,7 @@ fn take(phone: &mut Phone) -> Message {
 }
 
 /// How many messages the server says it has stored.
-fn stored(server: &Server) -> u64 {
+pub(super) fn stored(server: &Server) -> u64 {
     let output = server.cli(&["status"], "");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let count = text.lines().find_map(|line| line.strip_prefix("messages: ")?.parse().ok());

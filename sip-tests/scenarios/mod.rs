@@ -19,6 +19,8 @@ mod language;
 mod locating;
 mod message_summary;
 mod messaging;
+mod messaging_crashes;
+mod messaging_devices;
 mod messaging_order;
 mod messaging_store;
 mod operation;

@@ -93,6 +93,7 @@ pub async fn perform(
         Request::Status {}
         | Request::Explain { .. }
         | Request::Trace { .. }
+        | Request::MessageTrace { .. }
         | Request::Rules { .. }
         | Request::RulesShow { .. }
         | Request::RulesSet { .. }
@@ -295,7 +296,8 @@ mod tests {
             | Response::Users { .. }
             | Response::Status { .. }
             | Response::Explained { .. }
-            | Response::Traced { .. } => None,
+            | Response::Traced { .. }
+            | Response::MessageTraced { .. } => None,
         }
     }
 
