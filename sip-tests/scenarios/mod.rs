@@ -21,6 +21,7 @@ mod message_summary;
 mod messaging;
 mod messaging_crashes;
 mod messaging_devices;
+mod messaging_many;
 mod messaging_order;
 mod messaging_store;
 mod operation;
