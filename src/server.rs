@@ -14,6 +14,7 @@ use crate::api::control::{self, Control, Request, Response};
 use crate::api::explain;
 use crate::api::http::{self, Http};
 use crate::api::lists;
+use crate::api::message;
 use crate::api::rules;
 use crate::api::users::{self, AccountChange};
 use crate::auth::{self, Accounts, Auth, Marks};
@@ -101,7 +102,7 @@ pub async fn run(config: Config, dev: Option<Dev>, stop: impl Future<Output = ()
     let gate = Gate::new(residency.clone(), endpoint.clone(), dispatch.clone(), config.domain.clone());
     endpoint.run(Arc::new(gate), stopped.clone());
     let mut tasks = JoinSet::new();
-    let operator = operator(&config, &store, &residency, &accounts, &homes, &endpoint, &presence);
+    let operator = operator(&config, &store, &residency, &accounts, &homes, &endpoint, &presence, &messaging);
     tasks.spawn(control.serve(operator, stopped.clone()));
     announce(&endpoint, http.as_ref(), dev.as_ref());
     if let Some(http) = http {
@@ -267,6 +268,7 @@ fn messaging(
         max_bytes: config.messaging.max_bytes_per_user,
         patience: Duration::from_secs(config.messaging.answer_s.into()),
         retry: Duration::from_secs(config.messaging.retry_s.into()),
+        active_first: config.messaging.active_first,
         of_sender: messaging::Allowance {
             burst: config.messaging.burst,
             per_minute: config.messaging.per_minute,
@@ -281,8 +283,9 @@ fn messaging(
     };
     let proxy = proxy.clone();
     let carrier = move |parcel: messaging::Parcel| {
-        let messaging::Parcel { request, from, user, hop, told } = parcel;
-        proxy.carry_for(request, from, told, &user, hop, clock::now());
+        let messaging::Parcel { request, from, user, hop, later, silence, told, noted } = parcel;
+        let later = proxy::Later { contacts: later, after: silence };
+        proxy.carry_for(request, from, (told, noted), &user, &later, hop, clock::now());
     };
     let ids = messaging::imdn::Ids::new(secret);
     let names = names(config, endpoint, accounts);
@@ -373,6 +376,7 @@ fn presence_policy(config: &Config) -> presence::Policy {
 }
 
 /// What the command line asks of a running server.
+#[expect(clippy::too_many_arguments, reason = "all that can be asked")]
 fn operator(
     config: &Config,
     store: &Store,
@@ -381,14 +385,17 @@ fn operator(
     homes: &Arc<Homes>,
     endpoint: &Arc<Endpoint>,
     presence: &Arc<Presence>,
+    messaging: &Arc<Messaging>,
 ) -> control::Handler {
     let (store, residency, domain) = (store.clone(), residency.clone(), config.domain.clone());
     let (accounts, homes, endpoint, presence) =
         (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
+    let messaging = messaging.clone();
     Arc::new(move |request: Request| {
         let (store, residency, domain) = (store.clone(), residency.clone(), domain.clone());
         let (accounts, homes, endpoint, presence) =
             (accounts.clone(), homes.clone(), endpoint.clone(), presence.clone());
+        let messaging = messaging.clone();
         let answer = async move {
             if matches!(request, Request::Status {}) {
                 return status(&residency, &accounts, &homes, &endpoint, &store);
@@ -402,6 +409,9 @@ fn operator(
                 let (now, instant) = (clock::now(), clock::instant());
                 let when = explain::When { now, instant, is_out: store.is_out() };
                 return explain::answer(&presence, &accounts, &domain, watcher, presentity, when);
+            }
+            if let Request::MessageTrace { name } = &request {
+                return message::answer(&messaging, name).await;
             }
             let observer = |change| match change {
                 AccountChange::Put(account) => accounts.put(account),

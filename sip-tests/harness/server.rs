@@ -71,6 +71,8 @@ impl Config {
 pub struct Server {
     pub ladder: Ladder,
     pub dir: tempfile::TempDir,
+    /// Variables that it is started with the next time.
+    pub environment: Vec<(String, String)>,
     config: Config,
     child: Option<Child>,
     addresses: HashMap<Transport, SocketAddr>,
@@ -121,6 +123,7 @@ impl Server {
         let mut server = Server {
             ladder: Ladder::new(),
             dir,
+            environment: Vec::new(),
             config,
             child: None,
             addresses: HashMap::new(),
@@ -254,6 +257,7 @@ impl Server {
             .arg("--config")
             .arg(self.config_path())
             .env_remove("RUST_LOG")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

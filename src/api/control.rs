@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::api::explain::Explanation;
+use crate::api::message::MessageLine;
 use crate::api::trace::TraceLine;
 use crate::api::users::UserLine;
 use crate::model::{Redacted, SubHandling};
@@ -130,6 +131,11 @@ pub enum Request {
         /// Record everything of that user from now on for so many seconds; 0: as it is.
         follow_s: u32,
     },
+    /// What became of a message.
+    MessageTrace {
+        /// Our id, the sender's Call-ID, or the Message-ID.
+        name: String,
+    },
 }
 
 /// What becomes of a watcher (RFC 5025 3.2.1).
@@ -187,6 +193,11 @@ pub enum Response {
         messages: Vec<TraceLine>,
         /// So long everything of that user is recorded; 0: only failures are.
         following_s: u32,
+    },
+    /// Answer to `message_trace`.
+    MessageTraced {
+        /// All with that name, oldest first.
+        messages: Vec<MessageLine>,
     },
     /// It is not done.
     Error {

@@ -50,7 +50,8 @@ pub async fn perform(
         | Request::RulesRemove { .. }
         | Request::RulesReplace { .. }
         | Request::Explain { .. }
-        | Request::Trace { .. } => return None,
+        | Request::Trace { .. }
+        | Request::MessageTrace { .. } => return None,
     };
     let answered = match (owner(user, domain, accounts), asked) {
         (Err(refused), _) | (_, Err(refused)) => Err(refused),

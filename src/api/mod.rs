@@ -7,6 +7,7 @@ pub mod control;
 pub mod explain;
 pub mod http;
 pub mod lists;
+pub mod message;
 pub mod rules;
 pub mod trace;
 pub mod users;

@@ -68,7 +68,8 @@ pub async fn perform(
         | Request::ListsAdd { .. }
         | Request::ListsRemove { .. }
         | Request::Explain { .. }
-        | Request::Trace { .. } => return None,
+        | Request::Trace { .. }
+        | Request::MessageTrace { .. } => return None,
     };
     let answered = match (owner(user, domain, accounts), change) {
         (Err(refused), _) | (_, Err(refused)) => Err(refused),

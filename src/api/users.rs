@@ -93,6 +93,7 @@ pub async fn perform(
         Request::Status {}
         | Request::Explain { .. }
         | Request::Trace { .. }
+        | Request::MessageTrace { .. }
         | Request::Rules { .. }
         | Request::RulesPending { .. }
         | Request::RulesShow { .. }
@@ -296,7 +297,8 @@ mod tests {
             | Response::Users { .. }
             | Response::Status { .. }
             | Response::Explained { .. }
-            | Response::Traced { .. } => None,
+            | Response::Traced { .. }
+            | Response::MessageTraced { .. } => None,
         }
     }
 

@@ -21,7 +21,8 @@ pub(super) async fn run(watcher: &str, presentity: &str, json: bool, config: &Co
         Response::Done { .. }
         | Response::Users { .. }
         | Response::Status { .. }
-        | Response::Traced { .. } => Err(control::Fault::Mute(config.control_socket.clone()).into()),
+        | Response::Traced { .. }
+        | Response::MessageTraced { .. } => Err(control::Fault::Mute(config.control_socket.clone()).into()),
     }
 }
 

@@ -12,12 +12,14 @@ use crate::config::{Config, ConfigError};
 pub mod dev;
 mod explain;
 mod lists;
+mod message;
 mod password;
 mod rules;
 mod trace;
 mod user;
 
 pub use lists::ListsCommand;
+pub use message::MessageCommand;
 pub use rules::RulesCommand;
 pub use user::Fault;
 
@@ -84,6 +86,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Messages: trace
+    #[command(subcommand)]
+    Message(MessageCommand),
     /// The last messages of one user
     ///
     /// Failures are always recorded, everything while the user is followed. Bodies and credentials never are.
@@ -249,6 +254,7 @@ impl Command {
             Command::Explain { watcher, presentity, json } => {
                 explain::run(watcher, presentity, *json, config).await
             }
+            Command::Message(command) => message::run(command, config).await,
             Command::Trace { user, follow, for_s, headers, json } => {
                 let how = trace::How { follow: *follow, for_s: *for_s, headers: *headers, json: *json };
                 trace::run(user, how, config).await
@@ -288,6 +294,9 @@ mod tests {
         let add = UserCommand::Add { name: "alice".into(), password };
         let parsed = parse("hither --dev user add alice --password-stdin").unwrap();
         assert_eq!((parsed.dev, parsed.command), (true, Some(Command::User(add))));
+        let trace = MessageCommand::Trace { id: "a@b".into(), json: true };
+        let parsed = parse("hither message trace a@b --json").unwrap();
+        assert_eq!(parsed.command, Some(Command::Message(trace)));
         let remove = UserCommand::Remove { name: "alice".into() };
         assert_eq!(parse("hither user remove alice").unwrap().command, Some(Command::User(remove)));
     }

@@ -47,7 +47,8 @@ pub(super) async fn run(user: &str, how: How, config: &Config) -> Result<(), Fau
             Response::Done { .. }
             | Response::Users { .. }
             | Response::Status { .. }
-            | Response::Explained { .. } => {
+            | Response::Explained { .. }
+            | Response::MessageTraced { .. } => {
                 return Err(control::Fault::Mute(config.control_socket.clone()).into());
             }
         };

@@ -68,7 +68,8 @@ pub(super) async fn tell(request: &Request, config: &Config) -> Result<(), Fault
         Response::Users { .. }
         | Response::Status { .. }
         | Response::Explained { .. }
-        | Response::Traced { .. } => Err(control::Fault::Mute(config.control_socket.clone()).into()),
+        | Response::Traced { .. }
+        | Response::MessageTraced { .. } => Err(control::Fault::Mute(config.control_socket.clone()).into()),
     }
 }
 
@@ -112,7 +113,9 @@ fn shown(response: &Response) -> Result<String, Fault> {
             Ok(values.iter().map(line).collect::<Vec<_>>().join("\n"))
         }
         // Nobody asks for them here.
-        Response::Explained { .. } | Response::Traced { .. } => Ok(String::new()),
+        Response::Explained { .. } | Response::Traced { .. } | Response::MessageTraced { .. } => {
+            Ok(String::new())
+        }
         Response::Error { text, .. } => Err(Fault::Refused(text.clone())),
     }
 }

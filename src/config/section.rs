@@ -254,6 +254,9 @@ pub struct Messaging {
     pub max_bytes_per_user: u64,
     /// How long devices have to answer before a message is kept and its sender gets 202. Example: `answer_s = 10`.
     pub answer_s: u32,
+    /// Are devices that somebody is using asked first, and those that nobody is using only if these do not take a message? They say so themselves, by
+    /// `user-input` in what they publish; else all are asked. Example: `active_first = true`.
+    pub active_first: bool,
     /// A device that stays registered and takes no message is tried again after this time, then after twice that, and so on up to half an
     /// hour. Example: `retry_s = 30`.
     pub retry_s: u32,
@@ -283,6 +286,7 @@ impl Default for Messaging {
             max_per_user: 500,
             max_bytes_per_user: 5_242_880,
             answer_s: 10,
+            active_first: true,
             retry_s: 30,
             burst: 120,
             per_minute: 60,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::availability::document::xml::{self, Document};
 use crate::availability::rules::{self, Barred};
 use crate::messaging::cpim::{self, Cpim};
 use crate::messaging::imdn;
@@ -61,6 +62,35 @@ pub fn kind(request: &Request) -> Kind {
     }
 }
 
+/// From when on a message says nothing any more though it may be on its way: that somebody is typing holds for as long as it says (RFC 3994 3.3),
+/// from Date, if there is one. `None`: it is not of that kind.
+pub fn stale_from(request: &Request, now: Timestamp) -> Option<Timestamp> {
+    if kind(request) != Kind::Typing {
+        return None;
+    }
+    // In CPIM it comes after the headers of the message and those of the content (RFC 3862 2).
+    let parts = if Cpim::of(request).is_some() { 2 } else { 0 };
+    let body = (0..parts).try_fold(request.body(), |body, _| after_empty_line(body)).unwrap_or_default();
+    let refresh = refresh(body).unwrap_or(REFRESH_S);
+    let expires = request.expires().ok().flatten().unwrap_or(u32::MAX);
+    let sent = request.text(HeaderName::Date).and_then(Timestamp::from_sip_date);
+    // A Date is whole seconds: what was sent within this one is not older than that.
+    let sent = sent.map_or(now, |sent| Timestamp(sent.0.saturating_add(999)).min(now));
+    Some(sent.after_secs(refresh.min(expires)))
+}
+
+fn after_empty_line(bytes: &[u8]) -> Option<&[u8]> {
+    let at = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    bytes.get(at + 4..)
+}
+
+/// RFC 3994 3.2: after how many seconds `active` has to be said again.
+fn refresh(body: &[u8]) -> Option<u32> {
+    let document = Document::read(body, &xml::Limits::PUBLISHED).ok()?;
+    let refresh = document.root().children().find(|child| child.local() == "refresh")?;
+    refresh.text().trim().parse().ok()
+}
+
 /// Until when a message may be kept for a recipient who is away; `None`: it is for now or never.
 ///
 /// - `retention`: how long anything is kept at most.
@@ -95,6 +125,8 @@ pub fn barred(recipient: &HomeState, sender: &Aor, may_be_kept: bool, now: Times
 }
 
 const IS_COMPOSING: &str = "application/im-iscomposing+xml";
+/// RFC 3994 3.3: where it does not say how long.
+const REFRESH_S: u32 = 120;
 
 #[cfg(test)]
 mod tests {
@@ -167,6 +199,28 @@ mod tests {
         let text =
             crate::messaging::testing::message_of("text/plain", "", "From: <im:bob@example.org>\r\n\r\n");
         assert_eq!(is_from(&text, |_| false), Ok(()));
+    }
+
+    #[test]
+    fn that_somebody_is_typing_holds_for_as_long_as_it_says_rfc3994_3_3() {
+        let of = |rows: &str, inner: &str| {
+            let body = format!(
+                "<isComposing xmlns=\"urn:ietf:params:xml:ns:im-iscomposing\"><state>active</state>{inner}</isComposing>"
+            );
+            let request = crate::messaging::testing::message_of(IS_COMPOSING, rows, &body);
+            stale_from(&request, NOW).map(|at| at.0.saturating_sub(NOW.0) / 1_000)
+        };
+        assert_eq!(of("", "<refresh>90</refresh>"), Some(90));
+        assert_eq!(of("", ""), Some(120));
+        assert_eq!(of("", "<refresh>soon</refresh>"), Some(120));
+        assert_eq!(of("Expires: 30\r\n", "<refresh>90</refresh>"), Some(30));
+        let date = format!("Date: {}\r\n", Timestamp(NOW.0 - 100_000).sip_date());
+        assert!(of(&date, "<refresh>90</refresh>").is_some_and(|left| left < 0), "it is over");
+        assert_eq!(stale_from(&message("", "hello"), NOW), None);
+        let enclosed = "From: <im:a@x>\r\n\r\nContent-Type: application/im-iscomposing+xml\r\n\r\n\
+                        <isComposing><refresh>60</refresh></isComposing>";
+        let enclosed = crate::messaging::testing::message_of("message/cpim", "", enclosed);
+        assert_eq!(stale_from(&enclosed, NOW), Some(NOW.after_secs(60)));
     }
 
     #[test]

@@ -160,6 +160,17 @@ impl Attempt {
         }
     }
 
+    /// It was stored before the server was started: only its sender does not know.
+    pub fn handle_known(&mut self) -> Option<Output> {
+        match &self.state {
+            State::Queued => {
+                self.state = State::Over;
+                Some(Output::Accept)
+            }
+            State::Carried { .. } | State::Storing(_) | State::Accepted | State::Over => None,
+        }
+    }
+
     /// Is there a copy out of which it is not known yet how it ends? Then nobody else sends it.
     pub fn is_out(&self) -> bool {
         matches!(self.state, State::Storing(SoFar::Silent) | State::Accepted)
@@ -382,6 +393,15 @@ mod tests {
 
         let mut attempt = Attempt::queued(false);
         assert_eq!(attempt.handle_patience(), Some(Output::Refuse(full())));
+    }
+
+    #[test]
+    fn what_was_stored_before_a_crash_is_accepted_and_not_sent_again_rfc3428_x2() {
+        let mut attempt = Attempt::queued(true);
+        assert_eq!(attempt.handle_known(), Some(Output::Accept));
+        assert_eq!((attempt.handle_turn(false), attempt.handle_patience()), (None, None));
+        let (mut attempt, _) = Attempt::new(true, false);
+        assert_eq!(attempt.handle_known(), None, "it is on its way");
     }
 
     #[test]

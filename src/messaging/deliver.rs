@@ -11,15 +11,19 @@ use tokio::time::sleep_until;
 
 use crate::endpoint::clock;
 use crate::messaging::attempt::{Verdict, verdict};
+use crate::messaging::cpim::{self, Cpim};
+use crate::messaging::live::over;
 use crate::messaging::outbox::{End, Turn};
-use crate::messaging::{Messaging, Parcel, copy};
-use crate::model::{Aor, Durability, MessageId, Moved, Plan, Row, Timestamp, Waiting};
+use crate::messaging::trace::{About, Step, Traced};
+use crate::messaging::{Messaging, Parcel, admission, copy, failpoint, noting};
+use crate::model::{Aor, Content, Durability, MessageId, Moved, Plan, Row, Timestamp, Waiting};
 use crate::sip::Request;
 use crate::sip::forward::Hop;
 
 impl Messaging {
     /// Sends what is due, until `stop` is set.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
+        self.recover().await;
         self.resume();
         let mut last = clock::instant();
         loop {
@@ -81,10 +85,13 @@ impl Messaging {
         }
         let (mut outbox, now) = (self.outbox(), clock::instant());
         users.iter().for_each(|user| outbox.handle_reachable(user, now));
+        drop(outbox);
+        failpoint::reach("resumed");
     }
 
     /// One turn of one recipient.
     fn serve(self: &Arc<Self>, user: &Aor) {
+        failpoint::reach("picked");
         let home = self.homes.read(user);
         let (now, instant) = (clock::now(), clock::instant());
         let turn = self.outbox().turn(&home, now);
@@ -92,9 +99,9 @@ impl Messaging {
             Turn::Drop(id, expired) => {
                 if expired {
                     tracing::debug!(id = %id, recipient = %user, "a stored message expired");
-                    return self.give_up(user, id);
+                    return self.give_up(user, id, Step::Expired);
                 }
-                self.drop_message(user, id);
+                self.drop_message(user, id, Step::Delivered);
             }
             Turn::Send(next) if home.live_bindings(now).next().is_some() => self.send(user, next, now),
             Turn::Send(_) | Turn::Rest => {
@@ -114,16 +121,21 @@ impl Messaging {
         let cseq = u32::try_from(age).unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned());
         let (messaging, to) = (self.clone(), user.clone());
         let started = self.endpoint.spawn(async move {
+            failpoint::reach("reads");
             match messaging.homes.store().content(next.id).await {
                 Ok(Some(content)) => match copy::request(&to, &content, cseq) {
-                    Some(request) => messaging.carry_stored(request, to, next.id),
+                    Some(request) => {
+                        let traced = messaging.traced(&to, next, &content, &request);
+                        traced.note(clock::now(), Step::Picked);
+                        messaging.carry_stored(request, to, next.id, traced);
+                    }
                     None => {
                         tracing::error!(id = %next.id, "a stored message does not read back");
-                        messaging.drop_message(&to, next.id);
+                        messaging.drop_message(&to, next.id, Step::Unreadable);
                     }
                 },
                 // Somebody else removed the row: nothing is owed any more.
-                Ok(None) => messaging.drop_message(&to, next.id),
+                Ok(None) => messaging.drop_message(&to, next.id, Step::Unreadable),
                 Err(fault) => {
                     tracing::warn!(%fault, "a stored message could not be read; it is tried again");
                     messaging.ended(&to, End::Kept);
@@ -135,30 +147,49 @@ impl Messaging {
         }
     }
 
-    fn carry_stored(self: &Arc<Self>, request: Request, user: Aor, id: MessageId) {
+    fn carry_stored(self: &Arc<Self>, request: Request, user: Aor, id: MessageId, traced: Arc<Traced>) {
         let (messaging, to) = (self.clone(), user.clone());
+        let (later, silence) = self.later(&self.homes.read(&user), clock::now());
+        let noted = noting(Some(traced.clone()));
+        failpoint::reach("sends");
         (self.carrier)(Parcel {
             request,
             from: None,
             user,
             hop: Hop { max_forwards: 70, own_routes: 0, breadth: 60 },
+            later,
+            silence,
+            noted,
             told: Box::new(move |outcomes, _| {
+                failpoint::reach("was taken");
                 let verdict = verdict(outcomes);
                 tracing::debug!(id = %id, recipient = %to, ?verdict, "a stored message was sent");
                 match verdict {
-                    Verdict::Delivered => messaging.drop_message(&to, id),
-                    Verdict::Never(_) => messaging.give_up(&to, id),
-                    Verdict::Later => messaging.ended(&to, End::Kept),
-                    Verdict::TooLarge => messaging.ended(&to, End::TooLarge(id)),
+                    Verdict::Delivered => messaging.drop_message(&to, id, over(verdict)),
+                    Verdict::Never(_) => messaging.give_up(&to, id, over(verdict)),
+                    Verdict::Later => {
+                        traced.note(clock::now(), Step::Kept);
+                        messaging.ended(&to, End::Kept);
+                    }
+                    Verdict::TooLarge => {
+                        traced.note(clock::now(), Step::Kept);
+                        messaging.ended(&to, End::TooLarge(id));
+                    }
                 }
             }),
         });
+        failpoint::reach("sent");
     }
 
     /// Nothing more is owed for this message, whose turn it was: its row goes, from the disk too.
-    pub(super) fn drop_message(self: &Arc<Self>, user: &Aor, id: MessageId) {
+    pub(super) fn drop_message(self: &Arc<Self>, user: &Aor, id: MessageId, why: Step) {
         let (messaging, of) = (self.clone(), user.clone());
+        failpoint::reach("drops");
         self.remove(user, id, move |removed| {
+            failpoint::reach("dropped");
+            if removed {
+                messaging.trace.note(id, clock::now(), why);
+            }
             messaging.ended(&of, if removed { End::Gone } else { End::Undropped(id) });
         });
     }
@@ -190,13 +221,59 @@ impl Messaging {
         );
     }
 
+    /// The trace of a stored message; begun anew from its row if it is remembered no more.
+    fn traced(&self, user: &Aor, row: Waiting, content: &Content, request: &Request) -> Arc<Traced> {
+        self.trace.of(row.id).unwrap_or_else(|| {
+            let traced = self.trace.begin(about(user, row, content, request), row.taken_at, Step::Stored);
+            traced.note(clock::now(), Step::Found);
+            traced
+        })
+    }
+
+    /// What is known of messages with this name ([`Trace::find`](crate::messaging::trace::Trace::find)): remembered, or else found among those that are
+    /// stored, of which the first [`MAX_READ`] are read.
+    pub async fn find(&self, name: &str) -> Vec<Arc<Traced>> {
+        let mut found = self.trace.find(name);
+        if !found.is_empty() {
+            return found;
+        }
+        let stored = self.homes.with_messages().into_iter().flat_map(|user| {
+            let home = self.homes.read(&user);
+            home.messages.iter().map(|row| (user.clone(), *row)).collect::<Vec<_>>()
+        });
+        for (user, row) in stored.take(MAX_READ) {
+            let Ok(Some(content)) = self.homes.store().content(row.id).await else { continue };
+            let Some(request) = copy::request(&user, &content, 1) else { continue };
+            if about(&user, row, &content, &request).is_called(name) {
+                found.push(self.traced(&user, row, &content, &request));
+            }
+        }
+        found
+    }
+
     pub(super) fn ended(&self, user: &Aor, end: End) {
         self.outbox().handle_end(user, end, clock::instant());
+        failpoint::reach("turn over");
         self.wakes.notify_one();
         self.settled.notify_waiters();
     }
 }
 
+/// What a row says of its message.
+fn about(user: &Aor, row: Waiting, content: &Content, request: &Request) -> About {
+    About {
+        id: row.id,
+        call_id: content.call_id.clone(),
+        message_id: Cpim::of(request).and_then(|cpim| cpim.value(cpim::IMDN, "Message-ID")).map(Into::into),
+        sender: content.sender.clone(),
+        recipient: user.clone(),
+        kind: admission::kind(request),
+        bytes: content.body.len(),
+    }
+}
+
+/// Rows that a question of the operator reads at most.
+const MAX_READ: usize = 5_000;
 /// Between the beginnings of two turns, over all recipients: a thousand users who come back at once take two seconds.
 const PACE: Duration = Duration::from_millis(2);
 /// What has expired and cannot go yet is not looked at all the time.

@@ -72,6 +72,14 @@ impl<T> Duplicates<T> {
         }
     }
 
+    /// It was taken before the server was started.
+    pub fn remember(&mut self, key: u64, status: StatusCode, now: Instant) {
+        if self.order.len() < MAX_KNOWN && !self.known.contains_key(&key) {
+            self.known.insert(key, Known { at: now, state: State::Taken(status) });
+            self.order.push_back((now, key));
+        }
+    }
+
     /// It was answered so. Returns who waits for the same answer.
     pub fn answered(&mut self, key: u64, status: StatusCode) -> Vec<T> {
         if !status.is_success() {
@@ -117,6 +125,17 @@ mod tests {
         assert_eq!(duplicates.seen(2, 'b', now), Seen::Waits);
         assert_eq!(duplicates.answered(2, StatusCode::SERVICE_UNAVAILABLE), ['b']);
         assert_eq!(duplicates.seen(2, 'c', now), Seen::Never('c'));
+    }
+
+    #[test]
+    fn what_was_taken_before_a_start_is_known_too_rfc3428_x2() {
+        let (mut duplicates, now) = (Duplicates::default(), base());
+        duplicates.remember(1, TAKEN, now);
+        assert_eq!(duplicates.seen(1, 'a', now), Seen::Taken(TAKEN, 'a'));
+        // What is on its way is not touched.
+        assert_eq!(duplicates.seen(2, 'a', now), Seen::Never('a'));
+        duplicates.remember(2, TAKEN, now);
+        assert_eq!(duplicates.seen(2, 'b', now), Seen::Waits);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use crate::messaging::attempt::{Attempt, Ended, Output, Verdict};
 use crate::messaging::cpim::{self, Cpim};
 use crate::messaging::duplicates::Seen;
 use crate::messaging::lanes::Place;
-use crate::messaging::{Messaging, Parcel, admission, copy};
+use crate::messaging::trace::{About, Step, Traced};
+use crate::messaging::{Messaging, Parcel, admission, copy, failpoint, noting};
 use crate::model::{
     Aor, Content, Durability, Flow, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
 };
@@ -36,6 +37,9 @@ pub(super) struct Live {
     now: Timestamp,
     /// Until when it may be kept.
     until: Option<Timestamp>,
+    /// From when on it says nothing any more.
+    stale_from: Option<Timestamp>,
+    traced: Arc<Traced>,
     inner: Mutex<Inner>,
 }
 
@@ -74,51 +78,91 @@ impl Messaging {
                 return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
             }
         };
+        failpoint::reach("taken in");
+        let id = MessageId(self.endpoint.random().bits128());
         let kind = admission::kind(&request);
         if let Err(reject) = self.is_honest(&request, kind, &sender, &recipient) {
             self.answered(key, reject.status);
             return transaction.reject(&request, &reject);
         }
+        let about = About {
+            id,
+            call_id: request.call_id().unwrap_or_default().into(),
+            message_id: Cpim::of(&request)
+                .and_then(|cpim| cpim.value(cpim::IMDN, "Message-ID"))
+                .map(Into::into),
+            sender: sender.clone(),
+            recipient: recipient.clone(),
+            kind,
+            bytes: request.body().len(),
+        };
+        let traced = self.trace.begin(about, now, Step::Came(flow.transport));
         let until = match self.policy.store {
             true => admission::kept_until(&request, now, self.policy.retention),
             false => None,
         };
         if let Some(status) = admission::barred(&self.homes.read(&recipient), &sender, until.is_some(), now) {
             self.answered(key, status);
+            traced.note(now, Step::Answered(status));
             return match status.is_success() {
                 true => {
                     transaction.respond(status, transaction.response(&request, status).finish());
                     // Who is not to notice is told what the others are, within the same bounds.
                     if self.protection.take(kind, &sender, &recipient, true, now).is_ok() {
-                        let id = MessageId(self.endpoint.random().bits128());
                         self.tell_stored(&request, &sender, &recipient, id, now);
                     }
                 }
                 false => transaction.reject(&request, &Reject::new(status)),
             };
         }
+        let stale_from = admission::stale_from(&request, now);
+        if stale_from.is_some_and(|at| at <= now) {
+            // RFC 3994 3.3: whoever got it now would be told what is not so.
+            let reject = Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "Out Of Date");
+            self.answered(key, reject.status);
+            traced.note(now, Step::Answered(reject.status));
+            return transaction.reject(&request, &reject);
+        }
         // Who is watched by the recipient is no stranger.
         let is_known = sender == recipient || self.homes.read(&sender).is_watched_by(&recipient, now);
         if let Err(seconds) = self.protection.take(kind, &sender, &recipient, is_known, now) {
             let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
             self.answered(key, StatusCode::SERVICE_UNAVAILABLE);
+            traced.note(now, Step::Answered(StatusCode::SERVICE_UNAVAILABLE));
             return transaction.reject(&request, &reject.with(HeaderName::RetryAfter, seconds.to_string()));
         }
         self.note_recipient(&request, &sender, &recipient);
+        failpoint::reach("admitted");
         let attempt = Attempt::queued(until.is_some());
-        let id = MessageId(self.endpoint.random().bits128());
         let inner = Mutex::new(Inner { attempt, patience: None });
         let (messaging, bytes) = (self.clone(), request.bytes().clone());
-        let live =
-            Live { messaging, id, key, bytes, flow, transaction, sender, recipient, hop, now, until, inner };
-        let live = Arc::new(live);
+        let live = Arc::new(Live {
+            messaging,
+            id,
+            key,
+            bytes,
+            flow,
+            transaction,
+            sender,
+            recipient,
+            hop,
+            now,
+            until,
+            stale_from,
+            traced,
+            inner,
+        });
         let place = self.lanes().enter(&live.recipient, id, live.clone());
         match place {
             Place::First => {
                 live.wait_for_devices();
                 live.turn(Some(request));
             }
-            Place::Waits => live.wait_for_devices(),
+            Place::Waits => {
+                live.wait_for_devices();
+                live.note(Step::Waits);
+                failpoint::reach("waits for its turn");
+            }
             Place::None => {
                 let retry_after = live.transaction.retry_after();
                 let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE);
@@ -187,26 +231,31 @@ impl Live {
             Output::PassOn(ended) => {
                 self.forget_patience();
                 let status = ended.best.map_or(StatusCode::TEMPORARILY_UNAVAILABLE, |(status, _)| status);
-                self.messaging.answered(self.key, status);
+                failpoint::reach("passes on");
+                self.answers(status);
                 match ended.answer {
                     Some(answer) => self.transaction.respond(status, answer),
                     None => self.reject(&Reject::new(status)),
                 }
+                failpoint::reach("passed on");
                 self.leave();
             }
             Output::Accept => {
-                self.messaging.answered(self.key, StatusCode::ACCEPTED);
+                self.forget_patience();
+                failpoint::reach("accepts");
+                self.answers(StatusCode::ACCEPTED);
                 if let Some(request) = self.request() {
                     let accepted = self.transaction.response(&request, StatusCode::ACCEPTED).finish();
                     self.transaction.respond(StatusCode::ACCEPTED, accepted);
                     let (messaging, of) = (&self.messaging, (&self.sender, &self.recipient));
                     messaging.tell_stored(&request, of.0, of.1, self.id, self.now);
                 }
+                failpoint::reach("accepted");
                 self.leave();
             }
             Output::Refuse(reject) => {
                 self.forget_patience();
-                self.messaging.answered(self.key, reject.status);
+                self.answers(reject.status);
                 self.reject(&reject);
                 self.leave();
             }
@@ -214,18 +263,55 @@ impl Live {
         }
     }
 
+    fn note(&self, step: Step) {
+        self.traced.note(clock::now(), step);
+    }
+
     /// Nothing else is on its way to the recipient. `request`: if it is at hand.
     fn turn(self: &Arc<Self>, request: Option<Request>) {
+        if self.messaging.is_unsure(&self.recipient) {
+            let live = self.clone();
+            let waits = self.messaging.endpoint.spawn(async move {
+                live.messaging.until_sure().await;
+                live.turn_after_recovery(None);
+            });
+            if waits {
+                return;
+            }
+        }
+        self.turn_after_recovery(request);
+    }
+
+    /// The same, when it is known what was stored right before the start.
+    fn turn_after_recovery(self: &Arc<Self>, request: Option<Request>) {
+        if self.until.is_some()
+            && self.messaging.has_recovered(clock::now())
+            && self
+                .request()
+                .is_some_and(|it| self.messaging.is_recovered(&it, &self.sender, &self.recipient))
+        {
+            return self.with(|attempt| [attempt.handle_known()]);
+        }
         let behind = self.until.is_some() && !self.messaging.homes.read(&self.recipient).messages.is_empty();
         let output = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            inner.attempt.handle_turn(behind)
+            match self.stale_from.is_some_and(|at| at <= clock::now()) {
+                // RFC 3994 3.3: it has waited for too long.
+                true => inner.attempt.handle_patience(),
+                false => inner.attempt.handle_turn(behind),
+            }
         };
         match (output, request) {
             (Some(Output::Carry), Some(request)) => self.carry(request),
             (Some(output), _) => self.perform(output),
             (None, _) => {}
         }
+    }
+
+    /// The sender is answered next, and so are those who asked for the same.
+    fn answers(&self, status: StatusCode) {
+        self.note(Step::Answered(status));
+        self.messaging.answered(self.key, status);
     }
 
     fn leave(&self) {
@@ -259,16 +345,26 @@ impl Live {
 
     fn carry(self: &Arc<Self>, request: Request) {
         let live = self.clone();
+        let (later, silence) = {
+            let home = self.messaging.homes.read(&self.recipient);
+            self.messaging.later(&home, clock::now())
+        };
+        failpoint::reach("carries");
         (self.messaging.carrier)(Parcel {
             request,
             from: Some(self.flow),
             user: self.recipient.clone(),
             hop: self.hop,
+            later,
+            silence,
+            noted: noting(Some(self.traced.clone())),
             told: Box::new(move |outcomes, answer| {
+                failpoint::reach("was answered");
                 let ended = Ended::new(outcomes, answer);
                 live.with(|attempt| [attempt.handle_ended(ended)]);
             }),
         });
+        failpoint::reach("carried");
     }
 
     fn forget_patience(&self) {
@@ -309,6 +405,8 @@ impl Live {
         let is_notification = admission::kind(&request) == Kind::Notification;
         let retry_after = self.transaction.retry_after();
         let live = self.clone();
+        self.note(Step::Stores);
+        failpoint::reach("stores");
         messaging.homes.change(
             &self.recipient,
             move |home, mode| {
@@ -339,11 +437,14 @@ impl Live {
     }
 
     fn stored(self: &Arc<Self>) {
+        failpoint::reach("stored");
+        self.note(Step::Stored);
         tracing::debug!(id = %self.id, recipient = %self.recipient, "a message is stored");
         let was_out = self.is_out();
         self.with(Attempt::handle_stored);
         if !was_out {
             self.messaging.stored(&self.recipient);
+            failpoint::reach("put before the outbox");
         }
     }
 
@@ -354,6 +455,7 @@ impl Live {
             Refusal::Fault => Reject::new(StatusCode::SERVICE_UNAVAILABLE)
                 .with(HeaderName::RetryAfter, self.transaction.retry_after()),
         };
+        self.note(Step::NotStored(reject.status));
         self.with(|attempt| [attempt.handle_refused(reject)]);
     }
 }
@@ -391,7 +493,12 @@ impl Messaging {
             }
             Verdict::Delivered => {
                 let (messaging, of) = (self.clone(), recipient.clone());
+                failpoint::reach("settles");
                 self.remove(recipient, id, move |removed| {
+                    failpoint::reach("settled");
+                    if removed {
+                        messaging.trace.note(id, clock::now(), over(verdict));
+                    }
                     // Until its row is gone nobody else may send it.
                     if !removed {
                         messaging.outbox().handle_undropped(&of, id);
@@ -415,5 +522,14 @@ impl Messaging {
     pub(super) fn stored(&self, recipient: &Aor) {
         self.outbox().handle_stored(recipient, clock::instant());
         self.wakes.notify_one();
+    }
+}
+
+/// How a message has ended that is not sent any more.
+pub(super) fn over(verdict: Verdict) -> Step {
+    match verdict {
+        Verdict::Delivered => Step::Delivered,
+        Verdict::Never(_) => Step::GivenUp,
+        Verdict::Later | Verdict::TooLarge => Step::Kept,
     }
 }

@@ -11,15 +11,19 @@ pub mod copy;
 pub mod cpim;
 pub mod cpim_write;
 mod deliver;
+pub mod device_order;
 mod duplicates;
+mod failpoint;
 pub mod imdn;
 mod lanes;
 mod live;
 pub mod outbox;
 mod protection;
+mod recovered;
 mod reports;
 #[cfg(test)]
 mod testing;
+pub mod trace;
 
 use std::hash::RandomState;
 use std::sync::atomic::AtomicBool;
@@ -27,9 +31,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use crate::endpoint::{Endpoint, ServerTransaction};
+use crate::endpoint::{Endpoint, ServerTransaction, clock};
 use crate::home::Homes;
 use crate::messaging::asked::Asked;
 use crate::messaging::duplicates::Duplicates;
@@ -37,7 +42,9 @@ use crate::messaging::lanes::Lanes;
 use crate::messaging::live::Live;
 use crate::messaging::outbox::Outbox;
 use crate::messaging::protection::Protection;
-use crate::model::{Aor, Flow};
+use crate::messaging::recovered::Recovered;
+use crate::messaging::trace::{Step, Trace, Traced};
+use crate::model::{Aor, Flow, HomeState, Text, Timestamp};
 use crate::sip::forward::Hop;
 use crate::sip::{Request, StatusCode, Uri};
 
@@ -56,6 +63,8 @@ pub struct Policy {
     pub max_bytes: u64,
     /// How long devices have to answer before the message is stored.
     pub patience: Duration,
+    /// Are devices asked first that somebody is at ([`device_order`])?
+    pub active_first: bool,
     /// The pause after the first attempt that a device did not take.
     pub retry: Duration,
     /// How many messages of each kind one user may send.
@@ -74,6 +83,9 @@ pub struct Policy {
 /// the best answer as it goes back to the client, if there is one of each.
 pub type Told = Box<dyn Fn(&[(StatusCode, bool)], Option<Bytes>) + Send + Sync>;
 
+/// Told of each device, by the URI it is reached at, when it is sent to (`None`) and how that ended (`true`: with silence or a failure).
+pub type Noted = Box<dyn Fn(&str, Option<(StatusCode, bool)>) + Send + Sync>;
+
 /// A request for the devices of a user.
 pub struct Parcel {
     /// What is sent.
@@ -84,8 +96,14 @@ pub struct Parcel {
     pub user: Aor,
     /// How far it may still go.
     pub hop: Hop,
+    /// Contacts of devices that are asked after the others have failed, refused, or been silent for [`Parcel::silence`].
+    pub later: SmallVec<[Text; 2]>,
+    /// How long that is.
+    pub silence: Duration,
     /// Who is told how it ended.
     pub told: Told,
+    /// Who is told of each device.
+    pub noted: Noted,
 }
 
 /// Takes a request to the devices of a user.
@@ -112,6 +130,8 @@ pub struct Messaging {
     /// Keys of duplicates, and of what was asked.
     hasher: RandomState,
     protection: Protection,
+    trace: Trace,
+    recovered: Recovered,
     /// Something is due earlier than it was.
     wakes: Notify,
     /// The server is stopping: nothing stored is sent any more.
@@ -154,11 +174,27 @@ impl Messaging {
             asked: Mutex::default(),
             hasher: RandomState::new(),
             protection,
+            trace: Trace::default(),
+            recovered: Recovered::new(clock::now()),
             wakes,
             draining,
             is_resident: AtomicBool::new(false),
             settled,
         })
+    }
+
+    /// What became of the last messages.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Which devices are asked later, and after how long.
+    fn later(&self, home: &HomeState, now: Timestamp) -> (SmallVec<[Text; 2]>, Duration) {
+        let later = match self.policy.active_first {
+            true => device_order::later(home, now),
+            false => SmallVec::new(),
+        };
+        (later, device_order::silence(self.policy.patience))
     }
 
     fn lanes(&self) -> MutexGuard<'_, Lanes<Arc<Live>>> {
@@ -172,4 +208,16 @@ impl Messaging {
     fn outbox(&self) -> MutexGuard<'_, Outbox> {
         self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Notes what devices are sent and say.
+fn noting(traced: Option<Arc<Traced>>) -> Noted {
+    Box::new(move |device, ended| {
+        let Some(traced) = &traced else { return };
+        let step = match ended {
+            None => Step::Sent(device.into()),
+            Some((status, ours)) => Step::Ended(device.into(), status, ours),
+        };
+        traced.note(clock::now(), step);
+    })
 }

@@ -15,6 +15,7 @@ use crate::messaging::asked::Asked;
 use crate::messaging::cpim::{self, Cpim};
 use crate::messaging::imdn::{self, Disposition, Facts, Wishes};
 use crate::messaging::outbox::End;
+use crate::messaging::trace::Step;
 use crate::messaging::{Messaging, copy};
 use crate::model::{
     Aor, Content, Durability, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
@@ -85,15 +86,18 @@ impl Messaging {
         let call_id = request.call_id().unwrap_or_default();
         let facts = Facts { call_id, recipient, taken_at, id };
         if let Some(owed) = self.owed(request, Disposition::Stored, sender, facts) {
+            self.trace.note(id, clock::now(), Step::Receipt("stored".into()));
             self.post(owed, recipient, |_| {});
         }
     }
 
     /// Nobody will get a stored message. Its sender is told if they asked, then its row goes; if they cannot be told now, it stays.
-    pub(super) fn give_up(self: &Arc<Self>, recipient: &Aor, id: MessageId) {
+    ///
+    /// - `why`: for its trace.
+    pub(super) fn give_up(self: &Arc<Self>, recipient: &Aor, id: MessageId, why: Step) {
         let (messaging, of) = (self.clone(), recipient.clone());
         self.tell_failed(recipient, id, move |is_told| match is_told {
-            true => messaging.drop_message(&of, id),
+            true => messaging.drop_message(&of, id, why),
             false => messaging.ended(&of, End::Kept),
         });
     }
@@ -128,7 +132,10 @@ impl Messaging {
                 messaging.owed(&request, Disposition::Failed, &content.sender, facts)
             });
             match owed {
-                Some(owed) => messaging.post(owed, &recipient, move |is_told| then.call(is_told)),
+                Some(owed) => {
+                    messaging.trace.note(id, clock::now(), Step::Receipt("failed".into()));
+                    messaging.post(owed, &recipient, move |is_told| then.call(is_told));
+                }
                 None => then.call(true),
             }
         });

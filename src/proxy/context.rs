@@ -52,6 +52,19 @@ pub enum Failure {
     Cancelled,
 }
 
+impl Failure {
+    /// What stands for it among the responses.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Failure::Timeout => StatusCode::REQUEST_TIMEOUT,
+            Failure::Transport => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::FlowGone => StatusCode::FLOW_FAILED,
+            Failure::TooLarge => StatusCode::REQUEST_ENTITY_TOO_LARGE,
+            Failure::Cancelled => StatusCode::REQUEST_TERMINATED,
+        }
+    }
+}
+
 /// In which order targets are tried.
 #[derive(Debug, Clone, Copy)]
 pub struct Forking {
@@ -63,7 +76,7 @@ pub struct Forking {
     pub order: Order,
     /// A 2xx does not end the other branches (Request-Disposition `no-cancel`, RFC 3841 9.1).
     pub no_cancel: bool,
-    /// How long targets of an INVITE ring while others wait for their turn.
+    /// How long targets of an INVITE ring while others wait for their turn; how long those of another request may be silent.
     pub ring: Duration,
     /// Incoming Max-Breadth (RFC 5393 5.3.3), at least 1: the sum over branches without a final response stays below or equal.
     pub breadth: u32,
@@ -245,13 +258,7 @@ impl Context {
         if !at.is_sent() {
             return;
         }
-        at.state = State::Failed(match failure {
-            Failure::Timeout => StatusCode::REQUEST_TIMEOUT,
-            Failure::Transport => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::FlowGone => StatusCode::FLOW_FAILED,
-            Failure::TooLarge => StatusCode::REQUEST_ENTITY_TOO_LARGE,
-            Failure::Cancelled => StatusCode::REQUEST_TERMINATED,
-        });
+        at.state = State::Failed(failure.status());
         self.advance(now);
     }
 
@@ -282,6 +289,9 @@ impl Context {
                 _ => {}
             }
         }
+        if self.rung.is_some_and(|due| due <= now) && !self.forking.is_invite {
+            self.handle_busy(now);
+        }
         if self.rung.is_some_and(|due| due <= now) {
             self.rung = None;
             for (number, branch) in (0..).zip(&mut self.branches) {
@@ -291,6 +301,24 @@ impl Context {
             }
         }
         self.advance(now);
+    }
+
+    /// A target of a request that is no INVITE does not answer, or cannot be asked yet: nobody waits for it any longer. It goes on; only INVITE is
+    /// cancelled (9.1).
+    pub fn handle_busy(&mut self, now: Instant) {
+        self.rung = None;
+        self.forking.order = match self.forking.order {
+            Order::ByQ => Order::Parallel,
+            Order::Sequential => Order::Sequential,
+            Order::Parallel => Order::Parallel,
+        };
+        self.advance(now);
+    }
+
+    /// Was this branch sent, or is it about to be, and has no final response yet?
+    pub fn is_pending(&self, branch: u32) -> bool {
+        let at = usize::try_from(branch).ok().and_then(|at| self.branches.get(at));
+        at.is_some_and(Branch::is_sent)
     }
 
     /// Was this branch cancelled? Then it must not be sent any more.
@@ -402,7 +430,8 @@ impl Context {
             put(&mut self.outputs, Output::Start { branch: u32::try_from(*at).unwrap_or(u32::MAX), breadth });
         }
         if present.is_none() && !ready.is_empty() {
-            self.rung = (waiting > 0 && self.forking.is_invite).then(|| now + self.forking.ring);
+            let is_timed = self.forking.is_invite || self.forking.order == Order::ByQ;
+            self.rung = (waiting > 0 && is_timed).then(|| now + self.forking.ring);
         }
     }
 
@@ -607,6 +636,50 @@ mod tests {
         assert_eq!(outputs(&mut context), ["F200", "C1"]);
         context.handle_response(0, response(200, ""), now);
         assert_eq!(outputs(&mut context), ["F200"], "a further 2xx of the same branch");
+    }
+
+    /// A request that is no INVITE for one target, and for one that is asked later.
+    fn asking_one_first(now: Instant) -> Context {
+        let forking =
+            Forking { is_invite: false, order: Order::ByQ, ring: Duration::from_secs(4), ..FORKING };
+        let mut context = Context::new(forking, [1_000, 0], now);
+        assert_eq!(outputs(&mut context), ["S0/59"]);
+        context
+    }
+
+    #[test]
+    fn a_silent_target_is_waited_for_and_not_cancelled_when_the_next_one_is_asked() {
+        let now = base();
+        let mut context = asking_one_first(now);
+        let due = context.next_timeout().unwrap();
+        assert_eq!(due, now + Duration::from_secs(4));
+        context.handle_timeout(now + Duration::from_secs(3));
+        assert!(outputs(&mut context).is_empty());
+        context.handle_timeout(due);
+        assert_eq!(outputs(&mut context), ["S1/1"]);
+        assert!(context.is_pending(0) && context.is_pending(1) && context.next_timeout().is_none());
+        context.handle_response(0, response(200, ""), due);
+        assert_eq!(outputs(&mut context), ["F200"]);
+        assert!(!context.is_over(), "the other one is on its way");
+    }
+
+    #[test]
+    fn a_target_that_refuses_or_fails_or_is_busy_gives_the_turn_to_the_next_one() {
+        let now = base();
+        let mut context = asking_one_first(now);
+        context.handle_response(0, response(486, ""), now);
+        assert_eq!(outputs(&mut context), ["S1/60"]);
+        let mut context = asking_one_first(now);
+        context.handle_failure(0, Failure::FlowGone, now);
+        assert_eq!(outputs(&mut context), ["S1/60"]);
+        let mut context = asking_one_first(now);
+        context.handle_busy(now);
+        assert_eq!(outputs(&mut context), ["S1/1"]);
+        // Who has taken it has taken it.
+        let mut context = asking_one_first(now);
+        context.handle_response(0, response(200, ""), now);
+        assert_eq!(outputs(&mut context), ["F200"]);
+        assert!(context.is_over());
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod address;
 pub mod context;
 mod failed;
 pub mod loops;
+mod outstanding;
 pub mod preferences;
 mod ringing;
 mod shell;
@@ -12,6 +13,7 @@ pub mod target;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -19,11 +21,12 @@ use smallvec::SmallVec;
 use crate::auth::Marks;
 use crate::endpoint::{Endpoint, ServerTransaction, clock};
 use crate::home::Homes;
-use crate::model::{Aor, Flow, Timestamp, Transport};
+use crate::model::{Aor, Flow, Text, Timestamp, Transport};
 use crate::proxy::address::Addresses;
 use crate::proxy::context::{Context, Failure, Forking, Order};
 use crate::proxy::failed::Failed;
 use crate::proxy::loops::Loops;
+use crate::proxy::outstanding::Outstanding;
 use crate::proxy::preferences::Disposition;
 use crate::proxy::ringing::Ringing;
 use crate::proxy::shell::{Forwarded, ResponseContext, Upstream};
@@ -33,7 +36,7 @@ use crate::sip::{Contacts, HeaderName, Host, Method, NameAddr, Request, Response
 use crate::transport::Resolver;
 
 pub use crate::sip::forward::Hop;
-pub use shell::Told;
+pub use shell::{Noted, Told};
 
 /// How the proxy forwards.
 #[derive(Debug, Clone)]
@@ -62,6 +65,17 @@ pub struct Proxy {
     loops: Loops,
     ringing: Ringing,
     failed: Failed,
+    /// MESSAGEs on their way.
+    outstanding: Outstanding<(Arc<ResponseContext>, u32)>,
+}
+
+/// Which devices of a user are asked only after the others.
+#[derive(Debug, Clone, Default)]
+pub struct Later {
+    /// Contacts, as they are registered.
+    pub contacts: SmallVec<[Text; 2]>,
+    /// When the others have been silent for so long, at the latest.
+    pub after: Duration,
 }
 
 impl std::fmt::Debug for Proxy {
@@ -80,7 +94,8 @@ impl Proxy {
         policy: Policy,
     ) -> Proxy {
         let (loops, ringing, failed) = (Loops::default(), Ringing::default(), Failed::default());
-        Proxy { endpoint, homes, marks, resolver, policy, loops, ringing, failed }
+        let outstanding = Outstanding::default();
+        Proxy { endpoint, homes, marks, resolver, policy, loops, ringing, failed, outstanding }
     }
 
     /// Forwards a request to the contacts of a local user.
@@ -93,37 +108,44 @@ impl Proxy {
         hop: Hop,
         now: Timestamp,
     ) {
-        self.carry(request, Some(flow), Upstream::Client(transaction), user, hop, now);
+        let upstream = Upstream::Client(transaction);
+        self.carry(request, Some(flow), upstream, user, &Later::default(), hop, now);
     }
 
-    /// The same for a request that somebody in this server answers for: `told` is called once, when it has ended.
+    /// The same for a request that somebody in this server answers for: `told` is called once, when it has ended, and `noted` whenever a target was
+    /// sent to or has ended.
     ///
     /// - `from`: where it came from; `None`: it begins here.
+    /// - `later`: who is asked after the others, unless the request has a wish of its own.
+    #[expect(clippy::too_many_arguments, reason = "a parcel, and where it goes")]
     pub fn carry_for(
         self: &Arc<Self>,
         request: Request,
         from: Option<Flow>,
-        told: Told,
+        (told, noted): (Told, Noted),
         user: &Aor,
+        later: &Later,
         hop: Hop,
         now: Timestamp,
     ) {
-        self.carry(request, from, Upstream::Told(told), user, hop, now);
+        self.carry(request, from, Upstream::Told(told, noted), user, later, hop, now);
     }
 
+    #[expect(clippy::too_many_arguments, reason = "a request, who answers for it, and where it goes")]
     fn carry(
         self: &Arc<Self>,
         request: Request,
         flow: Option<Flow>,
         upstream: Upstream,
         user: &Aor,
+        later: &Later,
         hop: Hop,
         now: Timestamp,
     ) {
         let home = self.homes.read(user);
         let disposition = Disposition::of(&request);
         let max = if disposition.no_fork { 1 } else { self.policy.max_forks };
-        let targets = target::targets(&home, &request, now, max);
+        let mut targets = target::targets(&home, &request, now, max);
         if targets.is_empty() {
             // 16.5: a user of ours who is nowhere to be found now.
             return upstream.refuse(&request, StatusCode::TEMPORARILY_UNAVAILABLE, &[]);
@@ -133,16 +155,26 @@ impl Proxy {
             Some(true) => Order::Sequential,
             Some(false) => Order::Parallel,
             // Whom nobody waits for at a ringing phone is asked at once.
-            None if !is_invite => Order::Parallel,
+            None if !is_invite && later.contacts.is_empty() => Order::Parallel,
+            None if !is_invite => {
+                for target in &mut targets {
+                    target.q =
+                        if later.contacts.iter().any(|contact| target.is_at(contact)) { 0 } else { 1_000 };
+                }
+                Order::ByQ
+            }
             None => self.policy.forking.order,
         };
+        let ring = if is_invite { self.policy.forking.ring } else { later.after };
         let no_cancel = disposition.no_cancel;
-        let forking = Forking { is_invite, order, no_cancel, breadth: hop.breadth, ..self.policy.forking };
+        let forking =
+            Forking { is_invite, order, no_cancel, ring, breadth: hop.breadth, ..self.policy.forking };
         let machine = Context::new(forking, targets.iter().map(|target| target.q), clock::instant());
         let second_part = self.loops.second_part(&request);
         let may_join = is_invite && !disposition.no_fork;
         let callee = may_join.then(|| user.clone());
-        let forwarded = Forwarded { request, flow, upstream, hop, second_part, user: callee };
+        let reader = (*request.method() == Method::Message).then(|| user.clone());
+        let forwarded = Forwarded { request, flow, upstream, hop, second_part, user: callee, reader };
         let context = ResponseContext::new(self.clone(), forwarded, machine, targets);
         if may_join {
             self.ringing.insert(user, &context);
@@ -163,6 +195,21 @@ impl Proxy {
         let home = self.homes.read(user);
         for context in contexts {
             context.join(&home, now);
+        }
+    }
+
+    /// A MESSAGE to this device has ended: the next one has its turn, or, if the device was silent, all that wait for it end as this one did.
+    fn device_is_free(&self, device: u64, was_silent: bool) {
+        for (context, number) in self.outstanding.leave(device, was_silent) {
+            let go_on = move |context: &Arc<ResponseContext>| match was_silent {
+                true => context.passed_over(number),
+                false => context.turn(number, device),
+            };
+            let again = context.clone();
+            // Not here: many may follow one another.
+            if !self.endpoint.spawn(async move { go_on(&again) }) {
+                go_on(&context);
+            }
         }
     }
 
@@ -205,7 +252,7 @@ impl Proxy {
         let machine = Context::new(forking, [target.q], clock::instant());
         let second_part = String::new();
         let (flow, upstream) = (Some(flow), Upstream::Client(transaction));
-        let forwarded = Forwarded { request, flow, upstream, hop, second_part, user: None };
+        let forwarded = Forwarded { request, flow, upstream, hop, second_part, user: None, reader: None };
         ResponseContext::new(self.clone(), forwarded, machine, [target]).start();
     }
 

@@ -12,6 +12,7 @@ use crate::model::{Aor, Flow, HomeState, Reject, Timestamp, Transport};
 use crate::proxy::address::{Address, Addresses};
 use crate::proxy::context::{Context, Failure, Output};
 use crate::proxy::failed::PAUSE;
+use crate::proxy::outstanding::Place;
 use crate::proxy::target::{self, Target, Way};
 use crate::proxy::{Hop, Proxy, UNTRUSTED_IDENTITY};
 use crate::sip::{HeaderName, Method, Request, Response, StatusCode, forward};
@@ -27,6 +28,8 @@ pub(super) struct ResponseContext {
     second_part: String,
     /// Whose devices may join while the request is pending: the user that an INVITE is for.
     user: Option<Aor>,
+    /// Whose devices get one such request at a time: the user that a MESSAGE is for (RFC 3428 8).
+    reader: Option<Aor>,
     inner: Mutex<Inner>,
 }
 
@@ -50,18 +53,26 @@ struct Branch {
     addresses: Addresses,
     /// The present address.
     at: Option<(Transport, SocketAddr)>,
+    /// The device that gets nothing else meanwhile.
+    device: Option<u64>,
+    /// It was sent, and nobody answered.
+    was_silent: bool,
 }
 
 /// Told once how a request ended: what each target said, the best first (`true`: the status is ours, and stands for silence or a failure), and the
 /// best answer without our Via, if there is one and somebody to pass it on to. Called with the context locked: it must not come back to it.
 pub type Told = Box<dyn Fn(&[(StatusCode, bool)], Option<Bytes>) + Send + Sync>;
 
+/// Told of each target when it is sent to (`None`), and how that ended: what it said, or (`true`) what stands for silence or a failure. Called with
+/// the context locked, too.
+pub type Noted = Box<dyn Fn(&str, Option<(StatusCode, bool)>) + Send + Sync>;
+
 /// Where the answer to a forwarded request goes.
 pub(super) enum Upstream {
     /// Back to the client.
     Client(ServerTransaction),
     /// To somebody in this server who answers for the request.
-    Told(Told),
+    Told(Told, Noted),
 }
 
 impl Upstream {
@@ -73,10 +84,18 @@ impl Upstream {
             (Upstream::Client(transaction), Some(bytes)) => transaction.respond(response.status(), bytes),
             // It had one Via, ours: there is nobody above.
             (Upstream::Client(_), None) => {}
-            (Upstream::Told(told), bytes) => {
+            (Upstream::Told(told, _), bytes) => {
                 let best = std::iter::once((response.status(), false));
                 told(&best.chain(machine.others()).collect::<SmallVec<[_; 4]>>(), bytes);
             }
+        }
+    }
+
+    /// A target was sent to, or has ended.
+    fn note(&self, target: &Target, ended: Option<(StatusCode, bool)>) {
+        match self {
+            Upstream::Client(_) => {}
+            Upstream::Told(_, noted) => noted(&target.uri, ended),
         }
     }
 
@@ -84,7 +103,7 @@ impl Upstream {
     pub(super) fn refuse(&self, request: &Request, status: StatusCode, others: &[(StatusCode, bool)]) {
         match self {
             Upstream::Client(transaction) => transaction.reject(request, &Reject::new(status)),
-            Upstream::Told(told) => {
+            Upstream::Told(told, _) => {
                 let best = std::iter::once((status, true));
                 told(&best.chain(others.iter().copied()).collect::<SmallVec<[_; 4]>>(), None);
             }
@@ -100,6 +119,7 @@ pub(super) struct Forwarded {
     pub(super) hop: Hop,
     pub(super) second_part: String,
     pub(super) user: Option<Aor>,
+    pub(super) reader: Option<Aor>,
 }
 
 impl ResponseContext {
@@ -110,10 +130,11 @@ impl ResponseContext {
         machine: Context,
         targets: impl IntoIterator<Item = Target>,
     ) -> Arc<ResponseContext> {
-        let Forwarded { request, flow, upstream, hop, second_part, user } = forwarded;
+        let Forwarded { request, flow, upstream, hop, second_part, user, reader } = forwarded;
         let branches = targets.into_iter().map(Branch::new).collect();
         let inner = Inner { machine, request: Some(Box::new(request)), branches, reason: None, armed: None };
-        Arc::new(ResponseContext { proxy, flow, upstream, hop, second_part, user, inner: Mutex::new(inner) })
+        let inner = Mutex::new(inner);
+        Arc::new(ResponseContext { proxy, flow, upstream, hop, second_part, user, reader, inner })
     }
 
     /// Lets CANCEL find this context, sends the first branches and arms Timer C.
@@ -145,6 +166,7 @@ impl ResponseContext {
         while let Some(output) = inner.machine.poll_output() {
             self.perform(&mut inner, output);
         }
+        let free = inner.free_devices();
         if inner.machine.is_over() {
             inner.request = None;
             inner.branches = SmallVec::new();
@@ -160,6 +182,54 @@ impl ResponseContext {
                 self.proxy.endpoint.forget(later);
             }
         }
+        drop(inner);
+        for (device, was_silent) in free {
+            self.proxy.device_is_free(device, was_silent);
+        }
+    }
+
+    /// Nothing else is on its way to the device of this branch.
+    pub(super) fn turn(self: &Arc<Self>, number: u32, device: u64) {
+        self.with(|inner| {
+            if let Some(branch) = inner.branch(number) {
+                branch.device = Some(device);
+                self.begin(inner, number);
+            }
+        });
+    }
+
+    /// The device of this branch has not answered what was sent to it before: it is not asked.
+    pub(super) fn passed_over(self: &Arc<Self>, number: u32) {
+        self.with(|inner| self.fail(inner, number, Failure::Timeout));
+    }
+
+    /// Is the device of this branch free for it (RFC 3428 8)? If not, the branch has its turn later, and those that come after it need not wait.
+    fn has_turn(self: &Arc<Self>, inner: &mut Inner, number: u32) -> bool {
+        let (Some(reader), Some(branch)) = (&self.reader, inner.branch(number)) else { return true };
+        let device = self.proxy.outstanding.device(reader, &branch.target.uri);
+        match self.proxy.outstanding.enter(device, || (self.clone(), number)) {
+            Place::First => {
+                branch.device = Some(device);
+                true
+            }
+            Place::Waits => {
+                inner.machine.handle_busy(clock::instant());
+                false
+            }
+            Place::Full => {
+                self.fail(inner, number, Failure::Timeout);
+                false
+            }
+        }
+    }
+
+    /// The branch has ended without a response.
+    fn fail(&self, inner: &mut Inner, number: u32, failure: Failure) {
+        if let Some(branch) = inner.branch(number) {
+            branch.was_silent = failure == Failure::Timeout;
+            self.upstream.note(&branch.target, Some((failure.status(), true)));
+        }
+        inner.machine.handle_failure(number, failure, clock::instant());
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -171,7 +241,9 @@ impl ResponseContext {
             Output::Start { branch, breadth } => {
                 if let Some(at) = inner.branch(branch) {
                     at.breadth = breadth;
-                    self.begin(inner, branch);
+                    if self.has_turn(inner, branch) {
+                        self.begin(inner, branch);
+                    }
                 }
             }
             Output::Forward(response) => {
@@ -209,7 +281,7 @@ impl ResponseContext {
                     .flow(&branch.target.way)
                     .and_then(|flow| self.send(request, branch, number, flow));
                 if let Err(failure) = sent {
-                    inner.machine.handle_failure(number, failure, clock::instant());
+                    self.fail(inner, number, failure);
                 }
             }
             Way::Address(transport, address) => {
@@ -225,17 +297,13 @@ impl ResponseContext {
                         branch.addresses = found;
                         if inner.machine.is_cancelled(number) {
                             // The caller gave up while the address was looked up.
-                            return inner.machine.handle_failure(
-                                number,
-                                Failure::Cancelled,
-                                clock::instant(),
-                            );
+                            return context.fail(inner, number, Failure::Cancelled);
                         }
                         context.go_on(inner, number, Failure::Transport);
                     });
                 });
                 if !looked_up {
-                    inner.machine.handle_failure(number, Failure::Transport, clock::instant());
+                    self.fail(inner, number, Failure::Transport);
                 }
             }
         }
@@ -257,7 +325,7 @@ impl ResponseContext {
                 Err(why) => failure = why,
             }
         }
-        inner.machine.handle_failure(number, failure, clock::instant());
+        self.fail(inner, number, failure);
     }
 
     /// 18.1.1: what is too large for a datagram goes over TCP, and over UDP after all if nobody listens there.
@@ -314,6 +382,7 @@ impl ResponseContext {
         branch.at = Some((flow.transport, flow.remote));
         let sent = self.proxy.endpoint.send_written(bytes, method, &via, &flow, self.clone(), number);
         branch.sent = Some(sent.map_err(|_| branch.unreachable())?);
+        self.upstream.note(&branch.target, None);
         Ok(())
     }
 
@@ -337,7 +406,7 @@ impl ResponseContext {
 
     fn failed(self: &Arc<Self>, inner: &mut Inner, number: u32, failure: Failure) {
         if !self.retry(inner, number, failure, PAUSE) {
-            inner.machine.handle_failure(number, failure, clock::instant());
+            self.fail(inner, number, failure);
         }
     }
 
@@ -348,6 +417,11 @@ impl ResponseContext {
             && self.retry(inner, number, Failure::Transport, pause(&response))
         {
             return;
+        }
+        if !status.is_provisional()
+            && let Some(branch) = inner.branch(number)
+        {
+            self.upstream.note(&branch.target, Some((status, false)));
         }
         if status.code() / 100 == 3
             && let Some(request) = &inner.request
@@ -372,6 +446,17 @@ impl Inner {
         (self.request.as_deref(), branch)
     }
 
+    /// Devices whose branches have ended; `true`: they were silent.
+    fn free_devices(&mut self) -> SmallVec<[(u64, bool); 1]> {
+        let mut free = SmallVec::new();
+        for (number, branch) in (0..).zip(&mut self.branches) {
+            if branch.device.is_some() && !self.machine.is_pending(number) {
+                free.extend(branch.device.take().map(|device| (device, branch.was_silent)));
+            }
+        }
+        free
+    }
+
     fn knows(&self, target: &Target) -> bool {
         target::is_among(target, self.branches.iter().map(|branch| &branch.target))
     }
@@ -379,7 +464,8 @@ impl Inner {
 
 impl Branch {
     fn new(target: Target) -> Branch {
-        Branch { target, breadth: 0, sent: None, addresses: Addresses::default(), at: None }
+        let addresses = Addresses::default();
+        Branch { target, breadth: 0, sent: None, addresses, at: None, device: None, was_silent: false }
     }
 
     /// A device that cannot be reached any more is a failed flow (RFC 5626 5.3.1), not a failed server.

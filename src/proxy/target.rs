@@ -37,6 +37,14 @@ pub enum Way {
     Resolve(String),
 }
 
+impl Target {
+    /// Is it the device with this Contact?
+    pub fn is_at(&self, contact: &str) -> bool {
+        contact == self.uri
+            || Uri::parse(contact.as_bytes()).is_ok_and(|contact| request_uri(&contact) == self.uri)
+    }
+}
+
 /// The live SIP contacts of a home that the request prefers (RFC 3841), best q first, at most `max`.
 pub fn targets(home: &HomeState, request: &Request, now: Timestamp, max: usize) -> SmallVec<[Target; 4]> {
     let mut bindings: SmallVec<[&Binding; 8]> = home.live_bindings(now).map(AsRef::as_ref).collect();
