@@ -13,7 +13,7 @@ use crate::home::{Mode, Refusal};
 use crate::messaging::admission::{self, Kind};
 use crate::messaging::asked::Asked;
 use crate::messaging::cpim::{self, Cpim};
-use crate::messaging::imdn::{self, Disposition, Facts, Wishes};
+use crate::messaging::imdn::{self, Disposition, Facts, Notification, Wishes};
 use crate::messaging::outbox::End;
 use crate::messaging::trace::Step;
 use crate::messaging::{Messaging, copy};
@@ -27,6 +27,14 @@ struct Owed {
     to: Aor,
     id: MessageId,
     body: bytes::Bytes,
+}
+
+/// What a sender is to be told.
+enum Debt {
+    Nothing,
+    Owed(Owed),
+    /// It is for somebody who may not be in memory yet.
+    Later,
 }
 
 impl Messaging {
@@ -62,6 +70,7 @@ impl Messaging {
         if self.asked().knows_better(message, told) {
             return Err(Reject::because(StatusCode::FORBIDDEN, "Not a recipient of that message"));
         }
+        self.trace.note_receipt(about, clock::now(), "told by a device");
         Ok(())
     }
 
@@ -85,9 +94,13 @@ impl Messaging {
     ) {
         let call_id = request.call_id().unwrap_or_default();
         let facts = Facts { call_id, recipient, taken_at, id };
-        if let Some(owed) = self.owed(request, Disposition::Stored, sender, facts) {
-            self.trace.note(id, clock::now(), Step::Receipt("stored".into()));
-            self.post(owed, recipient, |_| {});
+        match self.debt(request, Disposition::Stored, sender, facts) {
+            Debt::Owed(owed) => {
+                self.trace.note(id, clock::now(), Step::Receipt("stored".into()));
+                self.post(owed, recipient, |_| {});
+            }
+            // 12.2 leaves it to us: in the first moments after a start it is not told to others than the sender.
+            Debt::Nothing | Debt::Later => {}
         }
     }
 
@@ -126,42 +139,42 @@ impl Messaging {
                 }
             };
             let request = content.as_ref().and_then(|content| copy::request(&recipient, content, 1));
-            let owed = request.zip(content).and_then(|(request, content)| {
-                let (call_id, taken_at) = (&*content.call_id, waiting.taken_at);
-                let facts = Facts { call_id, recipient: &recipient, taken_at, id };
-                messaging.owed(&request, Disposition::Failed, &content.sender, facts)
-            });
-            match owed {
-                Some(owed) => {
+            let Some((request, content)) = request.zip(content) else { return then.call(true) };
+            let (call_id, taken_at) = (&*content.call_id, waiting.taken_at);
+            let facts = Facts { call_id, recipient: &recipient, taken_at, id };
+            match messaging.debt(&request, Disposition::Failed, &content.sender, facts) {
+                Debt::Owed(owed) => {
                     messaging.trace.note(id, clock::now(), Step::Receipt("failed".into()));
                     messaging.post(owed, &recipient, move |is_told| then.call(is_told));
                 }
-                None => then.call(true),
+                Debt::Nothing => then.call(true),
+                Debt::Later => then.call(false),
             }
         });
     }
 
-    fn owed(&self, request: &Request, what: Disposition, sender: &Aor, facts: Facts<'_>) -> Option<Owed> {
-        if !self.policy.reports {
-            return None;
-        }
+    fn debt(&self, request: &Request, what: Disposition, sender: &Aor, facts: Facts<'_>) -> Debt {
         let facts = Facts { id: self.ids.of(facts.id, what), ..facts };
-        let notification = imdn::notification(request, what, &facts)?;
-        let to = (self.names)(&Uri::parse(notification.to.as_bytes()).ok()?)?;
-        // RFC 5438 14: a message must not send to others what they would not take from its sender or its recipient.
-        if to != *sender {
-            let (home, now) = (self.residents()?.read(&to), clock::now());
-            let welcome = |from| rules::barred(&home, from, now) == Barred::No;
-            if !welcome(sender) || !welcome(facts.recipient) {
-                return None;
+        let notification = match self.policy.reports {
+            true => imdn::notification(request, what, &facts),
+            false => None,
+        };
+        let Some(Notification { to, body }) = notification else { return Debt::Nothing };
+        let to = Uri::parse(to.as_bytes()).ok().and_then(|uri| (self.names)(&uri));
+        match to {
+            Some(to) if to == *sender => Debt::Owed(Owed { to, id: facts.id, body }),
+            Some(_) | None if !self.is_resident.load(Ordering::Acquire) => Debt::Later,
+            None => Debt::Nothing,
+            Some(to) => {
+                // RFC 5438 14: a message must not send to others what they would not take from its sender or its recipient.
+                let (home, now) = (self.homes.read(&to), clock::now());
+                let is_welcome = |from| rules::barred(&home, from, now) == Barred::No;
+                match is_welcome(sender) && is_welcome(facts.recipient) {
+                    true => Debt::Owed(Owed { to, id: facts.id, body }),
+                    false => Debt::Nothing,
+                }
             }
         }
-        Some(Owed { to, id: facts.id, body: notification.body })
-    }
-
-    /// Homes of others than those who take part in a request: only when all of them are in memory.
-    fn residents(&self) -> Option<&crate::home::Homes> {
-        self.is_resident.load(Ordering::Acquire).then_some(&*self.homes)
     }
 
     /// Stores a notification from the recipient of a message. `then`: is it stored, or is there no room for it?
