@@ -70,7 +70,7 @@ impl Messaging {
         if self.asked().knows_better(message, told) {
             return Err(Reject::because(StatusCode::FORBIDDEN, "Not a recipient of that message"));
         }
-        self.trace.note_receipt(about, clock::now(), "told by a device");
+        self.trace.note_receipt(&about, clock::now(), "told by a device");
         Ok(())
     }
 
