@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::home::change::Job;
-use crate::model::{Aor, HomeState, Packages, Reject, Timestamp};
+use crate::model::{Aor, Auid, HomeState, Packages, Reject, Timestamp};
 use crate::store::Store;
 
 pub use change::{Mode, Refusal};
@@ -306,6 +306,17 @@ impl Homes {
             watched.extend(slots.map(|(aor, slot)| (aor.clone(), slot.state.subscriptions.len())));
         }
         watched
+    }
+
+    /// The AoRs that keep documents of this application.
+    pub fn keeping(&self, auid: &Auid) -> Vec<Arc<HomeState>> {
+        let mut keeping = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let states = shard.slots.values().map(|slot| &slot.state);
+            keeping.extend(states.filter(|state| state.documents.of(auid).next().is_some()).cloned());
+        }
+        keeping
     }
 
     /// The store beneath.

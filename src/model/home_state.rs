@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::model::{
-    Aor, Auid, Binding, Documents, Mailbox, Packages, Publication, Row, Subscriptions, Timestamp,
-};
+use crate::model::{Aor, Binding, Documents, Mailbox, Packages, Publication, Row, Subscriptions, Timestamp};
 
 /// One AoR's bindings, publications, watchers and waiting messages. Replaced as a whole, never changed while somebody reads it.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,9 +76,8 @@ impl HomeState {
                 .find(|p| p.id == *id)
                 .map_or(Packages::NONE, |p| Packages::showing_publications_of(p.package)),
             Row::RefreshBinding(_) | Row::PutSubscription(_) | Row::DropSubscription(..) => Packages::NONE,
-            Row::PutDocument(new) if new.name.auid == Auid::PresRules => Packages::RULED,
-            Row::DropDocument(_, name) if name.auid == Auid::PresRules => Packages::RULED,
-            Row::PutDocument(_) | Row::DropDocument(..) => Packages::NONE,
+            Row::PutDocument(new) => Packages::moved_by(&new.name.auid),
+            Row::DropDocument(_, name) => Packages::moved_by(&name.auid),
             Row::PutMessage(_) | Row::DropMessage(..) => Packages::SHOWING_MESSAGES,
         }
     }
