@@ -20,6 +20,7 @@ mod language;
 mod locating;
 mod message_summary;
 mod messaging;
+mod messaging_lists;
 mod messaging_order;
 mod messaging_store;
 mod operation;
