@@ -319,6 +319,7 @@ fn peer(peer: &config::Peer) -> auth::Peer {
         udp: peer.udp,
         publish: Packages::of(&peer.publish),
         asserts: peer.assert_identity,
+        reads_services: peer.read_services,
     }
 }
 

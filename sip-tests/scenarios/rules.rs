@@ -301,7 +301,7 @@ fn validity(from_s: i64, until_s: i64) -> String {
 }
 
 /// So many seconds from now, as XML writes it.
-fn date(seconds: i64) -> String {
+pub fn date(seconds: i64) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let at = format!("@{}", i64::try_from(now).expect("a date") + seconds);
     let output = Command::new("date").args(["-u", "-d", &at, "+%Y-%m-%dT%H:%M:%SZ"]).output().expect("date");
@@ -316,6 +316,17 @@ fn what_cannot_be_understood_is_not_taken(database: Database) {
     }
     let output = server.cli(&["rules", "zoe", "allow", "bob"], "");
     assert!(String::from_utf8_lossy(&output.stderr).contains("no user"), "{output:?}");
+}
+
+/// 256 KiB, with as many characters in it as have to be escaped on their way.
+fn a_document_may_be_as_large_as_over_xcap(database: Database) {
+    let server = Server::start(database);
+    let document = ruleset(&rule("a", BOB, "allow", ALL));
+    let filled = |bytes: usize| format!("{document}{}", "\n".repeat(bytes - document.len()));
+    let output = server.cli(&["rules", "alice", "replace", "-"], &filled(256 * 1024));
+    assert!(output.status.success(), "{output:?}");
+    let output = server.cli(&["rules", "alice", "replace", "-"], &filled(256 * 1024 + 1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("too large"), "{output:?}");
 }
 
 /// Three seconds for a busy machine; the server needs milliseconds.
@@ -459,6 +470,103 @@ fn whom_the_operator_denies_sees_nobody(database: Database) {
     assert_eq!(bob.subscribe("bob").notify.subscription_state(), "active", "but themselves");
 }
 
+fn who_waits_is_let_in_at_once_rfc5025_3_2_1(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Tcp);
+    alice.publish(&secrets());
+    replace(&server, &rule("a", &who("<cp:many/>"), "confirm", ""));
+    let mut waiting =
+        ["bob", "carol"].map(|user| Phone::new(&server, user, Transport::Tcp)).map(|mut phone| {
+            let watching = phone.subscribe("alice");
+            assert_eq!(watching.notify.subscription_state(), "pending");
+            (phone, watching)
+        });
+    for (handling, shown, (phone, watching)) in ["allow", "polite-block"]
+        .into_iter()
+        .zip(["SECRET-NOTE", "offline"])
+        .zip(&mut waiting)
+        .map(|((a, b), c)| (a, b, c))
+    {
+        let since = Instant::now();
+        set(&server, handling, &phone.user.clone());
+        let notify = phone.expect_notify(&watching.call_id);
+        assert!(since.elapsed() < SOON, "{handling} after {:?}", since.elapsed());
+        assert_eq!(notify.subscription_state(), "active", "{notify}");
+        assert!(notify.body_text().contains(shown), "{notify}");
+        assert_eq!(notify.body_text().contains("SECRET"), handling == "allow", "{notify}");
+    }
+    // From block there is nothing to go on with: the subscription has ended.
+    let (carol, watching) = &mut waiting[1];
+    replace(&server, "");
+    assert_eq!(carol.expect_notify(&watching.call_id).subscription_state(), "terminated");
+    replace(&server, &rule("a", &who("<cp:many/>"), "allow", ALL));
+    carol.expect_nothing_more();
+    assert_eq!(carol.subscribe("alice").notify.subscription_state(), "active");
+}
+
+/// Who logged in is matched, whatever else the request says of its sender.
+fn a_watcher_is_the_address_that_logged_in_rfc5025_3_1_1_2(database: Database) {
+    let server = Server::with(database, |config| config.set("aliases", vec!["also.example"]));
+    let mut alice = Phone::new(&server, "alice", Transport::Tcp);
+    alice.publish(&secrets());
+    let one = |uri: &str| who(&format!("<cp:one id=\"{uri}\"/>"));
+    replace(&server, &rule("a", &one("sip:bob@DOMAIN"), "allow", ALL));
+    let mut bob = Phone::new(&server, "bob", Transport::Tcp);
+    assert_eq!(bob.subscribe("alice").notify.subscription_state(), "active");
+    // An alias is another user to the rules.
+    replace(&server, &rule("a", &one("sip:bob@also.example"), "allow", ALL));
+    let mut bob = Phone::new(&server, "bob", Transport::Tcp);
+    let request = bob.subscribe_request("alice", "presence", 600);
+    assert_eq!(bob.ask(request).status(), Some(403));
+    // A login that names nobody is none.
+    replace(&server, &rule("a", "", "allow", ALL));
+    let mut nobody = Phone::new(&server, "anonymous", Transport::Tcp);
+    let anonymous = "\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=a";
+    let request = nobody.subscribe_request("alice", "presence", 600);
+    let response = nobody.ask(request.set("From", anonymous).header("Privacy", "id"));
+    assert_eq!(response.status(), Some(401), "{response}");
+    assert_nothing_of_alice(&response);
+}
+
+/// RFC 3323 hides somebody from those they write to, not from the rules.
+fn who_asks_for_privacy_is_matched_by_their_name_rfc5025_3_1_1_2(database: Database) {
+    let server = Server::with(database, |config| {
+        let text = "peers = [{ name = \"trunk\", addresses = [\"127.0.0.1\"], assert_identity = true }]";
+        let table: toml::Table = text.parse().expect("TOML");
+        config.set("peers", table["peers"].clone());
+    });
+    let mut alice = Phone::new(&server, "alice", Transport::Tcp);
+    alice.publish(&secrets());
+    replace(&server, &rule("a", BOB, "allow", ALL));
+    let anonymous = "\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=a";
+    let private = |phone: &mut Phone| {
+        let request = phone.subscribe_request("alice", "presence", 600);
+        request.set("From", anonymous).header("Privacy", "id")
+    };
+    // By password.
+    for (user, status) in [("bob", 200), ("carol", 403)] {
+        let mut phone = Phone::new(&server, user, Transport::Tcp);
+        let request = private(&mut phone);
+        let (request, response) = phone.ask_and_tell(request);
+        assert_eq!(response.status(), Some(status), "{user}: {response}");
+        if status == 200 {
+            let notify = phone.expect_notify(request.call_id());
+            assert!(notify.body_text().contains("SECRET-NOTE"), "{notify}");
+        }
+    }
+    // By assertion.
+    let mut trunk = Phone::new(&server, "trunk", Transport::Tcp);
+    for (user, status) in [("bob", 200), ("carol", 403)] {
+        let request = private(&mut trunk).header("P-Asserted-Identity", &format!("<{}>", aor(user)));
+        let response = trunk.transact(&request);
+        assert_eq!(response.status(), Some(status), "{user}: {response}");
+        if status == 200 {
+            let notify = trunk.expect_notify(request.call_id());
+            assert!(notify.body_text().contains("SECRET-NOTE"), "{notify}");
+        }
+    }
+}
+
 over_each_transport!(
     a_rule_acts_on_those_who_watch_already_rfc5025_3_2_1,
     who_is_blocked_politely_cannot_tell_rfc5025_3_2_1
@@ -471,4 +579,8 @@ on_each_database!(
     rules_survive_a_crash,
     naming_some_leaves_the_others_to_the_domains_rule,
     whom_the_operator_denies_sees_nobody,
+    who_waits_is_let_in_at_once_rfc5025_3_2_1,
+    a_watcher_is_the_address_that_logged_in_rfc5025_3_1_1_2,
+    who_asks_for_privacy_is_matched_by_their_name_rfc5025_3_1_1_2,
+    a_document_may_be_as_large_as_over_xcap,
 );

@@ -256,7 +256,7 @@ fn the_server_tells_what_it_can_and_what_a_user_has_rfc4825_12(database: Databas
         made.tag().trim_matches('"')
     );
     assert!(told.body.contains(&entry) && told.body.contains("resource-lists/users"), "{}", told.body);
-    // What all users have together is for trusted elements, and nobody is one (RFC 4826 4.4.9).
+    // What all users have together is for trusted elements, and a user is none (RFC 4826 4.4.9).
     assert_eq!(alice.get("/xcap-root/rls-services/global/index").status, 403);
 }
 

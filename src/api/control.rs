@@ -23,6 +23,7 @@ use crate::api::explain::Explanation;
 use crate::api::message::MessageLine;
 use crate::api::trace::TraceLine;
 use crate::api::users::UserLine;
+use crate::availability::documents;
 use crate::model::{Redacted, SubHandling};
 
 /// What may be asked.
@@ -451,8 +452,8 @@ mod secret {
     }
 }
 
-/// Bytes of a request line.
-const MAX_REQUEST: u64 = 64 * 1024;
+/// Bytes of a request line: the largest document that is kept, with every other character escaped.
+const MAX_REQUEST: u64 = 2 * documents::MAX_BYTES as u64 + 4 * 1024;
 /// Bytes of an answer: a list of half a million users.
 const MAX_ANSWER: u64 = 64 * 1024 * 1024;
 const MAX_CONNECTIONS: usize = 8;
@@ -556,7 +557,7 @@ mod tests {
     async fn a_line_over_the_limit_is_refused() {
         let server = Running::start(echo()).await;
         let mut stream = BufReader::new(UnixStream::connect(server.path()).await.unwrap());
-        stream.get_mut().write_all(&vec![b'x'; 64 * 1024]).await.unwrap();
+        stream.get_mut().write_all(&vec![b'x'; usize::try_from(MAX_REQUEST).unwrap()]).await.unwrap();
         let line =
             timeout(LINE_DEADLINE, read_line(&mut stream, MAX_ANSWER)).await.unwrap().unwrap().unwrap();
         assert!(String::from_utf8(line).unwrap().contains("too long"));

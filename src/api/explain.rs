@@ -8,6 +8,7 @@ use crate::api::control::{Reason, Response};
 use crate::api::users;
 use crate::auth::Accounts;
 use crate::availability::composition::compose;
+use crate::availability::hard_state;
 use crate::availability::view::{DomainDefault, Grant, Rule};
 use crate::model::{Aor, HomeState, Timestamp};
 use crate::presence::Presence;
@@ -60,7 +61,7 @@ pub struct Sees {
 /// A registration or a publication.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Source {
-    /// `registration` or `publication`.
+    /// `registration`, `publication` or `document`.
     pub kind: String,
     /// Contact, or event package.
     pub what: String,
@@ -76,8 +77,8 @@ pub struct Source {
     pub since: String,
     /// When it changed last.
     pub changed: String,
-    /// Ends in so many seconds.
-    pub expires_in_s: u32,
+    /// Ends in so many seconds; what was set by hand does not.
+    pub expires_in_s: Option<u32>,
 }
 
 /// One subscription.
@@ -185,8 +186,9 @@ pub fn answer(
 pub fn explain(explained: &Explained, watcher: &Aor, presentity: &Aor, when: When) -> Explanation {
     let sources = sources(&explained.home, when.now);
     let subscriptions: Vec<_> = explained.watches.iter().map(|watched| subscribed(watched, when)).collect();
-    let next_source =
-        sources.iter().map(|s| (s.expires_in_s, s.kind.as_str(), s.tag.as_ref().unwrap_or(&s.what)));
+    let next_source = sources
+        .iter()
+        .filter_map(|s| Some((s.expires_in_s?, s.kind.as_str(), s.tag.as_ref().unwrap_or(&s.what))));
     let lives = subscriptions.iter().filter(|s| s.lives);
     let next = next_source
         .chain(lives.map(|s| (s.expires_in_s, "subscription", &s.id)))
@@ -283,7 +285,7 @@ fn sources(home: &HomeState, now: Timestamp) -> Vec<Source> {
         tag: None,
         since: binding.created_at.rfc3339(),
         changed: binding.refreshed_at.rfc3339(),
-        expires_in_s: binding.expires_at.secs_from(now),
+        expires_in_s: Some(binding.expires_at.secs_from(now)),
     });
     let publications = home.live_publications(now).map(|publication| Source {
         kind: "publication".to_owned(),
@@ -297,9 +299,20 @@ fn sources(home: &HomeState, now: Timestamp) -> Vec<Source> {
         tag: Some(publication.tag.to_string()),
         since: publication.created_at.rfc3339(),
         changed: publication.modified_at.rfc3339(),
-        expires_in_s: publication.expires_at.secs_from(now),
+        expires_in_s: Some(publication.expires_at.secs_from(now)),
     });
-    registrations.chain(publications).collect()
+    let by_hand = hard_state::document(home).map(|document| Source {
+        kind: "document".to_owned(),
+        what: document.name.path(),
+        device: "set by hand".to_owned(),
+        flow: None,
+        content_type: Some(document.content_type.to_string()),
+        tag: Some(document.tag.to_string()),
+        since: document.modified_at.rfc3339(),
+        changed: document.modified_at.rfc3339(),
+        expires_in_s: None,
+    });
+    registrations.chain(by_hand).chain(publications).collect()
 }
 
 fn subscribed(watched: &Watched, when: When) -> Subscribed {

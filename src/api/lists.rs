@@ -84,12 +84,12 @@ fn decide(
         Change::Add(list, who) => named_lists::added(there, list, who),
         Change::Remove(list, who) => named_lists::removed(there, list, who.as_ref()),
     };
-    match body {
-        Err(wrong) => (Plan::nothing(), Err(Refused::NotDone(wrong))),
-        Ok(body) => {
-            let new = NewDocument { name, content_type: CONTENT_TYPE.into(), body: body.into(), tag };
-            documents::put(home, &new, &[], now, durable)
-        }
+    let new = body
+        .map_err(Refused::NotDone)
+        .and_then(|body| NewDocument::read(name, CONTENT_TYPE, body.into(), tag));
+    match new {
+        Err(refused) => (Plan::nothing(), Err(refused)),
+        Ok(new) => documents::put(home, &new, &[], now, durable),
     }
 }
 

@@ -160,10 +160,10 @@ fn decide(
     };
     let (plan, result) = match body {
         Err(wrong) => return (Plan::nothing(), Err(Refused::NotUnderstood(wrong))),
-        Ok(Some(body)) => {
-            let new = NewDocument { name, content_type: CONTENT_TYPE.into(), body: body.into(), tag };
-            documents::put(home, &new, &[], now, durable)
-        }
+        Ok(Some(body)) => match NewDocument::read(name, CONTENT_TYPE, body.into(), tag) {
+            Ok(new) => documents::put(home, &new, &[], now, durable),
+            Err(refused) => return (Plan::nothing(), Err(refused)),
+        },
         Ok(None) if there.is_none() => return (Plan::nothing(), Ok(None)),
         Ok(None) => documents::remove(home, &name, &[], durable),
     };

@@ -144,6 +144,11 @@ impl Auth {
         &self.accounts
     }
 
+    /// The trusted peers.
+    pub fn peers(&self) -> &Peers {
+        &self.policy.peers
+    }
+
     /// The trusted peer at the other end of a flow.
     pub fn peer(&self, flow: &Flow) -> Option<&Peer> {
         self.policy.peers.at(flow)

@@ -21,6 +21,8 @@ pub struct Peer {
     pub publish: Packages,
     /// Is its P-Asserted-Identity believed (RFC 3325 5)?
     pub asserts: bool,
+    /// It may read the services of all users (RFC 4826 4.4.9).
+    pub reads_services: bool,
 }
 
 /// All of them.
@@ -35,12 +37,14 @@ impl Peers {
 
     /// Who is at the other end of this flow?
     pub fn at(&self, flow: &Flow) -> Option<&Peer> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let source = flow.remote.ip().to_canonical();
-        let peer = self.0.iter().find(|peer| peer.networks.iter().any(|net| is_within(source, *net)))?;
+        let peer = self.at_address(flow.remote.ip())?;
         (flow.transport.is_reliable() || peer.udp).then_some(peer)
+    }
+
+    /// Who is at the other end of a connection from this address?
+    pub fn at_address(&self, source: IpAddr) -> Option<&Peer> {
+        let source = source.to_canonical();
+        self.0.iter().find(|peer| peer.networks.iter().any(|net| is_within(source, *net)))
     }
 }
 
@@ -93,6 +97,7 @@ mod tests {
             udp,
             publish: Packages::NONE,
             asserts: false,
+            reads_services: false,
         };
         Peers::new(vec![
             peer("voicemail", "192.0.2.40", 32, false),

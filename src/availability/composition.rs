@@ -1,6 +1,7 @@
 //! All sources of a presentity composed into one PIDF document (RFC 4479, RFC 3903 10.3).
 //!
 //! The policy, the only one there is:
+//! 0. What the owner set by hand is a publication like the others ([`hard_state`]): the first of them, and of no device.
 //! 1. Services. Every tuple of every live publication is in the document, in order of publication, under the id its publisher gave it. If
 //!    another publication had that id when the tuple came, it gets a suffix that belongs to its own publication ([`renamed`]), and keeps it.
 //! 2. A device that has left: what was published by a device that was registered then and is not any more ([`Publication::publisher`]) stays, but
@@ -28,7 +29,7 @@ use crate::availability::document::pidf::{
     Basic, CAPS, Contact, DATA_MODEL, Device, Person, Pidf, Tuple, hash,
 };
 use crate::availability::document::xml::Fragment;
-use crate::availability::{capabilities, line, person};
+use crate::availability::{capabilities, hard_state, line, person};
 use crate::model::{Binding, HomeState, Package, Publication, PublicationId, Renamed, Text, Timestamp};
 
 /// The composed document of a presentity, before any watcher is considered.
@@ -117,7 +118,8 @@ fn composed_ids(publication: &Publication) -> Vec<String> {
 
 /// Everything, as one document, before it is written and before its length is looked at.
 pub fn gather(home: &HomeState, now: Timestamp) -> Pidf {
-    let sources = sources(home, now);
+    let by_hand = hard_state::publication(home);
+    let sources = sources(home, by_hand.as_ref(), now);
     let mut document = Pidf::empty(home.aor.uri());
     let mut ids = Ids::default();
     for source in &sources {
@@ -177,9 +179,9 @@ enum Origin<'h> {
     Registered(&'h Binding),
 }
 
-fn sources(home: &HomeState, now: Timestamp) -> Vec<Source<'_>> {
-    let live = home.live_publications(now).filter(|p| p.package == Package::Presence);
-    live.filter_map(|publication| Source::of(publication, home, now)).collect()
+fn sources<'h>(home: &'h HomeState, by_hand: Option<&'h Publication>, now: Timestamp) -> Vec<Source<'h>> {
+    let live = home.live_publications(now).map(Arc::as_ref).filter(|p| p.package == Package::Presence);
+    by_hand.into_iter().chain(live).filter_map(|publication| Source::of(publication, home, now)).collect()
 }
 
 impl<'h> Source<'h> {
@@ -240,7 +242,7 @@ fn is_reached_by_sip(tuple: &Tuple) -> bool {
 fn registered(home: &HomeState, sources: &[Source<'_>], now: Timestamp) -> Vec<(Tuple, Option<Device>)> {
     let publishers: Vec<Option<&Text>> = sources
         .iter()
-        .filter(|source| !source.document.tuples.is_empty())
+        .filter(|source| !source.document.tuples.is_empty() && source.publication.id != hard_state::ID)
         .map(|source| source.publication.publisher.instance.as_ref())
         .collect();
     let has_not_published = |binding: &Binding| {

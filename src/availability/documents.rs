@@ -1,16 +1,20 @@
 //! Changing the documents of a user: what is stored under which condition. The command line and XCAP ask here, and nobody else makes such rows.
 //!
-//! Every function is a decision for a home's turn: it gives the rows (a [`Plan`]) and what to tell who asked. A document is durable before
-//! anybody is told, so while the store is away nothing is taken.
+//! What a document says is read once ([`understand`], [`said`]) and kept with it. [`put`] and [`remove`] are decisions for a home's turn: they
+//! give the rows (a [`Plan`]) and what to tell who asked. A document is durable before anybody is told, so while the store is away nothing
+//! is taken.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::smallvec;
 
+use crate::availability::document::pidf::Pidf;
+use crate::availability::document::xml::{self, Limits, XmlError};
 use crate::availability::document::{lists, rules};
 use crate::model::{
-    Auid, Document, DocumentName, Durability, EntityTag, HomeState, Moved, Plan, Row, Text, Timestamp,
+    Auid, Document, DocumentName, Durability, EntityTag, HomeState, Meaning, Moved, Plan, Row, Said, Text,
+    Timestamp,
 };
 
 /// Under which condition a document is changed (RFC 4825 7.11, RFC 2616 14.24 and 14.26).
@@ -49,6 +53,30 @@ pub struct NewDocument {
     pub body: Bytes,
     /// Random: no other document, and no other version of this one, has had it.
     pub tag: EntityTag,
+    /// What the body says: what cannot be understood is never stored, so rules in force are always the owner's own.
+    pub said: Said,
+}
+
+impl NewDocument {
+    /// Reads what it says.
+    ///
+    /// # Errors
+    /// [`Refused::TooLarge`], [`Refused::NotUnderstood`]
+    pub fn read(
+        name: DocumentName,
+        content_type: &str,
+        body: Bytes,
+        tag: EntityTag,
+    ) -> Result<NewDocument, Refused> {
+        if body.len() > MAX_BYTES {
+            return Err(Refused::TooLarge);
+        }
+        let meaning = xml::Document::read(&body, &Limits::STORED)
+            .map_err(XmlError::what)
+            .and_then(|document| understand(&name.auid, &document, &body));
+        let said = Said::known(meaning.map_err(Refused::NotUnderstood)?);
+        Ok(NewDocument { name, content_type: content_type.into(), body, tag, said })
+    }
 }
 
 /// What a change came to.
@@ -111,7 +139,11 @@ pub fn put(
                 tag: new.tag,
                 content_type: new.content_type.clone(),
                 body: new.body.clone(),
-                modified_at: now,
+                modified_at: home
+                    .documents
+                    .get(&new.name)
+                    .map_or(now, |old| now.max(Timestamp(old.modified_at.0.saturating_add(1)))),
+                said: new.said.clone(),
             };
             let changed = if was_there { Changed::Replaced(new.tag) } else { Changed::Created(new.tag) };
             (plan(Row::PutDocument(Arc::new(document)), &new.name), Ok(changed))
@@ -161,18 +193,36 @@ fn may_put(
     if bytes > MAX_BYTES_PER_USER || (current.is_none() && home.documents.len() >= MAX_PER_USER) {
         return Err(Refused::Quota);
     }
-    understood(&new.name.auid, &new.body).map_err(Refused::NotUnderstood)?;
     if durable { Ok(current.is_some()) } else { Err(Refused::StoreAway) }
 }
 
-/// Can it be read as what it is for? What cannot is never stored, so rules in force are always the owner's own.
-fn understood(auid: &Auid, body: &[u8]) -> Result<(), &'static str> {
+/// What a document of this application says.
+///
+/// - `document`: read from `body`.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn understand(auid: &Auid, document: &xml::Document<'_>, body: &[u8]) -> Result<Meaning, &'static str> {
     match auid {
-        Auid::PresRules => rules::read(body).map(drop),
-        Auid::ResourceLists => lists::read(body).map(drop),
+        Auid::PresRules => rules::of(document.root()).map(|rules| Meaning::Rules(rules.into())),
+        Auid::ResourceLists => lists::of(document.root()).map(|()| Meaning::Nothing),
+        // Watchers are sent its very bytes, so it is read like what is published: within tighter bounds.
+        Auid::PidfManipulation => match Pidf::parse(body) {
+            Ok(pidf) => Ok(Meaning::Presence(Arc::new(pidf))),
+            Err(_) => Err("a presence document has at most 32 KiB, 2,000 elements and no instructions"),
+        },
         // Nothing here acts on them.
-        Auid::RlsServices | Auid::PidfManipulation | Auid::Other(_) => Ok(()),
+        Auid::RlsServices | Auid::Other(_) => Ok(Meaning::Nothing),
     }
+}
+
+/// What a document that is kept says, read at most once.
+pub fn said(document: &Document) -> &Meaning {
+    document.said.get(|| {
+        let read = xml::Document::read(&document.body, &Limits::STORED).ok();
+        let meaning = read.and_then(|read| understand(&document.name.auid, &read, &document.body).ok());
+        meaning.unwrap_or(Meaning::Unreadable)
+    })
 }
 
 /// A path of names: none is empty or climbs, and nothing in it would be cut or hidden anywhere.
@@ -184,8 +234,13 @@ fn is_name(name: &DocumentName) -> bool {
 }
 
 fn plan(row: Row, name: &DocumentName) -> Plan {
-    // Rules decide what watchers see; the other documents concern nobody who watches.
-    let moved = Moved { presence: name.auid == Auid::PresRules, watchers: false };
+    let presence = match name.auid {
+        // Who sees what, and what there is to be seen.
+        Auid::PresRules | Auid::PidfManipulation => true,
+        // They concern nobody who watches.
+        Auid::ResourceLists | Auid::RlsServices | Auid::Other(_) => false,
+    };
+    let moved = Moved { presence, watchers: false };
     Plan { rows: smallvec![row], durability: Durability::Durable, moved }
 }
 
@@ -210,8 +265,8 @@ mod tests {
     }
 
     fn new(name: &str, body: &str, tag: u128) -> NewDocument {
-        let content_type = "application/auth-policy+xml".into();
-        NewDocument { name: named(name), content_type, body: body.to_owned().into(), tag: EntityTag(tag) }
+        let body = body.to_owned().into();
+        NewDocument::read(named(name), "application/auth-policy+xml", body, EntityTag(tag)).unwrap()
     }
 
     fn asked(home: &HomeState, new: &NewDocument, conditions: &[Condition]) -> Result<Changed, Refused> {
@@ -234,7 +289,7 @@ mod tests {
         let list = NewDocument {
             name: DocumentName::new(Auid::ResourceLists, "index"),
             body: "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"/>".into(),
-            ..new("index", "", 1)
+            ..new("index", RULES, 1)
         };
         assert!(!put(&home(), &list, &[], NOW, true).0.moved.presence);
     }
@@ -267,12 +322,32 @@ mod tests {
 
     #[test]
     fn what_cannot_be_understood_is_not_stored() {
+        let read = |auid, body: &'static str| {
+            NewDocument::read(DocumentName::new(auid, "index"), "", body.into(), EntityTag(1))
+        };
         for body in ["", "<ruleset/>", "<!DOCTYPE ruleset><ruleset/>"] {
-            assert!(matches!(asked(&home(), &new("index", body, 1), &[]), Err(Refused::NotUnderstood(_))));
+            assert!(matches!(read(Auid::PresRules, body), Err(Refused::NotUnderstood(_))));
         }
-        let list =
-            NewDocument { name: DocumentName::new(Auid::ResourceLists, "index"), ..new("index", RULES, 1) };
-        assert!(matches!(asked(&home(), &list, &[]), Err(Refused::NotUnderstood(_))));
+        for auid in [Auid::ResourceLists, Auid::PidfManipulation] {
+            assert!(matches!(read(auid, RULES), Err(Refused::NotUnderstood(_))));
+        }
+    }
+
+    #[test]
+    fn what_a_document_says_is_read_once() {
+        let home = with("index", RULES, 1);
+        let document = home.documents.get(&named("index")).unwrap();
+        document.said.get(|| unreachable!("it was read when it was written"));
+        let loaded = Document { said: Said::default(), ..Document::clone(document) };
+        assert!(matches!(said(&loaded), Meaning::Rules(rules) if rules.is_empty()));
+        loaded.said.get(|| unreachable!("it was read when it was asked for"));
+    }
+
+    #[test]
+    fn a_document_is_newer_than_the_one_before_it() {
+        let home = with("index", RULES, 1);
+        let (plan, _) = put(&home, &new("index", RULES, 2), &[], NOW, true);
+        assert!(matches!(&plan.rows[0], Row::PutDocument(new) if new.modified_at == Timestamp(NOW.0 + 1)));
     }
 
     #[test]
@@ -286,7 +361,8 @@ mod tests {
     #[test]
     fn documents_of_a_user_are_bounded() {
         let large = format!("{RULES}{}", " ".repeat(MAX_BYTES));
-        assert_eq!(asked(&home(), &new("index", &large, 1), &[]), Err(Refused::TooLarge));
+        let read = NewDocument::read(named("index"), "", large.clone().into(), EntityTag(1));
+        assert_eq!(read, Err(Refused::TooLarge));
         let quarter = &large[..MAX_BYTES];
         let mut full = home();
         let keep = |home: &mut HomeState, new: &NewDocument| {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::model::{
     Aor, Auid, Binding, BindingKey, Document, DocumentName, EntityTag, Flow, HomeState, Package, Publication,
-    PublicationId, Subscription, SubscriptionId, Text, Timestamp, Transport,
+    PublicationId, Said, Subscription, SubscriptionId, Text, Timestamp, Transport,
 };
 
 pub const NOW: Timestamp = Timestamp(1_795_217_355_123);
@@ -30,6 +30,20 @@ pub fn keep(home: &mut HomeState, name: &str, rules: &str) {
         content_type: "application/auth-policy+xml".into(),
         body: rules.to_owned().into(),
         modified_at: NOW,
+        said: Said::default(),
+    }));
+}
+
+/// Sets presence by hand.
+pub fn set_by_hand(home: &mut HomeState, pidf: &str, modified_at: Timestamp) {
+    home.documents.put(&Arc::new(Document {
+        owner: home.aor.clone(),
+        name: DocumentName::new(Auid::PidfManipulation, "index"),
+        tag: EntityTag(2),
+        content_type: "application/pidf+xml".into(),
+        body: pidf.to_owned().into(),
+        modified_at,
+        said: Said::default(),
     }));
 }
 

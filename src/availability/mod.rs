@@ -12,6 +12,7 @@ pub mod documents;
 pub mod filter;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod hard_state;
 mod line;
 pub mod named_lists;
 pub mod named_rules;

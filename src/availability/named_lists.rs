@@ -17,8 +17,8 @@ pub fn document() -> DocumentName {
 /// # Errors
 /// What is wrong with the document.
 pub fn lines(body: &[u8]) -> Result<Vec<String>, &'static str> {
-    lists::read(body)?;
     let document = stored(body)?;
+    lists::of(document.root())?;
     let mut all = Vec::new();
     tell(document.root(), 0, &mut all);
     Ok(all)
@@ -57,8 +57,8 @@ pub fn added(body: Option<&[u8]>, name: &str, who: &Aor) -> Result<String, &'sta
         return Err("that is not a name of a list");
     }
     let body = body.unwrap_or(EMPTY.as_bytes());
-    lists::read(body)?;
     let document = stored(body)?;
+    lists::of(document.root())?;
     let root = document.root();
     let uri = edit::escaped(&who.uri());
     let Some(list) = find(root, name) else {
@@ -90,8 +90,8 @@ pub fn added(body: Option<&[u8]>, name: &str, who: &Aor) -> Result<String, &'sta
 /// Why it is not done.
 pub fn removed(body: Option<&[u8]>, name: &str, who: Option<&Aor>) -> Result<String, &'static str> {
     let body = body.ok_or(NO_LIST)?;
-    lists::read(body)?;
     let document = stored(body)?;
+    lists::of(document.root())?;
     let list = find(document.root(), name).ok_or(NO_LIST)?;
     let node = match who {
         None => list,

@@ -39,8 +39,8 @@ impl Named {
 
     fn read(body: Option<&[u8]>) -> Result<Named, &'static str> {
         let Some(body) = body else { return Ok(Named { rest_by_default: true, ..Named::default() }) };
-        rules::read(body)?;
         let document = stored(body)?;
+        rules::of(document.root())?;
         let mut named = Named::default();
         for rule in document.root().children() {
             let id = rule.attribute("id").unwrap_or_default();

@@ -3,9 +3,10 @@
 use std::cell::LazyCell;
 use std::sync::Arc;
 
-use crate::availability::document::rules;
-use crate::availability::sphere;
-use crate::model::{Aor, Document, HomeState, Permissions, Rule, RuleSet, SubHandling, Text, Timestamp, Who};
+use crate::availability::{documents, sphere};
+use crate::model::{
+    Aor, Document, HomeState, Meaning, Permissions, Rule, RuleSet, SubHandling, Text, Timestamp, Who,
+};
 
 /// The rules of an owner: those of all documents (RFC 5025 9.7). Read when nobody has asked since they changed. `None`: the owner has none.
 pub fn of(home: &HomeState) -> Option<&Arc<RuleSet>> {
@@ -15,9 +16,9 @@ pub fn of(home: &HomeState) -> Option<&Arc<RuleSet>> {
 fn read(documents: &[&Document]) -> RuleSet {
     let (mut all, mut unreadable) = (Vec::new(), false);
     for document in documents {
-        match rules::read(&document.body) {
-            Ok(rules) => all.extend(rules),
-            Err(_) => unreadable = true,
+        match documents::said(document) {
+            Meaning::Rules(rules) => all.push(rules.clone()),
+            Meaning::Unreadable | Meaning::Presence(_) | Meaning::Nothing => unreadable = true,
         }
     }
     RuleSet::new(all, unreadable)
@@ -101,7 +102,7 @@ pub fn matching<'r>(
 ) -> impl Iterator<Item = &'r Rule> {
     let named = watcher.cloned().map(Who::One);
     let sphere = LazyCell::new(sphere);
-    rules.rules.iter().filter(move |rule| {
+    rules.iter().filter(move |rule| {
         !rule.never
             && rule.identities.iter().all(|members| named.as_ref().is_some_and(|who| is_among(who, members)))
             && rule
@@ -133,13 +134,14 @@ fn is_among(who: &Who, members: &[Who]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::availability::document::rules;
     use crate::availability::document::rules::{COMMON_POLICY, PRES_RULES};
     use crate::availability::fixtures::{NOW, home, keep};
     use crate::model::{Attribute, Provided, Selector};
 
     fn ruleset(rules: &str) -> RuleSet {
         let text = format!("<ruleset xmlns=\"{COMMON_POLICY}\" xmlns:pr=\"{PRES_RULES}\">{rules}</ruleset>");
-        RuleSet::new(rules::read(text.as_bytes()).unwrap(), false)
+        RuleSet::new(vec![rules::read(text.as_bytes()).unwrap().into()], false)
     }
 
     fn allow(conditions: &str) -> RuleSet {
@@ -330,7 +332,7 @@ mod tests {
         keep(&mut home, "other/folder", &about("", "polite-block"));
         let bob = Aor::new("bob", "example.org").unwrap();
         let handling = |home: &HomeState| combine(of(home).unwrap(), Some(&bob), || None, NOW).handling;
-        assert_eq!((of(&home).unwrap().rules.len(), handling(&home)), (2, SubHandling::PoliteBlock));
+        assert_eq!((of(&home).unwrap().iter().count(), handling(&home)), (2, SubHandling::PoliteBlock));
         keep(&mut home, "third", "<broken");
         assert!(of(&home).unwrap().unreadable);
         assert_eq!(handling(&home), SubHandling::PoliteBlock, "what can be read still counts");

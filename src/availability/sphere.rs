@@ -1,17 +1,21 @@
 //! The sphere a presentity is in, as rules ask for it (RFC 4745 7.3, RFC 5025 3.1.2).
 
+use std::sync::Arc;
+
 use crate::availability::composition;
 use crate::availability::document::alone;
 use crate::availability::document::pidf::RPID;
 use crate::availability::document::xml::Fragment;
+use crate::availability::hard_state;
 use crate::model::{HomeState, Package, Text, Timestamp};
 
 /// What the persons of all published documents say: the names of the elements inside (or the words, as drafts before RFC 4480 had it), in lower
 /// case, sorted. `None` if nobody says anything, or not all say the same.
 pub fn sphere(home: &HomeState, now: Timestamp) -> Option<Vec<Text>> {
-    let documents = home.live_publications(now).filter(|p| p.package == Package::Presence);
+    let by_hand = hard_state::publication(home);
+    let live = home.live_publications(now).map(Arc::as_ref).filter(|p| p.package == Package::Presence);
     let mut sphere = None;
-    for document in documents.filter_map(|p| composition::read(p)) {
+    for document in by_hand.iter().chain(live).filter_map(composition::read) {
         let attributes = document.persons.iter().flat_map(|person| &person.extensions);
         for value in attributes.filter(|attribute| holds(attribute, now)).filter_map(value) {
             if *sphere.get_or_insert_with(|| value.clone()) != value {

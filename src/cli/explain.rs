@@ -70,7 +70,8 @@ fn source(source: &Source) -> String {
     let content_type = source.content_type.as_ref().map(|kind| format!(", {kind}")).unwrap_or_default();
     let flow = source.flow.as_ref().map(|flow| format!(" over {flow}")).unwrap_or_default();
     let which = format!("{what}{tag}{content_type}{flow}, {device}");
-    format!("  {kind} {which}\n    since {since}, last changed {changed}, ends in {expires_in_s} s")
+    let ends = expires_in_s.map(|in_s| format!(", ends in {in_s} s")).unwrap_or_default();
+    format!("  {kind} {which}\n    since {since}, last changed {changed}{ends}")
 }
 
 fn subscribed(subscription: &Subscribed) -> Vec<String> {
@@ -127,7 +128,7 @@ mod tests {
                 tag: Some("0f".into()),
                 since: "2026-11-20T23:00:00Z".into(),
                 changed: "2026-11-20T23:01:00Z".into(),
-                expires_in_s: 60,
+                expires_in_s: Some(60),
             }],
             subscriptions: vec![Subscribed {
                 id: "hither-05".into(),

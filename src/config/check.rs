@@ -430,6 +430,7 @@ mod tests {
             udp: false,
             publish: vec![],
             assert_identity: false,
+            read_services: false,
         };
         let with = |peers: Vec<Peer>| said(|c| c.peers = peers);
         let (mailbox, trunk) =

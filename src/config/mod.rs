@@ -262,6 +262,7 @@ mod tests {
             udp: true,
             publish: vec![crate::model::Package::MessageSummary],
             assert_identity: false,
+            read_services: false,
         }];
         let shown = Config { listen, peers, server_header: None, ..shown };
         let (_dir, path) = written(&shown.to_toml());

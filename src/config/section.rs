@@ -58,6 +58,10 @@ pub struct Peer {
     /// Event packages in which it may publish for every user. Default: none. Example: `publish = ["message-summary"]`.
     #[serde(default, with = "value::packages")]
     pub publish: Vec<Package>,
+    /// May it read the services of all users over XCAP (`rls-services/global/index`; RFC 4826 4.4.9)? Never say so of a reverse proxy. Default: no.
+    /// Example: `read_services = false`.
+    #[serde(default)]
+    pub read_services: bool,
     /// Believe its P-Asserted-Identity (RFC 3325)? Whom it names there has then logged in, for everything but REGISTER. Default: no.
     /// Example: `assert_identity = false`.
     #[serde(default)]

@@ -12,7 +12,7 @@ use tracing::debug_span;
 use crate::auth::{self, Auth, Authenticated, Identity, Marks, Role, digest};
 use crate::dispatch::route::{Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
-use crate::messaging::{Messaging, admission};
+use crate::messaging::{Messaging, admission, lists};
 use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
 use crate::presence::{Presence, Principal, package};
 use crate::proxy::Proxy;
@@ -139,6 +139,11 @@ impl Dispatch {
                 incoming.reject(&Reject::because(StatusCode::BAD_REQUEST, what));
             }
             (Method::Options, Destination::Server) => self.capabilities(&incoming),
+            (Method::Message, Destination::Server)
+                if self.policy.messaging && lists::is_asked_for(incoming.request()) =>
+            {
+                self.to_list(incoming, &own, now);
+            }
             (_, Destination::Server) => incoming.reject(&self.not_allowed()),
             (Method::Publish | Method::Subscribe, Destination::User(target)) => {
                 let target = target.clone();
@@ -285,6 +290,25 @@ impl Dispatch {
         self.proxy.to_user(request, flow, transaction, &target, hop, now);
     }
 
+    /// A MESSAGE for many recipients, addressed to the server itself (RFC 5365).
+    fn to_list(&self, incoming: Incoming, own: &Own<'_>, now: Timestamp) {
+        if !self.messaging.serves_lists() {
+            let reject = Reject::new(StatusCode::BAD_EXTENSION).with(HeaderName::Unsupported, lists::OPTION);
+            return incoming.reject(&reject);
+        }
+        if let Err(reject) = admission::admit(incoming.request()) {
+            return incoming.reject(&reject);
+        }
+        let Some((request, _, transaction, identity)) = self.identified(incoming, Role::Server, own, now)
+        else {
+            return;
+        };
+        let what = "Other domains are not reached from here";
+        let user = |uri: &Uri<'_>| own.aor(uri).ok_or(Reject::because(StatusCode::FORBIDDEN, what));
+        let exists = |aor: &Aor| self.auth.accounts().exists(aor);
+        self.messaging.deliver_to_list(request, transaction, identity.aor(), user, exists, now);
+    }
+
     fn may_be_forwarded(&self, request: &Request) -> Result<(), Reject> {
         route::proxy_require(request)?;
         match request.method() {
@@ -392,7 +416,11 @@ impl Dispatch {
         }
         writer.header(HeaderName::AcceptEncoding, "identity");
         writer.header(HeaderName::AcceptLanguage, "en");
-        writer.header(HeaderName::Supported, "path");
+        let serves_lists = self.policy.messaging && self.messaging.serves_lists();
+        writer.header(
+            HeaderName::Supported,
+            if serves_lists { "path, recipient-list-message" } else { "path" },
+        );
         let mut response = writer.finish();
         if !incoming.is_proportionate(&response) {
             response = incoming.response(StatusCode::OK).finish();

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::home::change::Job;
 use crate::home::unanswered::Unanswered;
-use crate::model::{Aor, HomeState, Packages, Reject, Row, Timestamp};
+use crate::model::{Aor, Auid, HomeState, Packages, Reject, Row, Timestamp};
 use crate::store::Store;
 
 pub use change::{Mode, Refusal};
@@ -327,6 +327,17 @@ impl Homes {
             watched.extend(slots.map(|(aor, slot)| (aor.clone(), slot.state.subscriptions.len())));
         }
         watched
+    }
+
+    /// The AoRs that keep documents of this application.
+    pub fn keeping(&self, auid: &Auid) -> Vec<Arc<HomeState>> {
+        let mut keeping = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let states = shard.slots.values().map(|slot| &slot.state);
+            keeping.extend(states.filter(|state| state.documents.of(auid).next().is_some()).cloned());
+        }
+        keeping
     }
 
     /// The store beneath.

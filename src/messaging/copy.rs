@@ -24,7 +24,7 @@ pub fn head(request: &Request, id: MessageId, domain: &str, now: Timestamp) -> O
     if request.value(HeaderName::Date).is_none() {
         rows.header(HeaderName::Date, now.sip_date());
     }
-    rows.rows(&forward::end_to_end_rows(request, &OF_THE_SENDER));
+    rows.rows(&rows_of_the_message(request));
     Some(rows.into_rows())
 }
 
@@ -43,6 +43,11 @@ pub fn notification_head(from: &Aor, to: &Aor, id: MessageId, domain: &str, now:
 /// Call-ID of what goes to devices as a request of ours.
 pub fn call_id(id: MessageId, domain: &str) -> String {
     format!("{id}@{domain}")
+}
+
+/// The rows of a request that are the message's and not its way's, its sender's agent's or somebody's word.
+pub(super) fn rows_of_the_message(request: &Request) -> Vec<u8> {
+    forward::end_to_end_rows(request, &OF_THE_SENDER)
 }
 
 /// One attempt, without Via: whoever forwards it knows the next hop.

@@ -172,7 +172,7 @@ impl Messaging {
     }
 
     /// RFC 5438 6.3: a Message-ID is of one message for ever; without one, From, Call-ID and CSeq tell (RFC 3261 8.2.2.2).
-    fn key(&self, request: &Request, sender: &Aor, recipient: &Aor) -> u64 {
+    pub(super) fn key(&self, request: &Request, sender: &Aor, recipient: &Aor) -> u64 {
         let id = Cpim::of(request).and_then(|cpim| cpim.value(cpim::IMDN, "Message-ID"));
         match id {
             Some(id) => self.hasher.hash_one((sender, recipient, id)),
@@ -187,7 +187,7 @@ impl Messaging {
 
     /// The sender of a message is answered next: so are those who asked for the same. Before it, for a sender who hears that it was refused may try
     /// again at once.
-    fn answered(&self, key: u64, status: StatusCode) {
+    pub(super) fn answered(&self, key: u64, status: StatusCode) {
         let waiting = self.duplicates().answered(key, status);
         for (transaction, request) in waiting {
             match status.is_success() {
@@ -482,7 +482,7 @@ impl TransactionUser for Live {
 
 impl Messaging {
     /// The devices have said what they will to a message that is stored since.
-    fn settle(self: &Arc<Self>, recipient: &Aor, id: MessageId, verdict: Verdict) {
+    pub(super) fn settle(self: &Arc<Self>, recipient: &Aor, id: MessageId, verdict: Verdict) {
         match verdict {
             Verdict::Never(_) => {
                 let (messaging, of) = (self.clone(), recipient.clone());

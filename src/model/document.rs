@@ -1,11 +1,12 @@
 //! Documents that users keep on the server about themselves: presence rules, lists (RFC 4825 5, RFC 5025 9, RFC 4826).
 
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::model::{Aor, EntityTag, RuleSet, Text, Timestamp};
+use crate::model::{Aor, EntityTag, Rule, RuleSet, Text, Timestamp};
 
 /// What a document is for: the application's id of RFC 4825 section 5.1.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -89,8 +90,55 @@ pub struct Document {
     pub content_type: Text,
     /// Byte for byte.
     pub body: Bytes,
-    /// Last written.
+    /// Last written; grows with every change.
     pub modified_at: Timestamp,
+    /// The same, read.
+    pub said: Said,
+}
+
+/// What a document says, as far as anything here hangs on it.
+#[derive(Debug, Clone)]
+pub enum Meaning {
+    /// Who may see what.
+    Rules(Arc<[Rule]>),
+    /// Presence that its owner set by hand, as who composes it has read it.
+    Presence(Arc<dyn Any + Send + Sync>),
+    /// Nothing that is acted on.
+    Nothing,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// What a document says, kept with it: it is read once, when it is written or, after a start, when somebody first asks. Documents do not differ
+/// by it.
+#[derive(Clone, Default)]
+pub struct Said(OnceLock<Meaning>);
+
+impl Said {
+    /// Known already.
+    pub fn known(meaning: Meaning) -> Said {
+        Said(meaning.into())
+    }
+    /// What it says.
+    ///
+    /// - `read`: reads it, if nobody has yet.
+    pub fn get(&self, read: impl FnOnce() -> Meaning) -> &Meaning {
+        self.0.get_or_init(read)
+    }
+}
+
+impl PartialEq for Said {
+    fn eq(&self, _: &Said) -> bool {
+        true
+    }
+}
+
+impl Eq for Said {}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.get().is_some() { "read" } else { "not read" })
+    }
 }
 
 /// The documents of one owner, in the order of their names. A user without any costs one word. Cloning shares them, and with them what was
@@ -202,6 +250,7 @@ mod tests {
             content_type: "application/auth-policy+xml".into(),
             body: Bytes::from_static(body.as_bytes()),
             modified_at: Timestamp(0),
+            said: Said::default(),
         })
     }
 

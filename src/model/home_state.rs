@@ -81,6 +81,11 @@ impl HomeState {
     fn showing_watchers(&self) -> Packages {
         if self.winfo().next().is_some() { Packages::SHOWING_WATCHERS } else { Packages::NONE }
     }
+    /// The packages whose documents a document of this application may change; rules decide about watchers, too.
+    fn moved_by(&self, auid: &Auid) -> Packages {
+        let moved = Packages::moved_by(auid);
+        if *auid == Auid::PresRules { moved.and(self.showing_watchers()) } else { moved }
+    }
     /// The packages whose documents this row may change; asked before it is applied.
     pub fn moves(&self, row: &Row) -> Packages {
         match row {
@@ -101,13 +106,8 @@ impl HomeState {
                 Some(_) | None => Packages::NONE,
             },
             Row::PutWaiting(_) | Row::DropWaiting(..) => self.showing_watchers(),
-            Row::PutDocument(new) if new.name.auid == Auid::PresRules => {
-                Packages::RULED.and(self.showing_watchers())
-            }
-            Row::DropDocument(_, name) if name.auid == Auid::PresRules => {
-                Packages::RULED.and(self.showing_watchers())
-            }
-            Row::PutDocument(_) | Row::DropDocument(..) => Packages::NONE,
+            Row::PutDocument(new) => self.moved_by(&new.name.auid),
+            Row::DropDocument(_, name) => self.moved_by(&name.auid),
             Row::PutMessage(_) | Row::DropMessage(..) => Packages::SHOWING_MESSAGES,
         }
     }

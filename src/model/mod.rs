@@ -26,7 +26,7 @@ pub mod waiting;
 pub use account::{Account, Ha1Pair, Ha1Set};
 pub use aor::Aor;
 pub use binding::{Binding, BindingKey};
-pub use document::{Auid, Document, DocumentName, Documents};
+pub use document::{Auid, Document, DocumentName, Documents, Meaning, Said};
 pub use flow::{Flow, Transport};
 pub use home_state::HomeState;
 pub use message::{Content, Mailbox, MessageId, StoredMessage, Waiting};

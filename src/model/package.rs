@@ -1,5 +1,7 @@
 //! Event packages (RFC 6665 7.2), and sets of them.
 
+use crate::model::Auid;
+
 /// Event packages that are served. The numbers are stored; templates (RFC 6665 4.5.4, "winfo") have theirs from 16 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -77,6 +79,14 @@ impl Packages {
             Package::Dialog => Packages::of(&[Package::Dialog, Package::Presence]),
             Package::MessageSummary => Packages::of(&[Package::MessageSummary]),
             Package::Reg | Package::PresenceWinfo => Packages::NONE,
+        }
+    }
+    /// Those whose documents hang on documents of this application.
+    pub fn moved_by(auid: &Auid) -> Packages {
+        match auid {
+            Auid::PresRules => Packages::RULED,
+            Auid::PidfManipulation => Packages::showing_publications_of(Package::Presence),
+            Auid::ResourceLists | Auid::RlsServices | Auid::Other(_) => Packages::NONE,
         }
     }
     /// Both.

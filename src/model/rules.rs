@@ -9,8 +9,8 @@ use crate::model::{Aor, Text, Timestamp};
 /// All rules of one owner, of all documents; their order means nothing (RFC 4745 6).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RuleSet {
-    /// The rules.
-    pub rules: Vec<Rule>,
+    /// The rules, document by document, shared with these.
+    pub documents: Vec<Arc<[Rule]>>,
     /// A document was found that cannot be read: nobody is refused because of what it may have said.
     pub unreadable: bool,
     /// When intervals begin and end, in order.
@@ -195,12 +195,17 @@ impl Default for Provided {
 
 impl RuleSet {
     /// These rules.
-    pub fn new(rules: Vec<Rule>, unreadable: bool) -> RuleSet {
-        let lasting = rules.iter().filter(|rule| !rule.never).flat_map(|rule| &rule.validities);
+    pub fn new(documents: Vec<Arc<[Rule]>>, unreadable: bool) -> RuleSet {
+        let rules = documents.iter().flat_map(|rules| rules.iter());
+        let lasting = rules.filter(|rule| !rule.never).flat_map(|rule| &rule.validities);
         let mut flips: Vec<Timestamp> = lasting.flatten().flat_map(|i| [i.start, i.end]).collect();
         flips.sort_unstable();
         flips.dedup();
-        RuleSet { rules, unreadable, flips: flips.into() }
+        RuleSet { documents, unreadable, flips: flips.into() }
+    }
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.documents.iter().flat_map(|rules| rules.iter())
     }
     /// The next instant after `now` at which an interval begins or ends, so that somebody may see more or less.
     pub fn next_flip(&self, now: Timestamp) -> Option<Timestamp> {

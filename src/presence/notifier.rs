@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use crate::availability::rules;
 use crate::availability::view::{DomainDefault, Grant};
+use crate::availability::{hard_state, rules};
 use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock};
 use crate::home::{Homes, Refusal};
 use crate::model::{
@@ -343,9 +343,9 @@ impl Notifier {
     /// How much the watcher may see. Its own home is read only where the answer hangs on it. Where it will be another one by time alone, the
     /// home is looked at again then.
     fn granted(&self, home: &HomeState, package: Package, watcher: &Aor, now: Timestamp) -> Grant {
-        if Packages::RULED.has(package)
-            && let Some(at) = rules::of(home).and_then(|rules| rules.next_flip(now))
-        {
+        let flip = Packages::RULED.has(package).then(|| rules::of(home)?.next_flip(now)).flatten();
+        let turn = (package == Package::Presence).then(|| hard_state::next_turn(home, now)).flatten();
+        if let Some(at) = flip.into_iter().chain(turn).min() {
             self.homes.remind(&home.aor, at);
         }
         let sphere = || self.views.sphere(home, now);

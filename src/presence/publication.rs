@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::{SmallVec, smallvec};
 
-use crate::availability::composition;
 use crate::availability::document::pidf::Pidf;
+use crate::availability::{composition, hard_state};
 use crate::home::{Decision, Mode};
 use crate::model::{
     Durability, EntityTag, Flow, HomeState, Moved, Package, Parsed, Plan, Publication, PublicationId,
@@ -267,10 +267,12 @@ fn renamed(
     let is_gone = |p: &Publication| {
         gone.iter().any(|row| matches!(row, Row::DropPublication(_, dropped) if *dropped == p.id))
     };
+    let by_hand = hard_state::publication(home);
     let others = home
         .live_publications(now)
         .map(Arc::as_ref)
-        .filter(|p| p.package == Package::Presence && p.id != id && !is_gone(p));
+        .filter(|p| p.package == Package::Presence && p.id != id && !is_gone(p))
+        .chain(&by_hand);
     composition::renamed(id, old.map(Arc::as_ref), pidf, others)
 }
 

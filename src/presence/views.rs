@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-use crate::availability::sphere;
 use crate::availability::view::Grant;
-use crate::model::{Aor, Binding, HomeState, Publication, Subscription, Text, Timestamp};
+use crate::availability::{hard_state, sphere};
+use crate::model::{self, Aor, Binding, HomeState, Publication, Subscription, Text, Timestamp};
 use crate::presence::dialog::{Fingerprint, Standing};
 use crate::presence::package::{self, Document, Others, Shown};
 
@@ -59,6 +59,8 @@ impl Kept {
 struct Sources {
     bindings: SmallVec<[Arc<Binding>; 4]>,
     publications: SmallVec<[Arc<Publication>; 4]>,
+    /// What was set by hand, and until when it means the same.
+    by_hand: Option<(Arc<model::Document>, Option<Timestamp>)>,
     /// None of them had ended when the document was composed.
     all_lived: bool,
 }
@@ -163,6 +165,8 @@ impl Sources {
         Sources {
             bindings: home.bindings.iter().cloned().collect(),
             publications: home.publications.iter().cloned().collect(),
+            by_hand: hard_state::document(home)
+                .map(|document| (document.clone(), hard_state::next_turn(home, now))),
             all_lived: home.live_bindings(now).count() == home.bindings.len()
                 && home.live_publications(now).count() == home.publications.len(),
         }
@@ -172,6 +176,13 @@ impl Sources {
         self.all_lived
             && home.bindings.iter().all(|b| !b.is_expired(now))
             && home.publications.iter().all(|p| now < p.next_due())
+            && match (&self.by_hand, hard_state::document(home)) {
+                (None, None) => true,
+                (Some((kept, until)), Some(document)) => {
+                    Arc::ptr_eq(kept, document) && until.is_none_or(|until| now < until)
+                }
+                (None, Some(_)) | (Some(_), None) => false,
+            }
             && self.bindings.len() == home.bindings.len()
             && self.publications.len() == home.publications.len()
             && self.bindings.iter().zip(&home.bindings).all(|(a, b)| is_same_device(a, b))

@@ -17,14 +17,43 @@ pub struct Part<'a> {
     pub is_encoded: bool,
     /// Content-Disposition with `handling=optional` (RFC 3261 20.11, RFC 5621 8.4): may be ignored if it is not understood.
     pub is_optional: bool,
+    /// Its Content-Disposition, as written; empty where there is none.
+    pub disposition: &'a [u8],
     /// Its body, byte for byte.
     pub body: &'a [u8],
+    /// All of it: header rows, the empty line, the body.
+    pub text: &'a [u8],
 }
 
 impl Part<'_> {
     /// Is it of this media type? Parameters and case do not count.
     pub fn is(&self, media_type: &str) -> bool {
         media_type_of(self.content_type).eq_ignore_ascii_case(media_type.as_bytes())
+    }
+
+    /// Is it there for this purpose (RFC 2183)? Parameters and case do not count.
+    pub fn has_disposition(&self, purpose: &str) -> bool {
+        media_type_of(self.disposition).eq_ignore_ascii_case(purpose.as_bytes())
+    }
+
+    /// The rows that say what its body is, for a message that has this body alone: `Content-*` but for the length, which is another one's
+    /// business. Whatever else stands here is not said of a message.
+    pub fn content_rows(&self) -> Vec<u8> {
+        let (mut rows, mut at, mut has_type) = (Vec::new(), 0, false);
+        while let Ok(Some(row)) = lexer::row(self.text, at) {
+            let (name, value) = (row.raw_name.of(self.text), row.value.of(self.text));
+            let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+            let is_content = name.get(..8).is_some_and(|start| start.eq_ignore_ascii_case(b"Content-"));
+            if is_content && !row.folded && !is("Content-Length") {
+                has_type |= is("Content-Type");
+                [name, b": ", value, b"\r\n"].iter().for_each(|piece| rows.extend_from_slice(piece));
+            }
+            at = row.end;
+        }
+        if !has_type {
+            rows.extend_from_slice(b"Content-Type: text/plain\r\n");
+        }
+        rows
     }
 }
 
@@ -99,7 +128,14 @@ fn delimiter(line: &[u8], boundary: &str) -> Option<bool> {
 }
 
 fn part(text: &[u8]) -> Result<Part<'_>, ParseError> {
-    let mut part = Part { content_type: b"text/plain", is_encoded: false, is_optional: false, body: b"" };
+    let mut part = Part {
+        content_type: b"text/plain",
+        is_encoded: false,
+        is_optional: false,
+        disposition: b"",
+        body: b"",
+        text,
+    };
     let mut at = 0;
     loop {
         if text.len() <= at {
@@ -124,6 +160,7 @@ fn read_row<'a>(part: &mut Part<'a>, text: &'a [u8], row: &Row) -> Result<(), Pa
         part.content_type = value;
     } else if is("Content-Disposition") {
         part.is_optional = is_optional(value);
+        part.disposition = value;
     } else if is("Content-Encoding") || is("Content-Transfer-Encoding") {
         let plain: [&[u8]; 4] = [b"identity", b"binary", b"8bit", b"7bit"];
         part.is_encoded |= !plain.iter().any(|plain| value.eq_ignore_ascii_case(plain));

@@ -169,6 +169,7 @@ pub(super) fn document(user: &str, name: &str) -> Document {
         content_type: "application/auth-policy+xml".into(),
         body: bytes::Bytes::from_static(b"<ruleset/>\0\xff"),
         modified_at: Timestamp(9),
+        said: Said::default(),
     }
 }
 

@@ -89,6 +89,7 @@ mod tests {
                 content_type: "application/auth-policy+xml".into(),
                 body: Bytes::from_static(b"<a/>"),
                 modified_at: Timestamp(0),
+                said: Default::default(),
             }));
         };
         put(&mut documents, Auid::PresRules, "a&b c");

@@ -5,12 +5,14 @@
 //! was faster; then it is tried again on what is there now. Everything is on disk before the answer.
 
 pub mod address;
+mod all_services;
 pub mod condition;
 pub mod conflict;
 mod generated;
 pub mod operation;
 pub mod schema;
 pub mod selector;
+pub mod services;
 pub mod usage;
 
 use std::sync::Arc;
@@ -33,13 +35,14 @@ use crate::availability::documents::{self, Changed, Condition, NewDocument};
 use crate::dispatch::residency::Residency;
 use crate::endpoint::{Endpoint, clock};
 use crate::home::{Homes, Mode, Refusal};
-use crate::model::{Aor, Document, DocumentName, EntityTag, Plan};
+use crate::model::{Aor, Document, DocumentName, EntityTag, Plan, Said};
 use crate::sip::Uri;
 use crate::xcap::address::{Address, Tree, Unread};
 use crate::xcap::condition::{Conditions, Judgement, Tags};
 use crate::xcap::conflict::Conflict;
-use crate::xcap::operation::Refused;
+use crate::xcap::operation::{Edited, Refused};
 use crate::xcap::selector::{Selector, Terminal, encoded};
+use crate::xcap::services::{Claim, INDEX, Services};
 use crate::xcap::usage::Usage;
 
 /// Whose users, and where.
@@ -62,6 +65,8 @@ pub struct Xcap {
     residency: Arc<Residency>,
     /// Documents that are read or edited at once.
     editing: Arc<Semaphore>,
+    /// Which service is whose.
+    services: Arc<Services>,
 }
 
 /// What an address leads to.
@@ -92,6 +97,18 @@ struct Content {
     media_type: String,
 }
 
+/// What a document becomes.
+struct New {
+    body: Bytes,
+    said: Said,
+}
+
+impl New {
+    fn of(Edited { text, said, created }: Edited) -> (Option<New>, bool) {
+        (Some(New { body: text.into(), said }), created)
+    }
+}
+
 impl Xcap {
     /// `auth` is that of the SIP side: one lock-out, one set of nonces.
     pub fn new(
@@ -102,7 +119,8 @@ impl Xcap {
         residency: Arc<Residency>,
     ) -> Arc<Xcap> {
         let editing = Arc::new(Semaphore::new(EDITING));
-        Arc::new(Xcap { policy, auth, homes, endpoint, residency, editing })
+        let services = Arc::default();
+        Arc::new(Xcap { policy, auth, homes, endpoint, residency, editing, services })
     }
 
     /// For the listener.
@@ -119,6 +137,9 @@ impl Xcap {
         // Until everything is read, "not there" would be a guess.
         if timeout(LOADING, self.residency.completed()).await.is_err() {
             return http::unavailable();
+        }
+        if let Some(answer) = self.trusted(&head).await {
+            return answer;
         }
         let user = match self.user(&head) {
             Ok(user) => user,
@@ -211,7 +232,7 @@ impl Xcap {
                 let directory = format!("{}/{}/users/{}/", self.policy.root, usage.auid(), encoded(xui));
                 Found::Kept(Place { usage: *usage, owner: user.clone(), name, directory, node: node.clone() })
             }
-            // What all users have together is for trusted elements (RFC 4826 4.4.9), and none is known here.
+            // What all users have together is for trusted elements (RFC 4826 4.4.9), and a user is none.
             (Some(_), Tree::Global, ["index"]) if *usage == Usage::RlsServices => {
                 Found::Nothing(StatusCode::FORBIDDEN)
             }
@@ -266,7 +287,7 @@ impl Xcap {
     ) -> Answer {
         let (media_type, text) = match node {
             None => (media_type, text),
-            Some(node) => match self.aside(move || operation::get(&text, &node)).await {
+            Some(node) => match self.aside(move || operation::get_within(&text, &node, &INDEX)).await {
                 None => return http::unavailable(),
                 Some(Err(refused)) => return refusal(&refused),
                 Some(Ok(part)) => (part.media_type, Bytes::from(part.text)),
@@ -290,6 +311,9 @@ impl Xcap {
         for _ in 0..ATTEMPTS {
             let before = self.stored(place);
             let tag = before.as_ref().map(|document| document.tag);
+            if content.is_some() && place.name.as_ref().is_some_and(|name| !place.usage.has(&name.name)) {
+                return refusal(&Conflict::Constraint("this application has one document, index").into());
+            }
             if before.is_none() && (content.is_none() || place.node.is_some() || place.name.is_none()) {
                 return refusal(&match content {
                     None => Refused::NotFound,
@@ -302,14 +326,19 @@ impl Xcap {
                     return http::status(StatusCode::PRECONDITION_FAILED);
                 }
             }
-            let (edit, content) = (place.clone(), content.cloned());
-            let edited = self.aside(move || edited(&edit, before.as_deref(), content.as_deref())).await;
-            let (text, created) = match edited {
+            let (edit, content, old) = (place.clone(), content.cloned(), before.clone());
+            let edited = self.aside(move || edited(&edit, old.as_deref(), content.as_deref())).await;
+            let (new, created) = match edited {
                 None => return http::unavailable(),
                 Some(Err(refused)) => return refusal(&refused),
                 Some(Ok(edited)) => edited,
             };
-            match self.commit(place, tag, text).await {
+            let claim = match self.claim(place, before, new.as_ref()).await {
+                None => return http::unavailable(),
+                Some(Err(conflict)) => return refusal(&conflict.into()),
+                Some(Ok(claim)) => claim,
+            };
+            match self.commit(place, tag, new, claim).await {
                 Some(Ok(changed)) => return changed_to(changed, created),
                 Some(Err(documents::Refused::Condition | documents::Refused::Missing)) => {}
                 Some(Err(refused)) => return not_kept(refused),
@@ -319,20 +348,22 @@ impl Xcap {
         http::unavailable()
     }
 
-    /// Puts (or, without text, drops) the document if it still has the tag it was edited under. `None`: the store could not.
+    /// Puts (or, without a new one, drops) the document if it still has the tag it was edited under. `None`: the store could not.
     async fn commit(
         &self,
         place: &Place,
         tag: Option<EntityTag>,
-        text: Option<Bytes>,
+        new: Option<New>,
+        claim: Option<Claim>,
     ) -> Option<Result<Changed, documents::Refused>> {
         let name = place.name.clone()?;
         let condition = [tag.map_or(Condition::Absent, |tag| Condition::Matches(vec![tag]))];
-        let new = text.map(|body| NewDocument {
+        let new = new.map(|New { body, said }| NewDocument {
             name: name.clone(),
             content_type: place.usage.media_type().into(),
             body,
             tag: EntityTag(self.endpoint.random().bits128()),
+            said,
         });
         let now = clock::now();
         let (done, outcome) = oneshot::channel();
@@ -347,6 +378,13 @@ impl Xcap {
                 Ok((plan, changed))
             },
             move |result| {
+                if let Some(mut claim) = claim {
+                    claim.committed = match &result {
+                        Ok((changed, _)) => Some(changed.is_ok()),
+                        Err(Refusal::Reject(_)) => Some(false),
+                        Err(Refusal::Fault) => None,
+                    };
+                }
                 let _ = done.send(match result {
                     Ok((changed, _)) => Some(changed),
                     Err(Refusal::Reject(_) | Refusal::Fault) => None,
@@ -372,27 +410,25 @@ impl Xcap {
     }
 }
 
-/// The text that a document becomes (`None`: it goes), and whether what was put is new.
+/// What a document becomes (`None`: it goes), and whether what was put is new.
 fn edited(
     place: &Place,
     before: Option<&Document>,
     content: Option<&Content>,
-) -> Result<(Option<Bytes>, bool), Refused> {
+) -> Result<(Option<New>, bool), Refused> {
     let Place { usage, owner, .. } = place;
     match (&place.node, content, before) {
         (None, None, _) => Ok((None, false)),
         (None, Some(Content { body, media_type }), _) => {
-            operation::put_document(*usage, owner, body, media_type)?;
-            Ok((Some(body.clone()), before.is_none()))
+            let said = operation::put_document(*usage, owner, body, media_type)?;
+            Ok((Some(New { body: body.clone(), said }), before.is_none()))
         }
         (Some(_), _, None) => Err(Refused::NotFound),
         (Some(node), None, Some(before)) => {
-            let text = operation::delete(*usage, owner, &before.body, node)?;
-            Ok((Some(text.into()), false))
+            Ok(New::of(operation::delete(*usage, owner, &before.body, node)?))
         }
         (Some(node), Some(Content { body, media_type }), Some(before)) => {
-            let edited = operation::put(*usage, owner, &before.body, node, body, media_type)?;
-            Ok((Some(edited.text.into()), edited.created))
+            Ok(New::of(operation::put(*usage, owner, &before.body, node, body, media_type)?))
         }
     }
 }

@@ -1,8 +1,9 @@
 //! What a GET, PUT or DELETE of a part makes of a document (RFC 4825 8). Pure: text in, text out.
 
 use crate::availability::document::edit::{self, Place};
-use crate::availability::document::xml::{Document, Node, XmlError};
-use crate::model::Aor;
+use crate::availability::document::xml::{Document, Limits, Node, XmlError};
+use crate::availability::documents::understand;
+use crate::model::{Aor, Said};
 use crate::xcap::conflict::Conflict;
 use crate::xcap::selector::{Name, Selected, Selector, Step, Terminal};
 use crate::xcap::usage::{LIMITS, Usage};
@@ -42,6 +43,8 @@ pub struct Part {
 pub struct Edited {
     /// The whole text.
     pub text: String,
+    /// What it says.
+    pub said: Said,
     /// What was put was not there before.
     pub created: bool,
 }
@@ -58,7 +61,15 @@ pub const NAMESPACES: &str = "application/xcap-ns+xml";
 /// # Errors
 /// [`Refused::NotFound`].
 pub fn get(stored: &[u8], selector: &Selector) -> Result<Part, Refused> {
-    let document = read_stored(stored)?;
+    get_within(stored, selector, &LIMITS)
+}
+
+/// The same of a document that may be larger.
+///
+/// # Errors
+/// [`Refused::NotFound`].
+pub fn get_within(stored: &[u8], selector: &Selector, limits: &Limits) -> Result<Part, Refused> {
+    let document = Document::read(stored, limits).map_err(|_| Refused::NotFound)?;
     let Selected::One(node) = selector.element(&document) else { return Err(Refused::NotFound) };
     match &selector.terminal {
         None => {
@@ -75,17 +86,16 @@ pub fn get(stored: &[u8], selector: &Selector) -> Result<Part, Refused> {
     }
 }
 
-/// A whole new document (8.2.2, 8.2.5).
+/// A whole new document (8.2.2, 8.2.5), and what it says.
 ///
 /// - `sent_as`: the media type of the body, without parameters.
 ///
 /// # Errors
 /// Everything but [`Refused::NotFound`] and [`Refused::ReadOnly`].
-pub fn put_document(usage: Usage, owner: &Aor, body: &[u8], sent_as: &str) -> Result<(), Refused> {
+pub fn put_document(usage: Usage, owner: &Aor, body: &[u8], sent_as: &str) -> Result<Said, Refused> {
     expect_type(sent_as, usage.media_type())?;
     let document = Document::read(body, &LIMITS).map_err(|error| unreadable(error, body))?;
-    usage.validate(&document, owner)?;
-    Ok(())
+    check(usage, owner, &document, body)
 }
 
 /// Puts an element or an attribute into a document (8.2).
@@ -101,21 +111,19 @@ pub fn put(
     sent_as: &str,
 ) -> Result<Edited, Refused> {
     let document = read_stored(stored)?;
-    let edited = match &selector.terminal {
+    let (text, created) = match &selector.terminal {
         Some(Terminal::Namespaces) => return Err(Refused::ReadOnly),
         Some(Terminal::Attribute(name)) => put_attribute(&document, selector, name, body, sent_as)?,
         None => put_element(&document, selector, body, sent_as)?,
     };
-    let text = with_lead(stored, &document, edited.text);
-    check(usage, owner, &text)?;
-    Ok(Edited { text, created: edited.created })
+    edited(usage, owner, with_lead(stored, &document, text), created)
 }
 
 /// Takes an element or an attribute out of a document (8.4).
 ///
 /// # Errors
 /// `NotFound`, `ReadOnly`, `Conflict`.
-pub fn delete(usage: Usage, owner: &Aor, stored: &[u8], selector: &Selector) -> Result<String, Refused> {
+pub fn delete(usage: Usage, owner: &Aor, stored: &[u8], selector: &Selector) -> Result<Edited, Refused> {
     let document = read_stored(stored)?;
     if selector.terminal == Some(Terminal::Namespaces) {
         return Err(Refused::ReadOnly);
@@ -138,9 +146,7 @@ pub fn delete(usage: Usage, owner: &Aor, stored: &[u8], selector: &Selector) -> 
             text
         }
     };
-    let text = with_lead(stored, &document, text);
-    check(usage, owner, &text)?;
-    Ok(text)
+    edited(usage, owner, with_lead(stored, &document, text), false)
 }
 
 fn put_element(
@@ -148,7 +154,7 @@ fn put_element(
     selector: &Selector,
     body: &[u8],
     sent_as: &str,
-) -> Result<Edited, Refused> {
+) -> Result<(String, bool), Refused> {
     let parent = selector.parent(document).map_err(|reached| no_parent(selector, reached))?;
     let Some(target) = selector.steps.last() else { return Err(Refused::NotFound) };
     expect_type(sent_as, ELEMENT)?;
@@ -189,7 +195,7 @@ fn put_element(
     let end = at.saturating_add(element.len());
     // GET(PUT(x)) == x (7.4).
     match selector.element(&after) {
-        Selected::One(node) if node.span() == (at..end) => Ok(Edited { text, created }),
+        Selected::One(node) if node.span() == (at..end) => Ok((text, created)),
         Selected::One(_) | Selected::None | Selected::Several => {
             Err(Conflict::CannotInsert("the URI would not choose the element that was sent").into())
         }
@@ -221,7 +227,7 @@ fn put_attribute(
     name: &Name,
     body: &[u8],
     sent_as: &str,
-) -> Result<Edited, Refused> {
+) -> Result<(String, bool), Refused> {
     let Selected::One(node) = selector.element(document) else {
         return Err(no_parent(selector, selector.reaches(document)));
     };
@@ -252,7 +258,7 @@ fn put_attribute(
     if !is_there {
         return Err(Conflict::CannotInsert("the URI would not choose the attribute that was sent").into());
     }
-    Ok(Edited { text, created })
+    Ok((text, created))
 }
 
 fn read_fragment(element: &str, parent: Node<'_>) -> Result<Name, Refused> {
@@ -292,10 +298,17 @@ fn read_stored(stored: &[u8]) -> Result<Document<'_>, Refused> {
     Document::read(stored, &LIMITS).map_err(|_| Refused::NotFound)
 }
 
-fn check(usage: Usage, owner: &Aor, text: &str) -> Result<(), Refused> {
+fn edited(usage: Usage, owner: &Aor, text: String, created: bool) -> Result<Edited, Refused> {
     let document = Document::read(text.as_bytes(), &LIMITS).map_err(|error| not_stored(&error))?;
-    usage.validate(&document, owner)?;
-    Ok(())
+    let said = check(usage, owner, &document, text.as_bytes())?;
+    Ok(Edited { text, said, created })
+}
+
+/// Holds a document to what its application says of all of them, and tells what it says.
+fn check(usage: Usage, owner: &Aor, document: &Document<'_>, body: &[u8]) -> Result<Said, Refused> {
+    usage.validate(document, owner)?;
+    let Some(auid) = usage.kept_as() else { return Ok(Said::default()) };
+    Ok(Said::known(understand(&auid, document, body).map_err(Conflict::Constraint)?))
 }
 
 /// What stood before the text that was read: a byte order mark, space.
@@ -334,6 +347,11 @@ fn not_stored(error: &XmlError) -> Refused {
 mod tests {
     use super::*;
 
+    /// The text that is left.
+    fn delete(usage: Usage, owner: &Aor, stored: &[u8], selector: &Selector) -> Result<String, Refused> {
+        super::delete(usage, owner, stored, selector).map(|edited| edited.text)
+    }
+
     fn bill() -> Aor {
         Aor::new("bill", "example.com").unwrap()
     }
@@ -358,7 +376,7 @@ mod tests {
         let stored = "<?xml version=\"1.0\"?>\n<root>\n <el1 att=\"first\"/>\n <el1 att=\"second\"/>\n <!-- comment -->\n <el2 att=\"first\"/>\n</root>";
         let document = Document::read(stored.as_bytes(), &LIMITS).unwrap();
         let selector = Selector::parse(at, None, "").unwrap();
-        put_element(&document, &selector, element.as_bytes(), ELEMENT).map(|edited| edited.text)
+        put_element(&document, &selector, element.as_bytes(), ELEMENT).map(|(text, _)| text)
     }
 
     fn root(inside: &str) -> String {

@@ -202,6 +202,12 @@ impl Pidf {
         turns.into()
     }
 
+    /// The first of these instants, however many there are.
+    pub fn next_turn(&self, now: Timestamp) -> Option<Timestamp> {
+        let qualified = self.attributes().filter(|a| a.namespace() == RPID).map(Fragment::range);
+        qualified.flat_map(|(from, until)| from.into_iter().chain(until)).filter(|at| *at > now).min()
+    }
+
     /// All attributes of tuples, persons and devices.
     fn attributes(&self) -> impl Iterator<Item = &Fragment> {
         let tuples = self.tuples.iter().flat_map(|t| &t.extensions);

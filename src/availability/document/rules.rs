@@ -19,14 +19,14 @@ use crate::sip::{Scheme, Uri};
 /// # Errors
 /// What is wrong with it.
 pub fn read(body: &[u8]) -> Result<Vec<Rule>, &'static str> {
-    let document = Document::read(body, &Limits::STORED).map_err(|error| match error {
-        XmlError::Malformed(what) => what,
-        XmlError::Doctype => "document type declaration",
-        XmlError::Encoding => "not UTF-8",
-        XmlError::TooLarge => "too large",
-        XmlError::TooComplex => "too complex",
-    })?;
-    let root = document.root();
+    of(Document::read(body, &Limits::STORED).map_err(XmlError::what)?.root())
+}
+
+/// The same, of one that is read already.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn of(root: Node<'_>) -> Result<Vec<Rule>, &'static str> {
     if !root.is(COMMON_POLICY, "ruleset") {
         return Err("the root is not ruleset");
     }

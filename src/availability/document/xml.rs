@@ -72,6 +72,19 @@ pub enum XmlError {
     TooComplex,
 }
 
+impl XmlError {
+    /// In a few words.
+    pub fn what(self) -> &'static str {
+        match self {
+            XmlError::Malformed(what) => what,
+            XmlError::Doctype => "document type declaration",
+            XmlError::Encoding => "not UTF-8",
+            XmlError::TooLarge => "too large",
+            XmlError::TooComplex => "too complex",
+        }
+    }
+}
+
 /// A document that was read to its end.
 #[derive(Debug)]
 pub struct Document<'x> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Aor, Document, DocumentName, EntityTag};
+use crate::model::{Aor, Document, DocumentName, EntityTag, Said};
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
@@ -53,5 +53,6 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<Document> {
         content_type: row.text(3)?,
         body: bytes::Bytes::copy_from_slice(row.bytes(4)?),
         modified_at: row.time(5)?,
+        said: Said::default(),
     })
 }

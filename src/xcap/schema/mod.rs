@@ -3,6 +3,7 @@
 //! Where a schema lets elements or attributes of other namespaces in, they are let in unread, unless their namespace is one of ours
 //! ([`namespace::KNOWN`]): then they have to be elements of it.
 
+pub mod pidf;
 pub mod pres_rules;
 pub mod resource_lists;
 pub mod rls_services;
@@ -82,6 +83,8 @@ fn other(node: Node<'_>, own: &str) -> Result<(), Conflict> {
         namespace::RLS_SERVICES => node.local() == "rls-services",
         namespace::COMMON_POLICY => node.local() == "ruleset",
         namespace::PRES_RULES => return pres_rules::element(node),
+        namespace::PIDF => node.local() == "presence",
+        namespace::DATA_MODEL if space != own => return pidf::data_model(node),
         _ => true,
     };
     if space == own || !is_global {

@@ -223,7 +223,7 @@ fn boolean(node: Node<'_>) -> Result<(), Conflict> {
 }
 
 /// `xs:dateTime`: `2026-11-21T16:00:00[.5][Z or +01:00]`.
-fn is_date_time(text: &str) -> bool {
+pub(super) fn is_date_time(text: &str) -> bool {
     let digits = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_digit());
     let within = |text: &str, most: u32| digits(text, 2) && text.parse::<u32>().is_ok_and(|n| n <= most);
     let Some((date, time)) = text.split_once('T') else { return false };

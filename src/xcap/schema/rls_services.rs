@@ -5,7 +5,7 @@ use crate::model::Aor;
 use crate::sip::Uri;
 use crate::xcap::address::decoded;
 use crate::xcap::conflict::Conflict;
-use crate::xcap::schema::{Attributes, Unique, invalid, no_children, no_text, other, resource_lists};
+use crate::xcap::schema::{Attributes, Unique, invalid, no_children, no_text, other, place, resource_lists};
 use crate::xcap::usage::namespace::RLS_SERVICES;
 
 /// Checks a whole document in the tree of `owner`.
@@ -35,6 +35,12 @@ pub fn validate(root: Node<'_>, owner: &Aor) -> Result<(), Conflict> {
         }
     }
     Ok(())
+}
+
+/// The services of a document: the URI of each, and where it stands.
+pub fn services<'d>(root: Node<'d>) -> impl Iterator<Item = (&'d str, String)> {
+    let services = root.children().filter(|child| child.is(RLS_SERVICES, "service"));
+    services.filter_map(|node| Some((node.attribute("uri")?, format!("{}/@uri", place(node)))))
 }
 
 fn service(node: Node<'_>) -> Result<(), Conflict> {

@@ -1,0 +1,252 @@
+//! Performs a MESSAGE for many recipients (RFC 5365): all copies are on disk before the sender hears 202, or none is sent.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use smallvec::SmallVec;
+
+use crate::endpoint::{ServerTransaction, clock};
+use crate::home::{Mode, Refusal};
+use crate::messaging::admission::Kind;
+use crate::messaging::attempt::Verdict;
+use crate::messaging::duplicates::Seen;
+use crate::messaging::lists::List;
+use crate::messaging::{Messaging, admission, copy};
+use crate::model::{
+    Aor, Content, Durability, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
+};
+use crate::sip::{HeaderName, Request, StatusCode, Uri};
+
+/// A copy that is to be kept.
+struct Copy {
+    recipient: Aor,
+    id: MessageId,
+    content: Content,
+    expires_at: Timestamp,
+    is_notification: bool,
+}
+
+/// Copies on their way to the disk.
+struct FanOut {
+    messaging: Arc<Messaging>,
+    key: u64,
+    transaction: ServerTransaction,
+    progress: Mutex<Progress>,
+}
+
+struct Progress {
+    /// Until it is answered.
+    request: Option<Request>,
+    left: usize,
+    kept: Vec<(Aor, MessageId)>,
+    /// The first of what was said against it.
+    refused: Option<Reject>,
+}
+
+impl Messaging {
+    /// Can messages be sent to lists here? What cannot be kept cannot be promised to many.
+    pub fn serves_lists(&self) -> bool {
+        self.policy.store
+    }
+
+    /// Keeps a copy for everybody in the list of the request, and sends them from there.
+    ///
+    /// - `sender`: authenticated; From is theirs.
+    /// - `user`: whose address a URI would be; for other domains, the answer.
+    /// - `exists`: is there such a user?
+    pub fn deliver_to_list(
+        self: &Arc<Self>,
+        request: Request,
+        transaction: ServerTransaction,
+        sender: &Aor,
+        user: impl Fn(&Uri<'_>) -> Result<Aor, Reject>,
+        exists: impl Fn(&Aor) -> bool,
+        now: Timestamp,
+    ) {
+        let key = self.key(&request, sender, sender);
+        let asked = self.duplicates().seen(key, (transaction, request), clock::instant());
+        let (transaction, request) = match asked {
+            Seen::Never(message) => message,
+            Seen::Waits => return,
+            Seen::Taken(status, (transaction, request)) => {
+                return transaction.respond(status, transaction.response(&request, status).finish());
+            }
+            Seen::TooOften((transaction, request)) => {
+                return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
+            }
+        };
+        match self.copies(&request, sender, user, exists, now) {
+            Err(reject) => {
+                self.answered(key, reject.status);
+                transaction.reject(&request, &reject);
+            }
+            Ok(copies) => {
+                let left = copies.len();
+                let progress = Progress { request: Some(request), left, kept: Vec::new(), refused: None };
+                let fan_out = FanOut { messaging: self.clone(), key, transaction, progress: progress.into() };
+                Arc::new(fan_out).keep(copies, now);
+            }
+        }
+    }
+
+    /// The copies for those who get one: for who does not want to hear the sender there is none, and the sender is not to notice where the
+    /// recipient wants it so.
+    ///
+    /// # Errors
+    /// What the sender hears; nobody gets anything then.
+    fn copies(
+        &self,
+        request: &Request,
+        sender: &Aor,
+        user: impl Fn(&Uri<'_>) -> Result<Aor, Reject>,
+        exists: impl Fn(&Aor) -> bool,
+        now: Timestamp,
+    ) -> Result<Vec<Copy>, Reject> {
+        let list = List::read(request, user, self.endpoint.random().bits128())?;
+        if !list.recipients.iter().all(|recipient| self.homes.is_brought(&recipient.aor)) {
+            // After a start: who is not in memory yet may exist.
+            let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE);
+            return Err(reject.with(HeaderName::RetryAfter, WHILE_LOADING_S.to_string()));
+        }
+        if !list.recipients.iter().all(|recipient| exists(&recipient.aor)) {
+            return Err(Reject::new(StatusCode::NOT_FOUND));
+        }
+        let mut copies = Vec::with_capacity(list.recipients.len());
+        for recipient in list.recipients.iter().map(|recipient| &recipient.aor) {
+            let id = MessageId(self.endpoint.random().bits128());
+            let malformed = || Reject::new(StatusCode::BAD_REQUEST);
+            let head = list.head(request, recipient, id, &self.policy.domain, now).ok_or_else(malformed)?;
+            let call_id = request.call_id().unwrap_or_default().into();
+            let content = Content { sender: sender.clone(), call_id, head, body: list.body().clone() };
+            let sent = copy::request(recipient, &content, 1).ok_or_else(malformed)?;
+            let expires_at = admission::kept_until(&sent, now, self.policy.retention)
+                .ok_or(Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "For Now Or Never"))?;
+            let is_wanted = match admission::barred(&self.homes.read(recipient), sender, true, now) {
+                None => true,
+                Some(status) if status.is_success() => false,
+                Some(status) => return Err(Reject::new(status)),
+            };
+            // `A26`: for each recipient one, so that a list says no more than its sender could say without.
+            let is_known = sender == recipient || self.homes.read(sender).is_watched_by(recipient, now);
+            let kind = admission::kind(&sent);
+            self.is_honest(&sent, kind, sender, recipient)?;
+            if let Err(seconds) = self.protection.take(kind, sender, recipient, is_known || !is_wanted, now) {
+                let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
+                return Err(reject.with(HeaderName::RetryAfter, seconds.to_string()));
+            }
+            if is_wanted {
+                self.note_recipient(&sent, sender, recipient);
+                let is_notification = kind == Kind::Notification;
+                copies.push(Copy { recipient: recipient.clone(), id, content, expires_at, is_notification });
+            }
+        }
+        Ok(copies)
+    }
+}
+
+impl FanOut {
+    fn keep(self: &Arc<Self>, copies: Vec<Copy>, now: Timestamp) {
+        if copies.is_empty() {
+            return self.end();
+        }
+        // Nobody gets a copy before everybody's is on disk.
+        for copy in &copies {
+            self.messaging.outbox().hold(&copy.recipient, copy.id);
+        }
+        for copy in copies {
+            self.keep_one(copy, now);
+        }
+    }
+
+    fn keep_one(self: &Arc<Self>, copy: Copy, now: Timestamp) {
+        let policy = &self.messaging.policy;
+        let (max_messages, max_bytes) = (policy.max_messages, policy.max_bytes);
+        let Copy { recipient, id, content, expires_at, is_notification } = copy;
+        let (whose, retry_after) = (recipient.clone(), self.transaction.retry_after());
+        let fan_out = self.clone();
+        self.messaging.homes.change(
+            &recipient.clone(),
+            move |home, mode| {
+                if mode == Mode::Volatile {
+                    // A promise that only memory keeps is none.
+                    let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE);
+                    return Err(reject.with(HeaderName::RetryAfter, retry_after.as_str()));
+                }
+                let size = u32::try_from(content.head.len().saturating_add(content.body.len()));
+                let size = size.unwrap_or(u32::MAX);
+                let bytes = home.messages.bytes().saturating_add(size.into());
+                if home.messages.len() >= max_messages || bytes > max_bytes {
+                    return Err(Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "Mailbox Full"));
+                }
+                let taken_at = home.messages.next_place(now);
+                let waiting = Waiting { id, taken_at, expires_at, size, is_notification };
+                let content = Some(content.clone());
+                let message = StoredMessage { recipient: recipient.clone(), waiting, content };
+                let rows = SmallVec::from_buf([Row::PutMessage(message.into())]);
+                let moved = Moved { presence: true, watchers: false };
+                Ok((Plan { rows, durability: Durability::Durable, moved }, ()))
+            },
+            move |result| fan_out.one_more(whose, id, result.map(|_| ()).err()),
+        );
+    }
+
+    /// One copy is on disk, or will not be.
+    fn one_more(self: &Arc<Self>, recipient: Aor, id: MessageId, refusal: Option<Refusal>) {
+        let is_last = {
+            let mut progress = self.progress();
+            match refusal {
+                None => progress.kept.push((recipient, id)),
+                Some(refusal) => {
+                    self.messaging.outbox().release(&recipient, id);
+                    let reject = match refusal {
+                        Refusal::Reject(reject) => reject,
+                        Refusal::Fault => Reject::new(StatusCode::SERVICE_UNAVAILABLE)
+                            .with(HeaderName::RetryAfter, self.transaction.retry_after()),
+                    };
+                    progress.refused.get_or_insert(reject);
+                }
+            }
+            progress.left = progress.left.saturating_sub(1);
+            progress.left == 0
+        };
+        if is_last {
+            self.end();
+        }
+    }
+
+    /// Everybody's is on disk, or nobody gets one.
+    fn end(&self) {
+        let messaging = &self.messaging;
+        let (request, kept, refused) = {
+            let mut progress = self.progress();
+            let kept = std::mem::take(&mut progress.kept);
+            (progress.request.take(), kept, progress.refused.take())
+        };
+        let Some(request) = request else { return };
+        match refused {
+            None => {
+                messaging.answered(self.key, StatusCode::ACCEPTED);
+                let accepted = self.transaction.response(&request, StatusCode::ACCEPTED).finish();
+                self.transaction.respond(StatusCode::ACCEPTED, accepted);
+                for (recipient, id) in kept {
+                    tracing::debug!(%id, %recipient, "a message of a list is stored");
+                    messaging.outbox().release(&recipient, id);
+                    messaging.stored(&recipient);
+                }
+            }
+            Some(reject) => {
+                for (recipient, id) in kept {
+                    messaging.settle(&recipient, id, Verdict::Delivered);
+                }
+                messaging.answered(self.key, reject.status);
+                self.transaction.reject(&request, &reject);
+            }
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A start takes seconds.
+const WHILE_LOADING_S: u32 = 5;
