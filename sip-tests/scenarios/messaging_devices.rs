@@ -219,7 +219,7 @@ fn a_message_is_followed_from_its_sender_to_its_devices_a34(database: Database) 
     );
     // Stored, by its Message-ID, over a restart too.
     bob.register_contact(&format!("{};expires=0", bob.contact()), None);
-    let body = "From: <im:a@x>\r\nTo: <im:b@x>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: 34jk324j\r\n\r\n\
+    let body = "From: <im:alice@hither.example>\r\nTo: <im:b@x>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: 34jk324j\r\n\r\n\
                 Content-Type: text/plain\r\n\r\neyes-only";
     let request = alice.request("MESSAGE", &aor("bob")).body("message/cpim", body.as_bytes());
     let (request, answer) = alice.ask_and_tell(request);
