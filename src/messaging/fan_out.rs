@@ -2,27 +2,21 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smallvec::SmallVec;
-
 use crate::endpoint::{ServerTransaction, clock};
-use crate::home::{Mode, Refusal};
+use crate::home::Refusal;
 use crate::messaging::admission::Kind;
 use crate::messaging::attempt::Verdict;
 use crate::messaging::duplicates::Seen;
+use crate::messaging::keep::Keep;
 use crate::messaging::lists::List;
 use crate::messaging::{Messaging, admission, copy};
-use crate::model::{
-    Aor, Content, Durability, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
-};
+use crate::model::{Aor, Content, MessageId, Reject, Timestamp};
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
 /// A copy that is to be kept.
 struct Copy {
     recipient: Aor,
-    id: MessageId,
-    content: Content,
-    expires_at: Timestamp,
-    is_notification: bool,
+    keep: Keep,
 }
 
 /// Copies on their way to the disk.
@@ -74,7 +68,7 @@ impl Messaging {
                 return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
             }
         };
-        match self.copies(&request, sender, user, exists, now) {
+        match self.copies(&request, sender, user, exists, &transaction.retry_after(), now) {
             Err(reject) => {
                 self.answered(key, reject.status);
                 transaction.reject(&request, &reject);
@@ -99,6 +93,7 @@ impl Messaging {
         sender: &Aor,
         user: impl Fn(&Uri<'_>) -> Result<Aor, Reject>,
         exists: impl Fn(&Aor) -> bool,
+        retry_after: &str,
         now: Timestamp,
     ) -> Result<Vec<Copy>, Reject> {
         let list = List::read(request, user, self.endpoint.random().bits128())?;
@@ -135,8 +130,15 @@ impl Messaging {
             }
             if is_wanted {
                 self.note_recipient(&sent, sender, recipient);
-                let is_notification = kind == Kind::Notification;
-                copies.push(Copy { recipient: recipient.clone(), id, content, expires_at, is_notification });
+                let keep = Keep {
+                    id,
+                    content,
+                    expires_at,
+                    is_notification: kind == Kind::Notification,
+                    room: self.policy.room(),
+                    retry_after: retry_after.to_owned(),
+                };
+                copies.push(Copy { recipient: recipient.clone(), keep });
             }
         }
         Ok(copies)
@@ -150,7 +152,7 @@ impl FanOut {
         }
         // Nobody gets a copy before everybody's is on disk.
         for copy in &copies {
-            self.messaging.outbox().hold(&copy.recipient, copy.id);
+            self.messaging.outbox().hold(&copy.recipient, copy.keep.id);
         }
         for copy in copies {
             self.keep_one(copy, now);
@@ -158,33 +160,12 @@ impl FanOut {
     }
 
     fn keep_one(self: &Arc<Self>, copy: Copy, now: Timestamp) {
-        let policy = &self.messaging.policy;
-        let (max_messages, max_bytes) = (policy.max_messages, policy.max_bytes);
-        let Copy { recipient, id, content, expires_at, is_notification } = copy;
-        let (whose, retry_after) = (recipient.clone(), self.transaction.retry_after());
+        let Copy { recipient, keep } = copy;
+        let (whose, id) = (recipient.clone(), keep.id);
         let fan_out = self.clone();
         self.messaging.homes.change(
-            &recipient.clone(),
-            move |home, mode| {
-                if mode == Mode::Volatile {
-                    // A promise that only memory keeps is none.
-                    let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE);
-                    return Err(reject.with(HeaderName::RetryAfter, retry_after.as_str()));
-                }
-                let size = u32::try_from(content.head.len().saturating_add(content.body.len()));
-                let size = size.unwrap_or(u32::MAX);
-                let bytes = home.messages.bytes().saturating_add(size.into());
-                if home.messages.len() >= max_messages || bytes > max_bytes {
-                    return Err(Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "Mailbox Full"));
-                }
-                let taken_at = home.messages.next_place(now);
-                let waiting = Waiting { id, taken_at, expires_at, size, is_notification };
-                let content = Some(content.clone());
-                let message = StoredMessage { recipient: recipient.clone(), waiting, content };
-                let rows = SmallVec::from_buf([Row::PutMessage(message.into())]);
-                let moved = Moved { presence: true, watchers: false };
-                Ok((Plan { rows, durability: Durability::Durable, moved }, ()))
-            },
+            &recipient,
+            move |home, mode| keep.decide(home, mode, now),
             move |result| fan_out.one_more(whose, id, result.map(|_| ()).err()),
         );
     }

@@ -4,20 +4,18 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
 use crate::endpoint::{ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
-use crate::home::{Mode, Refusal};
+use crate::home::Refusal;
 use crate::messaging::admission::Kind;
 use crate::messaging::attempt::{Attempt, Ended, Output, Verdict};
 use crate::messaging::cpim::{self, Cpim};
 use crate::messaging::duplicates::Seen;
+use crate::messaging::keep::Keep;
 use crate::messaging::lanes::Place;
 use crate::messaging::trace::{About, Step, Traced};
 use crate::messaging::{Messaging, Parcel, admission, copy, failpoint, noting};
-use crate::model::{
-    Aor, Content, Durability, Flow, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
-};
+use crate::model::{Aor, Content, Flow, MessageId, Reject, Timestamp};
 use crate::sip::forward::Hop;
 use crate::sip::{HeaderName, Limits, Message, Request, StatusCode, forward};
 
@@ -400,35 +398,20 @@ impl Live {
         if self.is_out() {
             messaging.outbox().hold(&self.recipient, self.id);
         }
-        let (max_messages, max_bytes) = (messaging.policy.max_messages, messaging.policy.max_bytes);
-        let (id, recipient, now) = (self.id, self.recipient.clone(), self.now);
-        let is_notification = admission::kind(&request) == Kind::Notification;
-        let retry_after = self.transaction.retry_after();
-        let live = self.clone();
+        let keep = Keep {
+            id: self.id,
+            content,
+            expires_at,
+            is_notification: admission::kind(&request) == Kind::Notification,
+            room: messaging.policy.room(),
+            retry_after: self.transaction.retry_after(),
+        };
+        let (live, now) = (self.clone(), self.now);
         self.note(Step::Stores);
         failpoint::reach("stores");
         messaging.homes.change(
             &self.recipient,
-            move |home, mode| {
-                if mode == Mode::Volatile {
-                    // A promise that only memory keeps is none.
-                    let reject = Reject::new(StatusCode::SERVICE_UNAVAILABLE);
-                    return Err(reject.with(HeaderName::RetryAfter, retry_after.as_str()));
-                }
-                let size = u32::try_from(content.head.len() + content.body.len()).unwrap_or(u32::MAX);
-                let bytes = home.messages.bytes().saturating_add(size.into());
-                if home.messages.len() >= max_messages || bytes > max_bytes {
-                    // `A24`: that user has no room; the others have.
-                    return Err(Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "Mailbox Full"));
-                }
-                let taken_at = home.messages.next_place(now);
-                let waiting = Waiting { id, taken_at, expires_at, size, is_notification };
-                let content = Some(content.clone());
-                let message = StoredMessage { recipient: recipient.clone(), waiting, content };
-                let rows = SmallVec::from_buf([Row::PutMessage(message.into())]);
-                let moved = Moved { presence: true, watchers: false };
-                Ok((Plan { rows, durability: Durability::Durable, moved }, ()))
-            },
+            move |home, mode| keep.decide(home, mode, now),
             move |result| match result {
                 Ok(_) => live.stored(),
                 Err(refusal) => live.refused(refusal),

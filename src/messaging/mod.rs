@@ -16,6 +16,7 @@ mod duplicates;
 mod failpoint;
 mod fan_out;
 pub mod imdn;
+mod keep;
 mod lanes;
 pub mod lists;
 mod live;
@@ -79,6 +80,13 @@ pub struct Policy {
     pub verify_cpim: bool,
     /// Our domain, for Call-IDs.
     pub domain: String,
+}
+
+impl Policy {
+    /// How many messages one user may have, and how many bytes of them.
+    fn room(&self) -> (usize, u64) {
+        (self.max_messages, self.max_bytes)
+    }
 }
 
 /// Told once how a copy ended: what each device said, the best first (`true`: the status is ours, and stands for silence or a failure), and

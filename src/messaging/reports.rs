@@ -5,21 +5,18 @@ use std::hash::BuildHasher;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use smallvec::SmallVec;
-
 use crate::availability::rules::{self, Barred};
 use crate::endpoint::clock;
-use crate::home::{Mode, Refusal};
+use crate::home::Refusal;
 use crate::messaging::admission::{self, Kind};
 use crate::messaging::asked::Asked;
 use crate::messaging::cpim::{self, Cpim};
 use crate::messaging::imdn::{self, Disposition, Facts, Notification, Wishes};
+use crate::messaging::keep::Keep;
 use crate::messaging::outbox::End;
 use crate::messaging::trace::Step;
 use crate::messaging::{Messaging, copy};
-use crate::model::{
-    Aor, Content, Durability, MessageId, Moved, Plan, Reject, Row, StoredMessage, Timestamp, Waiting,
-};
+use crate::model::{Aor, Content, MessageId, Plan, Reject, Timestamp};
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
 
 /// A notification that is owed: whom it is for, and its body.
@@ -181,32 +178,24 @@ impl Messaging {
     fn post(self: &Arc<Self>, owed: Owed, from: &Aor, then: impl FnOnce(bool) + Send + 'static) {
         let (Owed { to, id, body }, now) = (owed, clock::now());
         let head = copy::notification_head(from, &to, id, &self.policy.domain, now);
-        let size = u32::try_from(head.len() + body.len()).unwrap_or(u32::MAX);
         let call_id = copy::call_id(id, &self.policy.domain).into();
         let content = Content { sender: from.clone(), call_id, head, body };
-        let (max_messages, max_bytes) = (self.policy.max_messages, self.policy.max_bytes);
-        let expires_at = now.after(self.policy.retention);
+        let keep = Keep {
+            id,
+            content,
+            expires_at: now.after(self.policy.retention),
+            is_notification: true,
+            room: self.policy.room(),
+            // Nobody waits for an answer.
+            retry_after: String::new(),
+        };
         let (messaging, of) = (self.clone(), to.clone());
         self.homes.change(
             &to,
-            move |home, mode| {
-                if mode == Mode::Volatile {
-                    return Err(Reject::new(StatusCode::SERVICE_UNAVAILABLE));
-                }
-                if home.messages.iter().any(|one| one.id == id) {
-                    // It was told before the server died.
-                    return Ok((Plan::nothing(), ()));
-                }
-                let bytes = home.messages.bytes().saturating_add(size.into());
-                if home.messages.len() >= max_messages || bytes > max_bytes {
-                    return Err(Reject::new(StatusCode::TEMPORARILY_UNAVAILABLE));
-                }
-                let taken_at = home.messages.next_place(now);
-                let waiting = Waiting { id, taken_at, expires_at, size, is_notification: true };
-                let content = Some(content.clone());
-                let message = StoredMessage { recipient: home.aor.clone(), waiting, content };
-                let rows = SmallVec::from_buf([Row::PutMessage(message.into())]);
-                Ok((Plan { rows, durability: Durability::Durable, moved: Moved::default() }, ()))
+            move |home, mode| match home.messages.iter().any(|one| one.id == id) {
+                // It was told before the server died.
+                true => Ok((Plan::nothing(), ())),
+                false => keep.decide(home, mode, now),
             },
             move |result| match result {
                 Ok(_) => {
