@@ -13,6 +13,8 @@ mod cores;
 mod credentials;
 #[path = "load/database.rs"]
 mod database;
+#[path = "load/delivery.rs"]
+mod delivery;
 #[path = "load/kamailio.rs"]
 mod kamailio;
 #[path = "load/memory.rs"]
@@ -35,6 +37,7 @@ mod run;
 mod wire;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -43,6 +46,7 @@ use hither::sip::digest::Algorithm;
 
 use crate::cores::Cores;
 use crate::database::Database;
+use crate::delivery::Delivery;
 use crate::kamailio::{Kamailio, Task};
 use crate::operation::Operation;
 use crate::phone::Phones;
@@ -119,7 +123,23 @@ struct Arguments {
 
 impl Arguments {
     fn fresh_users(&self) -> u32 {
-        if self.memory || self.operations.contains(&Operation::RegisterNew) { FRESH_USERS } else { 0 }
+        let wanted = [Operation::RegisterNew, Operation::MessageStored];
+        let is_wanted = self.memory || wanted.iter().any(|one| self.operations.contains(one));
+        if is_wanted { FRESH_USERS } else { 0 }
+    }
+
+    /// Fresh users to whom stored messages are delivered: those behind the others.
+    fn away(&self) -> Range<u32> {
+        let wanted = !self.memory && self.operations.contains(&Operation::MessageDelivered);
+        let first = self.fresh_users();
+        first..first + if wanted { delivery::RECIPIENTS } else { 0 }
+    }
+
+    fn delivery(&self, server: SocketAddr) -> Option<Delivery> {
+        let away = self.away();
+        let sockets = self.sockets.unwrap_or(self.transport.usual_sockets()).min(delivery::RECIPIENTS);
+        let wire = || Wire::open(self.transport, server, sockets);
+        (!away.is_empty()).then(|| Delivery::new(wire(), away.clone(), self.algorithm))
     }
 
     fn presence(&self, server: SocketAddr) -> Option<Presence> {
@@ -139,7 +159,8 @@ impl Arguments {
         let phones = |thread| {
             let wire = Wire::open(self.transport, server, sockets.div_ceil(self.threads));
             let (users, fresh) = (part(self.users, thread), part(self.fresh_users(), thread));
-            Phones::new(wire, users, fresh, (self.window / self.threads).max(1), self.algorithm)
+            let window = (self.window / self.threads).max(1);
+            Phones::new(wire, users, fresh, self.away(), window, self.algorithm)
         };
         (0..self.threads).map(phones).collect()
     }
@@ -170,6 +191,9 @@ impl Arguments {
         let name = Kamailio::installed();
         if name.is_none() {
             println!("kamailio is not installed and is left out");
+        }
+        if self.operations.iter().any(|operation| operation.is_storage()) {
+            println!("Kamailio stores no messages here: what is stored or delivered is measured without it");
         }
         if self.has_presence() && !Kamailio::has_presence() {
             println!("kamailio-presence-modules is not installed and Kamailio is left out");
@@ -218,6 +242,9 @@ struct Side {
     cores: Cores,
     phones: Vec<Phones>,
     presence: Option<Presence>,
+    delivery: Option<Delivery>,
+    /// Until when the server looks whether those are there for whom something was stored.
+    looks_until: Instant,
     /// Until when which number of transactions is held.
     held: Vec<(Instant, u64)>,
 }
@@ -226,11 +253,23 @@ impl Side {
     fn hither(arguments: &Arguments, binary: &Path, cores: Cores) -> Side {
         cores.pin_self();
         let database = Database::start(&arguments.database);
-        database.put_accounts(arguments.users, arguments.fresh_users());
+        database.put_accounts(arguments.users, arguments.away().end);
         let server = Server::start(binary, &database, arguments.transport, &cores, arguments.paced);
         let (phones, presence) = (arguments.phones(server.address), arguments.presence(server.address));
+        let delivery = arguments.delivery(server.address);
         let name = arguments.name(&binary.display().to_string(), &cores);
-        Side { name, server: Running::Hither(server), database, cores, phones, presence, held: Vec::new() }
+        let server = Running::Hither(server);
+        Side {
+            name,
+            server,
+            database,
+            cores,
+            phones,
+            presence,
+            delivery,
+            looks_until: Instant::now(),
+            held: Vec::new(),
+        }
     }
 
     fn kamailio(arguments: &Arguments, name: &str, cores: Cores) -> Side {
@@ -244,7 +283,18 @@ impl Side {
         let server = Kamailio::start(task, &database, &cores);
         let (phones, presence) = (arguments.phones(server.address), arguments.presence(server.address));
         let name = arguments.name(name, &cores);
-        Side { name, server: Running::Kamailio(server), database, cores, phones, presence, held: Vec::new() }
+        let server = Running::Kamailio(server);
+        Side {
+            name,
+            server,
+            database,
+            cores,
+            phones,
+            presence,
+            delivery: None,
+            looks_until: Instant::now(),
+            held: Vec::new(),
+        }
     }
 
     /// Everybody registers once, so that there is something to refresh and somebody to reach; at once, because no server waits long for the
@@ -256,23 +306,54 @@ impl Side {
         if let Some(presence) = &mut self.presence {
             presence.begin();
         }
+        if let Some(delivery) = &mut self.delivery {
+            delivery.begin();
+        }
         self
+    }
+
+    /// Can it do that at all?
+    fn can(&self, operation: Operation) -> bool {
+        matches!(self.server, Running::Hither(_)) || !operation.is_storage()
+    }
+
+    /// Messages are stored for those who are away, when the server's turns are free for them. Not measured.
+    fn fill(&mut self, seconds: Duration) {
+        std::thread::sleep(self.looks_until.saturating_duration_since(Instant::now()));
+        let most = delivery::messages(seconds);
+        let pace = Loop { rate: None, seconds: Duration::from_secs(60), most };
+        let stored = run::run(&mut self.phones, Operation::Fill, &pace).done() as u64;
+        if let Some(delivery) = &mut self.delivery {
+            delivery.stored(stored);
+        }
     }
 
     fn measure(&mut self, operation: Operation, pace: &Loop) -> run::Measured {
         self.wait_for_room(operation);
         self.cores.pin_self();
+        if operation == Operation::MessageDelivered {
+            self.fill(pace.seconds);
+        }
+        let mut delivery = self.delivery.as_mut().filter(|_| operation == Operation::MessageDelivered);
         let mut presence = self.presence.as_mut().filter(|_| operation.is_presence());
         if let Some(presence) = &mut presence {
             presence.prepare(operation);
         }
         let before = (self.server.cpu(), self.database.cpu());
-        let mut measured = match &mut presence {
-            Some(presence) => presence.run(operation, pace),
-            None => run::run(&mut self.phones, operation, pace),
+        let mut measured = match (&mut presence, &mut delivery) {
+            (Some(presence), _) => presence.run(operation, pace),
+            (None, Some(delivery)) => delivery.run(),
+            (None, None) => run::run(&mut self.phones, operation, pace),
         };
         measured.server = self.server.cpu() - before.0;
         measured.database = self.database.cpu().zip(before.1).map(|(after, before)| after - before);
+        if let Some(delivery) = delivery {
+            delivery.tidy();
+        }
+        if operation == Operation::MessageStored {
+            let users = u32::try_from(measured.done()).map_or(FRESH_USERS, |done| done.min(FRESH_USERS));
+            self.looks_until = Instant::now() + delivery::TURN * users;
+        }
         let exchanged = presence.map(|presence| {
             presence.tidy();
             presence.exchanged()
@@ -325,6 +406,9 @@ fn main() {
     assert!(arguments.threads <= arguments.window, "a thread has one operation under way at least");
     assert!(arguments.threads * 2 <= arguments.users, "a thread has two users at least");
     assert!(!arguments.has_presence() || arguments.users >= 10, "presence needs ten users");
+    let both = [Operation::RegisterNew, Operation::MessageStored];
+    let is_contrary = both.iter().all(|one| arguments.operations.contains(one));
+    assert!(!is_contrary, "register-new leaves nobody without a binding: message-stored is for another run");
     let load = process::load_average();
     let kamailio = arguments.kamailio();
     if arguments.memory {
@@ -344,6 +428,9 @@ fn main() {
             let first = repeat % sides.len();
             for at in (first..sides.len()).chain(0..first) {
                 let side = &mut sides[at];
+                if !side.can(*operation) {
+                    continue;
+                }
                 let measured = side.measure(*operation, &pace);
                 report.add(*operation, &side.name, side.cores.number, measured);
             }
@@ -389,5 +476,5 @@ fn main() {
 const HELD: Duration = Duration::from_secs(34);
 /// Timer K (RFC 3261 17.1.2.2), and a little.
 const HELD_BY_CLIENT: Duration = Duration::from_secs(6);
-/// Users who have never registered, for [`Operation::RegisterNew`].
+/// Users who have never registered, for [`Operation::RegisterNew`] and [`Operation::MessageStored`].
 const FRESH_USERS: u32 = 10_000;

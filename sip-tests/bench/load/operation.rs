@@ -21,6 +21,10 @@ pub enum Operation {
     MessageNobody,
     /// MESSAGE to a registered user: relayed, answered 200 by the phone, relayed back.
     Message,
+    /// MESSAGE to a user who has no binding: stored, on disk before its 202. Ends when all users have as many as are kept.
+    MessageStored,
+    /// A stored message, from its turn in the server to the 200 of the phone of a user who came back.
+    MessageDelivered,
     /// A call: INVITE, 180, 200, ACK, BYE and its 200, all relayed.
     Invite,
     /// SUBSCRIBE to a user's presence, its 200 and its first NOTIFY.
@@ -40,6 +44,9 @@ pub enum Operation {
     /// Fresh users ask for their first nonce: REGISTER and its 401.
     #[value(skip)]
     Ask,
+    /// What [`Operation::MessageDelivered`] will deliver: MESSAGE and its 202.
+    #[value(skip)]
+    Fill,
 }
 
 impl Operation {
@@ -62,6 +69,11 @@ impl Operation {
     /// Is it the business of [`crate::presence::Presence`]?
     pub fn is_presence(self) -> bool {
         self == Operation::Subscribe || self.watchers().is_some()
+    }
+
+    /// Is anything stored by it, or delivered later? Kamailio, as it is configured here, does neither.
+    pub fn is_storage(self) -> bool {
+        matches!(self, Operation::MessageStored | Operation::MessageDelivered)
     }
 
     /// How many watchers each publisher has; `None`: nothing is published.
@@ -95,6 +107,7 @@ impl Operation {
         match self {
             Operation::MessageNobody => 404,
             Operation::Ask => 401,
+            Operation::MessageStored | Operation::Fill => 202,
             _ => 200,
         }
     }

@@ -19,6 +19,10 @@ pub struct Phones {
     algorithm: Algorithm,
     users: Vec<User>,
     fresh: Vec<User>,
+    /// Numbers of users for whom messages are stored that will be delivered.
+    away: Range<u32>,
+    /// Messages stored so far for the fresh users, and for those who are away.
+    stored: (u32, u32),
     /// Fresh users that have registered, over all rounds.
     used: u32,
     /// Requests so far: no branch is ever used twice.
@@ -44,14 +48,18 @@ pub struct Actor {
     fresh: bool,
     user: u32,
     contact: u32,
+    /// Whom a message to be stored is for, among the fresh users or those who are away.
+    recipient: u32,
 }
 
 impl Phones {
     /// Phones for users `u` and `n` of these numbers.
+    /// `away`: users `n` who have phones elsewhere, and get messages meanwhile.
     pub fn new(
         wire: Wire,
         users: Range<u32>,
         fresh: Range<u32>,
+        away: Range<u32>,
         window: u32,
         algorithm: Algorithm,
     ) -> Phones {
@@ -69,6 +77,8 @@ impl Phones {
             algorithm,
             users: users.map(|n| user(format!("u{n}"))).collect(),
             fresh: fresh.map(|n| user(format!("n{n}"))).collect(),
+            away,
+            stored: (0, 0),
             used: 0,
             number: 0,
             reached: 0,
@@ -88,31 +98,60 @@ impl Phones {
         match operation {
             Operation::Ask => {
                 let user = slot.checked_add(round.checked_mul(self.window)?)?;
-                (user < fresh).then_some(Actor { fresh: true, user, contact: 0 })
+                (user < fresh).then_some(Actor { fresh: true, user, contact: 0, recipient: 0 })
             }
             Operation::RegisterNew => {
                 let (user, contact) = (self.used.checked_rem(fresh)?, self.used.checked_div(fresh)?);
                 self.used += 1;
-                (contact < MAX_CONTACTS).then_some(Actor { fresh: true, user, contact })
+                (contact < MAX_CONTACTS).then_some(Actor { fresh: true, user, contact, recipient: 0 })
             }
             _ => {
                 let mine = count.saturating_sub(slot).div_ceil(self.window);
                 if operation == Operation::Enrol && round >= mine {
                     return None;
                 }
-                Some(Actor { fresh: false, user: slot + round.checked_rem(mine)? * self.window, contact: 0 })
+                let user = slot + round.checked_rem(mine)? * self.window;
+                let recipient = self.recipient(operation)?;
+                Some(Actor { fresh: false, user, contact: 0, recipient })
             }
+        }
+    }
+
+    /// Whom the next message is for, if it is to be stored: everybody in turns. `None`: nobody has room.
+    fn recipient(&mut self, operation: Operation) -> Option<u32> {
+        let (number, stored) = match operation {
+            Operation::MessageStored => (u32::try_from(self.fresh.len()).ok()?, &mut self.stored.0),
+            Operation::Fill => (u32::try_from(self.away.len()).ok()?, &mut self.stored.1),
+            _ => return Some(0),
+        };
+        let (round, recipient) = (stored.checked_div(number)?, stored.checked_rem(number)?);
+        // What is delivered leaves its room.
+        let has_room = operation == Operation::Fill || round < MAX_STORED;
+        *stored = stored.wrapping_add(1);
+        has_room.then_some(recipient)
+    }
+
+    /// Whom a request is for; `None`: the server, or the user who sends it.
+    fn callee(&self, operation: Operation, actor: Actor) -> Option<String> {
+        match operation {
+            Operation::Message | Operation::Invite => {
+                let callee = (actor.user as usize + 1) % self.users.len().max(1);
+                self.users.get(callee).map(|user| user.name.clone())
+            }
+            Operation::MessageNobody => Some("nobody".to_owned()),
+            Operation::MessageStored => Some(self.fresh[actor.recipient as usize].name.clone()),
+            Operation::Fill => Some(format!("n{}", self.away.start + actor.recipient)),
+            _ => None,
         }
     }
 
     /// Sends the request of an operation.
     pub fn send(&mut self, operation: Operation, actor: Actor, branch: &str, first: bool) {
+        let to = self.callee(operation, actor);
         let Phones { wire, algorithm, users, fresh, .. } = self;
         let line = actor.user % wire.lines();
         let transport = wire.transport;
         let (out, own) = wire.begin(line);
-        let callee = (actor.user + 1) % u32::try_from(users.len()).unwrap_or(1).max(1);
-        let callee = users.get(callee as usize).map(|user| user.name.clone()).unwrap_or_default();
         let user = match actor.fresh {
             true => &mut fresh[actor.user as usize],
             false => &mut users[actor.user as usize],
@@ -124,12 +163,13 @@ impl Phones {
         if operation == Operation::RegisterChallenged && first {
             user.nonce.clear();
         }
-        let (method, to) = match operation {
-            Operation::Options => ("OPTIONS", None),
-            Operation::Message => ("MESSAGE", Some(callee)),
-            Operation::MessageNobody => ("MESSAGE", Some("nobody".to_owned())),
-            Operation::Invite => ("INVITE", Some(callee)),
-            _ => ("REGISTER", None),
+        let method = match operation {
+            Operation::Options => "OPTIONS",
+            Operation::Message | Operation::MessageNobody | Operation::MessageStored | Operation::Fill => {
+                "MESSAGE"
+            }
+            Operation::Invite => "INVITE",
+            _ => "REGISTER",
         };
         let uri = match &to {
             Some(callee) => format!("sip:{callee}@{DOMAIN}"),
@@ -198,26 +238,36 @@ impl Phones {
         if !request.starts_with(b"MESSAGE ") {
             return self.in_call(line, request);
         }
-        if !request.starts_with(b"MESSAGE sip:u") || !request.ends_with(BODY.as_bytes()) {
+        if !is_whole_message(request, b'u') {
             return;
         }
         self.reached += 1;
         let (out, _) = self.wire.begin(line);
-        out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
-        let lines =
-            request.split_inclusive(|byte| *byte == b'\n').skip(1).take_while(|line| *line != b"\r\n");
-        for line in lines {
-            let kept: [&[u8]; 4] = [b"Via:", b"From:", b"Call-ID:", b"CSeq:"];
-            if kept.iter().any(|name| line.starts_with(name)) {
-                out.extend_from_slice(line);
-            } else if line.starts_with(b"To:") {
-                out.extend_from_slice(line.trim_ascii_end());
-                out.extend_from_slice(b";tag=callee\r\n");
-            }
-        }
-        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        write_ok(out, request);
         self.wire.end(line);
     }
+}
+
+/// Is it a message of the tool, with all of its text, to a user whose name begins so?
+pub fn is_whole_message(request: &[u8], user: u8) -> bool {
+    let rest = request.strip_prefix(b"MESSAGE sip:").filter(|rest| rest.first() == Some(&user));
+    rest.is_some_and(|rest| rest.ends_with(BODY.as_bytes()))
+}
+
+/// 200 to a request outside a dialog.
+pub fn write_ok(out: &mut Vec<u8>, request: &[u8]) {
+    out.extend_from_slice(b"SIP/2.0 200 OK\r\n");
+    let lines = request.split_inclusive(|byte| *byte == b'\n').skip(1).take_while(|line| *line != b"\r\n");
+    for line in lines {
+        let kept: [&[u8]; 4] = [b"Via:", b"From:", b"Call-ID:", b"CSeq:"];
+        if kept.iter().any(|name| line.starts_with(name)) {
+            out.extend_from_slice(line);
+        } else if line.starts_with(b"To:") {
+            out.extend_from_slice(line.trim_ascii_end());
+            out.extend_from_slice(b";tag=callee\r\n");
+        }
+    }
+    out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
 }
 
 /// What a branch begins with.
@@ -239,3 +289,5 @@ const CNONCE: &str = "0a4f113b";
 const BODY: &str = "Shall we meet at nine in the small room? I bring the drawings.";
 /// The server's bound of bindings per user.
 pub const MAX_CONTACTS: u32 = 10;
+/// The server's usual bound of messages stored for one user.
+const MAX_STORED: u32 = 500;

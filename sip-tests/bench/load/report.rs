@@ -62,12 +62,12 @@ impl Report {
             };
             let _ = writeln!(
                 table,
-                "{:<20} {:>9.0} {:>8.0} {:>8.0} {:>8.0} {:>8.2} {:>8.2} {:>8.2} {:>15} {:>6.2} {:>8} {:>6} {:>6}  {}",
+                "{:<20} {:>9.0} {:>8} {:>8} {:>8} {:>8.2} {:>8.2} {:>8.2} {:>15} {:>6.2} {:>8} {:>6} {:>6}  {}",
                 line.operation.name(),
                 median(runs, |run| run.done() as f64 / run.elapsed.as_secs_f64()),
-                median(runs, |run| run.percentile(500)),
-                median(runs, |run| run.percentile(990)),
-                median(runs, |run| run.percentile(999)),
+                latency(runs, 500),
+                latency(runs, 990),
+                latency(runs, 999),
                 median(runs, total),
                 median(runs, per_op(|run| run.server.user)),
                 median(runs, per_op(|run| run.server.system)),
@@ -146,6 +146,14 @@ impl Report {
 /// Microseconds per operation.
 fn per_op(time: fn(&Measured) -> Duration) -> impl Fn(&Measured) -> f64 + Copy {
     move |run| time(run).as_secs_f64() * 1e6 / run.done().max(1) as f64
+}
+
+/// In microseconds; `-` if the operation has none.
+fn latency(runs: &[Measured], per_mille: usize) -> String {
+    match runs.iter().any(|run| run.untimed > 0) {
+        true => "-".into(),
+        false => format!("{:.0}", median(runs, |run| run.percentile(per_mille))),
+    }
 }
 
 /// The least and the most of some values.

@@ -25,6 +25,8 @@ pub struct Measured {
     pub elapsed: Duration,
     /// Microseconds of each operation that ended as it should.
     latencies: Vec<u32>,
+    /// Operations that ended as they should and have no latency: the server began them.
+    pub untimed: usize,
     /// Operations without an answer in time, or with a wrong one.
     pub lost: u64,
     /// Challenges that came.
@@ -38,7 +40,7 @@ pub struct Measured {
 impl Measured {
     /// Operations that ended as they should.
     pub fn done(&self) -> usize {
-        self.latencies.len()
+        self.latencies.len() + self.untimed
     }
 
     /// Counts an operation that ended as it should.
@@ -52,6 +54,7 @@ impl Measured {
         for one in all {
             sum.elapsed = sum.elapsed.max(one.elapsed);
             sum.latencies.extend(one.latencies);
+            sum.untimed += one.untimed;
             sum.lost += one.lost;
             sum.challenged += one.challenged;
         }
