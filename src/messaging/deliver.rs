@@ -25,7 +25,7 @@ impl Messaging {
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         self.recover().await;
         self.resume();
-        let mut last = clock::instant();
+        let (mut last, mut in_vain) = (clock::instant(), 0);
         loop {
             let due = self.outbox().next_due().map(|due| due.max(last + PACE));
             let wait = async {
@@ -45,11 +45,16 @@ impl Messaging {
                 continue;
             }
             let Some(user) = self.outbox().next(now) else { continue };
-            last = now;
             let turn = catch_unwind(AssertUnwindSafe(|| self.serve(&user)));
-            if turn.is_err() {
+            let is_served = turn.unwrap_or_else(|_| {
                 tracing::error!("sending a stored message panicked; the others go on");
                 self.ended(&user, End::Kept);
+                true
+            });
+            in_vain = if is_served { 0 } else { in_vain + 1 };
+            // Who is not there takes no turn from who is.
+            if is_served || in_vain >= LOOKS_PER_PACE {
+                (last, in_vain) = (now, 0);
             }
         }
     }
@@ -89,25 +94,32 @@ impl Messaging {
         failpoint::reach("resumed");
     }
 
-    /// One turn of one recipient.
-    fn serve(self: &Arc<Self>, user: &Aor) {
+    /// One turn of one recipient. `false`: there was nothing to do.
+    fn serve(self: &Arc<Self>, user: &Aor) -> bool {
         failpoint::reach("picked");
         let home = self.homes.read(user);
         let (now, instant) = (clock::now(), clock::instant());
         let turn = self.outbox().turn(&home, now);
         match turn {
             Turn::Drop(id, expired) => {
-                if expired {
-                    tracing::debug!(id = %id, recipient = %user, "a stored message expired");
-                    return self.give_up(user, id, Step::Expired);
+                match expired {
+                    true => {
+                        tracing::debug!(id = %id, recipient = %user, "a stored message expired");
+                        self.give_up(user, id, Step::Expired);
+                    }
+                    false => self.drop_message(user, id, Step::Delivered),
                 }
-                self.drop_message(user, id, Step::Delivered);
+                true
             }
-            Turn::Send(next) if home.live_bindings(now).next().is_some() => self.send(user, next, now),
+            Turn::Send(next) if home.live_bindings(now).next().is_some() => {
+                self.send(user, next, now);
+                true
+            }
             Turn::Send(_) | Turn::Rest => {
                 let expiry = home.messages.next_expiry();
                 let until = expiry.map(|at| instant + at.duration_from(now).max(NOT_AT_ONCE));
                 self.ended(user, End::Rested(until));
+                false
             }
         }
     }
@@ -231,7 +243,7 @@ impl Messaging {
     }
 
     /// What is known of messages with this name ([`Trace::find`](crate::messaging::trace::Trace::find)): remembered, or else found among those that are
-    /// stored, of which the first [`MAX_READ`] are read.
+    /// stored, of which the first so many are read.
     pub async fn find(&self, name: &str) -> Vec<Arc<Traced>> {
         let mut found = self.trace.find(name);
         if !found.is_empty() {
@@ -276,5 +288,7 @@ fn about(user: &Aor, row: Waiting, content: &Content, request: &Request) -> Abou
 const MAX_READ: usize = 5_000;
 /// Between the beginnings of two turns, over all recipients: a thousand users who come back at once take two seconds.
 const PACE: Duration = Duration::from_millis(2);
+/// Users in a row for whom nothing can be done now; then all wait for a pace.
+const LOOKS_PER_PACE: u32 = 64;
 /// What has expired and cannot go yet is not looked at all the time.
 const NOT_AT_ONCE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! One MESSAGE for many recipients (RFC 5365): who gets it, and what each of them gets. Pure; [`fan_out`](super::fan_out) performs it.
+//! One MESSAGE for many recipients (RFC 5365): who gets it, and what each of them gets. Pure; `fan_out.rs` performs it.
 //!
 //! The copies are stored like every message for who is away, all of them before the sender is answered, and sent from there. So a 202
 //! promises for each recipient what it does for one.

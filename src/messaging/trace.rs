@@ -11,7 +11,7 @@ use crate::messaging::admission::Kind;
 use crate::model::{Aor, MessageId, Text, Timestamp, Transport};
 use crate::sip::StatusCode;
 
-/// The last [`MAX_MESSAGES`].
+/// The last 4,096.
 #[derive(Debug, Default)]
 pub struct Trace(Mutex<Ring>);
 
@@ -106,7 +106,7 @@ impl Traced {
         steps.all.push((at, step));
     }
 
-    /// All that are kept, in their order, and how many are left out after the first [`FIRST_STEPS`].
+    /// All that are kept, in their order, and how many are left out after the first ones.
     pub fn taken(&self) -> (Vec<(Timestamp, Step)>, u32) {
         let steps = self.steps();
         (steps.all.to_vec(), steps.left_out)
