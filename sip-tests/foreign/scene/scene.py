@@ -332,15 +332,26 @@ class Play:
                            self.passed("NOTIFY with nothing open", self.not_open(stayer, goer), marks[2])]
             self.step(f"{goer.name} logs out, {stayer.name} sees it", *checks)
             if number == 0:
+                texts = [self.write_away(stayer, goer, text) for text in ("good night", "sleep well")]
                 marks = self.marks()
                 goer.start()
                 self.step(f"{goer.name} comes back, both see each other", self.sees(stayer, True, marks[0]),
                           self.sees(goer, True, marks[1]))
+                self.step(f"{goer.name} gets what came meanwhile",
+                          *(self.heard(goer, goer.got + text, marks[1]) for text in texts))
         b.quit()
         if self.key:
             mark = self.key.mark()
             self.step(f"{b.name}'s lamp is taken away", ("200 to SUBSCRIBE", lambda: self.key.watch(0) == 200),
                       ("terminated", lambda: self.key.shows("terminated", mark, STEP)))
+
+    def write_away(self, sender, receiver, words):
+        marks = self.marks()
+        text = f"{words} {receiver.name}"
+        sender.message(text)
+        self.step(f"message {sender.name} -> {receiver.name}, who is away: {words}",
+                  self.passed("202 to MESSAGE", self.answered("MESSAGE", 202, sender.name), marks[2]))
+        return text
 
     def not_open(self, watcher, about):
         """Closed, active; or pending, when the subscription of the one who goes was what made it active."""
