@@ -339,6 +339,7 @@ class Play:
                           self.sees(goer, True, marks[1]))
                 self.step(f"{goer.name} gets what came meanwhile",
                           *(self.heard(goer, goer.got + text, marks[1]) for text in texts))
+                self.follow(stayer, marks[2])
         b.quit()
         if self.key:
             mark = self.key.mark()
@@ -352,6 +353,15 @@ class Play:
         self.step(f"message {sender.name} -> {receiver.name}, who is away: {words}",
                   self.passed("202 to MESSAGE", self.answered("MESSAGE", 202, sender.name), marks[2]))
         return text
+
+    def follow(self, sender, mark):
+        """What became of the last message."""
+        if not self.wire:
+            return
+        copies = self.wire.since(mark, lambda m: m.is_request("MESSAGE") and not m.to_server and m.user("from") == sender.name)
+        asked = self.server.command("message", "trace", copies[-1].header("call-id") if copies else "")
+        self.step(f"the message of {sender.name} is followed", ("to its end", lambda: "delivered, and gone" in asked.stdout))
+        self.show(asked.stdout)
 
     def not_open(self, watcher, about):
         """Closed, active; or pending, when the subscription of the one who goes was what made it active."""
