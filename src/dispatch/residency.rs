@@ -18,6 +18,7 @@ use crate::dispatch::Dispatch;
 use crate::dispatch::turns::{Entered, Turns};
 use crate::endpoint::{Endpoint, Handler, Incoming, clock};
 use crate::home::Homes;
+use crate::messaging::lists;
 use crate::model::{Aor, Flow, Reject, Row, Text};
 use crate::sip::{HeaderName, Request, StatusCode, Uri};
 use crate::store::{self, Store};
@@ -122,6 +123,14 @@ impl Residency {
             Row::DropWaiting(..) => {}
         }
         row
+    }
+
+    /// Brings those whom a request concerns: these users, or (`anybody`, a message to a list) whoever there is. `false`: it cannot be served yet.
+    async fn has_whom_it_concerns(&self, users: &[Aor], anybody: bool) -> bool {
+        match anybody {
+            true => tokio::time::timeout(UNTIL_COMPLETE, self.completed()).await.is_ok(),
+            false => self.bring_all(users).await,
+        }
     }
 
     /// Brings these users, and owes full state to those who watch them. `false`: the store does not say whether there are such.
@@ -283,7 +292,8 @@ impl Handler for Gate {
         self.endpoint.spawn(async move {
             let mut next = Some(first);
             while let Some((users, incoming)) = next {
-                match residency.bring_all(&users).await {
+                let anybody = lists::is_asked_for(incoming.request());
+                match residency.has_whom_it_concerns(&users, anybody).await {
                     true => dispatch.request(incoming),
                     false => incoming.reject(&soon()),
                 }
@@ -355,6 +365,8 @@ pub type Bringing = Pin<Box<dyn Future<Output = bool> + Send>>;
 const MOST_WATCHERS: usize = 32;
 /// How long the store may take to tell of one user.
 const DEADLINE: Duration = Duration::from_secs(2);
+/// How long a message to a list waits for everything to be loaded.
+const UNTIL_COMPLETE: Duration = Duration::from_secs(10);
 /// Between two attempts to load everything.
 const AGAIN: Duration = Duration::from_secs(1);
 /// Different texts that are remembered while everything is loaded: there are not that many kinds of phone.
