@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::endpoint::{ServerTransaction, clock};
+use crate::endpoint::ServerTransaction;
 use crate::home::Refusal;
 use crate::messaging::admission::Kind;
 use crate::messaging::attempt::Verdict;
-use crate::messaging::duplicates::Seen;
 use crate::messaging::keep::Keep;
 use crate::messaging::lists::List;
 use crate::messaging::{Messaging, admission, copy};
@@ -57,17 +56,7 @@ impl Messaging {
         now: Timestamp,
     ) {
         let key = self.key(&request, sender, sender);
-        let asked = self.duplicates().seen(key, (transaction, request), clock::instant());
-        let (transaction, request) = match asked {
-            Seen::Never(message) => message,
-            Seen::Waits => return,
-            Seen::Taken(status, (transaction, request)) => {
-                return transaction.respond(status, transaction.response(&request, status).finish());
-            }
-            Seen::TooOften((transaction, request)) => {
-                return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
-            }
-        };
+        let Some((transaction, request)) = self.unless_known(key, transaction, request) else { return };
         match self.copies(&request, sender, user, exists, &transaction.retry_after(), now) {
             Err(reject) => {
                 self.answered(key, reject.status);

@@ -64,18 +64,7 @@ impl Messaging {
         now: Timestamp,
     ) {
         let key = self.key(&request, &sender, &recipient);
-        let asked = self.duplicates().seen(key, (transaction, request), clock::instant());
-        let (transaction, request) = match asked {
-            Seen::Never(message) => message,
-            Seen::Waits => return,
-            Seen::Taken(status, (transaction, request)) => {
-                return transaction.respond(status, transaction.response(&request, status).finish());
-            }
-            Seen::TooOften((transaction, request)) => {
-                // RFC 3261 8.2.2.2.
-                return transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
-            }
-        };
+        let Some((transaction, request)) = self.unless_known(key, transaction, request) else { return };
         failpoint::reach("taken in");
         let id = MessageId(self.endpoint.random().bits128());
         let kind = admission::kind(&request);
@@ -181,6 +170,28 @@ impl Messaging {
                 self.hasher.hash_one((sender, recipient, tag, request.call_id().ok(), cseq))
             }
         }
+    }
+
+    /// The same, if it has not come before; else it has its answer, or will have that of the first.
+    pub(super) fn unless_known(
+        &self,
+        key: u64,
+        transaction: ServerTransaction,
+        request: Request,
+    ) -> Option<(ServerTransaction, Request)> {
+        let asked = self.duplicates().seen(key, (transaction, request), clock::instant());
+        match asked {
+            Seen::Never(message) => return Some(message),
+            Seen::Waits => {}
+            Seen::Taken(status, (transaction, request)) => {
+                transaction.respond(status, transaction.response(&request, status).finish());
+            }
+            // RFC 3261 8.2.2.2.
+            Seen::TooOften((transaction, request)) => {
+                transaction.reject(&request, &Reject::new(StatusCode::LOOP_DETECTED));
+            }
+        }
+        None
     }
 
     /// The sender of a message is answered next: so are those who asked for the same. Before it, for a sender who hears that it was refused may try

@@ -138,10 +138,9 @@ fn attribute(out: &mut String, name: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-    use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::availability::fixtures::assert_valid_if_possible;
 
     fn watcher(status: Status, event: Event) -> Watcher {
         Watcher {
@@ -200,24 +199,7 @@ mod tests {
             Event::Noresource,
         ];
         let all = statuses.iter().flat_map(|status| events.map(|event| watcher(*status, event)));
-        assert_valid_if_possible(&info(all.collect()));
-        assert_valid_if_possible(&info(Vec::new()));
-    }
-
-    fn assert_valid_if_possible(document: &str) {
-        if Command::new("xmllint").arg("--version").stderr(Stdio::null()).status().is_err() {
-            println!("skipped: xmllint is not installed");
-            return;
-        }
-        let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/sip-tests/schema/watcherinfo.xsd");
-        let mut child = Command::new("xmllint")
-            .args(["--nonet", "--noout", "--schema", schema, "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}\n{document}", String::from_utf8_lossy(&output.stderr));
+        assert_valid_if_possible("watcherinfo", &info(all.collect()));
+        assert_valid_if_possible("watcherinfo", &info(Vec::new()));
     }
 }
