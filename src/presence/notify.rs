@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+use crate::endpoint::Ours;
 use crate::model::{Subscription, Timestamp};
 use crate::presence::dialog::State;
 use crate::presence::package::{Format, allow_events};
@@ -60,11 +61,12 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
     if notify.body.is_empty() { writer.finish() } else { writer.body(notify.format.as_str(), notify.body) }
 }
 
-/// Our Contact in the dialog: `base` with the presentity's user part, and the name of the subscription (RFC 6665 4.5.1).
-pub(super) fn contact(mut base: String, subscription: &Subscription) -> String {
-    base.push_str(";gr=");
-    base.push_str(&gr(subscription.id));
-    base
+/// Our Contact in the dialog: our URI with the presentity's user part, and the name of the subscription (RFC 6665 4.5.1).
+pub(super) fn contact(ours: &Ours, subscription: &Subscription) -> String {
+    let mut uri = ours.uri(Some(&subscription.presentity.escaped_user()));
+    uri.push_str(";gr=");
+    uri.push_str(&gr(subscription.id));
+    uri
 }
 
 /// The numeric address of the next hop: the first Route, else the remote target. `None` for names, which are not looked up here.
@@ -102,6 +104,7 @@ fn route(subscription: &Subscription) -> (&str, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Transport;
     use crate::presence::dialog::Reason;
     use crate::presence::testing::{NOW, aor, subscription};
     use crate::sip::{Limits, Message, Request, validate};
@@ -111,7 +114,8 @@ mod tests {
     }
 
     fn written_at(subscription: &Subscription, state: State, body: &[u8], now: Timestamp) -> Request {
-        let contact = contact("sip:alice@192.0.2.1:5060".to_owned(), subscription);
+        let ours = Ours::new(Transport::Udp, "192.0.2.1:5060".to_owned());
+        let contact = contact(&ours, subscription);
         let via = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport";
         let bytes = write(
             subscription,
