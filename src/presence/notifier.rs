@@ -189,8 +189,8 @@ impl Notifier {
         let others = home.subscriptions.of(&new.watcher).filter(|other| {
             other.id != new.id
                 && other.expires_at > now
-                && (&other.remote_target, other.package, &other.event_id)
-                    == (&new.remote_target, new.package, &new.event_id)
+                && (other.dialog.remote_target(), other.package, &other.event_id)
+                    == (new.dialog.remote_target(), new.package, &new.event_id)
         });
         others.take(ASKED).for_each(|other| self.refreshed(other));
     }
