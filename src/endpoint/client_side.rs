@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::endpoint::table::{self, Key, Table};
 use crate::endpoint::wakes::Wakes;
-use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
+use crate::endpoint::{Endpoint, Ours, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Via, forward, validate};
 use crate::transaction::{Client, ClientKey, ClientOutput};
@@ -96,7 +96,7 @@ impl Endpoint {
         self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends, begins_here })
     }
 
-    /// As [`Endpoint::send_written`] for a NOTIFY, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
+    /// As [`Endpoint::send_written`] for a NOTIFY with a Via of [`Ours`] and this branch, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
     /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
     ///
     /// # Errors
@@ -104,14 +104,13 @@ impl Endpoint {
     pub fn send_limited(
         &self,
         bytes: Bytes,
-        via: &str,
+        (ours, via_branch): (&Ours, &str),
         flow: &Flow,
         user: Arc<dyn TransactionUser>,
         branch: u32,
         max_sends: u8,
     ) -> Result<ClientId, SendError> {
-        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, &Method::Notify));
-        let Ok(key) = key else { return Err(SendError::Refused) };
+        let Some(key) = ours.key(via_branch, &Method::Notify) else { return Err(SendError::Refused) };
         self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends, begins_here: true })
     }
 

@@ -74,6 +74,15 @@ impl ClientKey {
         client_key(via, method)
     }
 
+    /// The same of a Via of ours, by what it is made of.
+    pub fn of_ours(sent_by: &HostPort<'_>, branch: &str, method: &Method) -> ClientKey {
+        let mut key = Values::new();
+        push(&mut key, method.as_str().as_bytes());
+        push_sent_by(&mut key, sent_by);
+        key.extend_from_slice(branch.as_bytes());
+        ClientKey(key)
+    }
+
     /// Of a response, by its top Via and CSeq.
     ///
     /// The method is needed "since a CANCEL request constitutes a different transaction, but shares the same value of the branch"
@@ -131,11 +140,7 @@ fn client_key(via: &Via<'_>, method: &Method) -> Result<ClientKey, ParseError> {
         offset: 0,
         status: StatusCode::BAD_REQUEST,
     })?;
-    let mut key = Values::new();
-    push(&mut key, method.as_str().as_bytes());
-    push_sent_by(&mut key, &via.sent_by);
-    key.extend_from_slice(branch.as_bytes());
-    Ok(ClientKey(key))
+    Ok(ClientKey::of_ours(&via.sent_by, branch, method))
 }
 
 /// The top Via as 17.2.3 compares it for RFC 2543: all of it but `received` and `rport`, which the receiver writes (18.2.1, RFC 3581 4).
