@@ -57,9 +57,9 @@ impl Random {
         push_hex(&mut tag, self.bits128());
         tag
     }
-    /// A branch with the magic cookie.
+    /// A branch with the magic cookie, and room for what a proxy puts behind it (RFC 5393 4.2.1).
     pub fn branch(&self) -> String {
-        let mut branch = String::with_capacity(39);
+        let mut branch = String::with_capacity(56);
         branch.push_str("z9hG4bK");
         push_hex(&mut branch, self.bits128());
         branch
@@ -88,11 +88,12 @@ fn fill(bytes: &mut [u8]) {
 
 /// 32 lower-case hex digits.
 fn push_hex(text: &mut String, bits: u128) {
-    for byte in bits.to_be_bytes() {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
-        }
+    let (mut digits, mut left) = ([0; 32], bits);
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(left & 15) as usize];
+        left >>= 4;
     }
+    text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
 }
 
 /// Bytes of the pool.
