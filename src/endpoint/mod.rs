@@ -33,6 +33,7 @@ pub use client_side::ClientId;
 pub use incoming::Incoming;
 pub use random::Random;
 pub use server_side::ServerTransaction;
+pub use table::AsHashed;
 pub use timer::WakeId;
 
 /// Who decides about requests that begin something new. The server has one (dispatch); tests have another.

@@ -55,9 +55,9 @@ impl Random {
     pub fn tag(&self) -> String {
         hex(self.bits128())
     }
-    /// A branch with the magic cookie.
+    /// A branch with the magic cookie, and room for what a proxy puts behind it (RFC 5393 4.2.1).
     pub fn branch(&self) -> String {
-        let mut branch = String::with_capacity(39);
+        let mut branch = String::with_capacity(56);
         branch.push_str("z9hG4bK");
         push_hex(&mut branch, self.bits128());
         branch

@@ -32,13 +32,16 @@ pub(super) struct Shard<E, F> {
 /// A map that takes the hash that is the key.
 pub(super) type ByKey<V> = HashMap<Key, V, BuildHasherDefault<AsHashed>>;
 
-/// Takes the number that a [`Key`] brings.
-#[derive(Default)]
-pub(super) struct AsHashed(u64);
+/// Takes the number that a key brings that is random, or a keyed hash, already.
+#[derive(Debug, Default)]
+pub struct AsHashed(u64);
 
 impl Hasher for AsHashed {
     fn write_u64(&mut self, hash: u64) {
         self.0 = hash;
+    }
+    fn write_u128(&mut self, random: u128) {
+        self.0 = random as u64;
     }
     fn write(&mut self, bytes: &[u8]) {
         // Keys write one number; anything else still hashes.
