@@ -49,7 +49,7 @@ pub enum Kind {
 
 /// Which kind is it?
 pub fn kind(request: &Request) -> Kind {
-    match request.content_type().as_deref() {
+    match request.content_type() {
         Some(IS_COMPOSING) => return Kind::Typing,
         // Linphone 5 writes it so to who is not known to read CPIM.
         Some(imdn::MEDIA_TYPE) => return Kind::Notification,

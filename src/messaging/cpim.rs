@@ -157,7 +157,7 @@ impl<'a> Namespaces<'a> {
 
 /// Does a request say that it carries one?
 pub fn is_cpim(request: &Request) -> bool {
-    request.content_type().as_deref() == Some("message/cpim")
+    request.content_type() == Some("message/cpim")
 }
 
 /// An address as From, To and cc have it (4.1).
