@@ -141,7 +141,7 @@ mod tests {
             notify.text(HeaderName::Contact),
             Some("<sip:alice@192.0.2.1:5060;gr=hither-00000000000000000000000000000005>")
         );
-        assert_eq!(notify.content_type().as_deref(), Some("application/pidf+xml"));
+        assert_eq!(notify.content_type(), Some("application/pidf+xml"));
         assert_eq!(notify.body(), b"<presence/>");
     }
 

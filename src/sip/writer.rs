@@ -98,8 +98,7 @@ impl Writer {
         if name == HeaderName::Other {
             return self;
         }
-        self.buffer.extend_from_slice(name.as_str().as_bytes());
-        self.buffer.extend_from_slice(b": ");
+        self.buffer.extend_from_slice(name.row_start().as_bytes());
         for part in parts {
             push_value(&mut self.buffer, part.as_bytes());
         }
@@ -249,8 +248,9 @@ pub(super) fn push_address(buffer: &mut Vec<u8>, address: IpAddr) {
 
 /// A URI from anywhere: what would break the line is escaped.
 pub(super) fn push_uri(buffer: &mut Vec<u8>, uri: &str) {
-    if uri.bytes().all(|byte| byte > b' ' && byte != 0x7f) {
-        return buffer.extend_from_slice(uri.as_bytes());
+    let bytes = uri.as_bytes();
+    if lexer::find_control(bytes, 0) == bytes.len() && lexer::find(bytes, b' ').is_none() {
+        return buffer.extend_from_slice(bytes);
     }
     for byte in uri.bytes() {
         if byte <= b' ' || byte == 0x7f {
@@ -267,16 +267,14 @@ pub(super) fn push_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
     if name == HeaderName::Other {
         return;
     }
-    buffer.extend_from_slice(name.as_str().as_bytes());
-    buffer.extend_from_slice(b": ");
+    buffer.extend_from_slice(name.row_start().as_bytes());
     push_value(buffer, value);
     buffer.extend_from_slice(b"\r\n");
 }
 
 /// A value that came through the parser: no line end is in it, and controls only where the grammar has them.
 pub(super) fn push_parsed_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
-    buffer.extend_from_slice(name.as_str().as_bytes());
-    buffer.extend_from_slice(b": ");
+    buffer.extend_from_slice(name.row_start().as_bytes());
     buffer.extend_from_slice(value);
     buffer.extend_from_slice(b"\r\n");
 }
