@@ -46,6 +46,8 @@ pub struct Dispatch {
     messaging: Arc<Messaging>,
     proxy: Arc<Proxy>,
     policy: Policy,
+    /// Is one of our names written as an address?
+    named_by_address: bool,
     draining: AtomicBool,
 }
 
@@ -68,6 +70,9 @@ impl Dispatch {
         proxy: Arc<Proxy>,
         policy: Policy,
     ) -> Dispatch {
+        let advertised = policy.advertised.iter().map(|(name, _)| name);
+        let mut names = std::iter::once(&policy.domain).chain(&policy.aliases).chain(advertised);
+        let named_by_address = names.any(|name| route::is_address(name));
         Dispatch {
             endpoint,
             auth,
@@ -77,6 +82,7 @@ impl Dispatch {
             messaging,
             proxy,
             policy,
+            named_by_address,
             draining: AtomicBool::new(false),
         }
     }
@@ -104,6 +110,7 @@ impl Dispatch {
             domain: &self.policy.domain,
             is_domain: &is_domain,
             advertised: &self.policy.advertised,
+            named_by_address: self.named_by_address,
             ports: &self.policy.ports,
             is_own: &is_own,
         };

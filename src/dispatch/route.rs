@@ -15,6 +15,8 @@ pub struct Own<'a> {
     pub is_domain: &'a dyn Fn(&str) -> bool,
     /// Names that listeners advertise, with their ports.
     pub advertised: &'a [(String, u16)],
+    /// Is one of these names written as an address ([`is_address`])?
+    pub named_by_address: bool,
     /// Ports we listen on.
     pub ports: &'a [u16],
     /// Is this an address we listen on?
@@ -32,13 +34,12 @@ impl Own<'_> {
                 .any(|(name, known)| name.eq_ignore_ascii_case(host) && port.unwrap_or(5060) == *known)
         };
         let address = |ip: IpAddr, text: &dyn Fn() -> String| {
-            // Phones name addresses all the time; as text they matter only if one of ours could be written so.
+            // Phones name addresses all the time; as text they matter only if one of ours is written so.
             let as_text = || {
                 let text = text();
                 (port_fits && (self.is_domain)(&text)) || advertised(&text)
             };
-            ((port_fits || !self.advertised.is_empty()) && as_text())
-                || (self.is_own)(SocketAddr::new(ip, port.unwrap_or(5060)))
+            (self.named_by_address && as_text()) || (self.is_own)(SocketAddr::new(ip, port.unwrap_or(5060)))
         };
         match uri.host_port.host {
             Host::Name(name) => {
@@ -65,6 +66,11 @@ impl Own<'_> {
         }
         Aor::new(&uri.name()?, self.domain)
     }
+}
+
+/// Is a name the text of an address (IPv6 in brackets)?
+pub fn is_address(name: &str) -> bool {
+    name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
 }
 
 /// Where a request goes.
@@ -285,6 +291,7 @@ mod tests {
             domain: "example.org",
             is_domain: &|host| host.eq_ignore_ascii_case("example.org") || host == "alias.example",
             advertised: &[("sip.example.org".into(), 5060)],
+            named_by_address: false,
             ports: &[5060],
             is_own: &|address| address == SocketAddr::from(([192, 0, 2, 1], 5060)),
         })
@@ -373,6 +380,29 @@ mod tests {
                 "{host}"
             );
         }
+    }
+
+    #[test]
+    fn a_domain_that_is_written_as_an_address_is_the_domain_rfc3261_16_5() {
+        for domain in ["192.0.2.7", "[2001:db8::7]"] {
+            let is_ours = |uri: &str| {
+                let own = Own {
+                    domain,
+                    is_domain: &|host| host == domain,
+                    advertised: &[],
+                    named_by_address: is_address(domain),
+                    ports: &[5060],
+                    is_own: &|_| false,
+                };
+                own.is_ours(&Uri::parse(uri.as_bytes()).unwrap())
+            };
+            assert!(
+                is_ours(&format!("sip:b@{domain}")) && is_ours(&format!("sip:{domain}:5060")),
+                "{domain}"
+            );
+            assert!(!is_ours(&format!("sip:{domain}:5062")) && !is_ours("sip:192.0.2.8"), "{domain}");
+        }
+        assert!(!is_address("example.org") && !is_address("192.0.2"));
     }
 
     #[test]
