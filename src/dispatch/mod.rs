@@ -7,6 +7,7 @@ mod turns;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use tracing::debug_span;
 
 use crate::auth::{self, Auth, Authenticated, Identity, Marks, Role, digest};
@@ -17,7 +18,7 @@ use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
 use crate::presence::{Presence, Principal, package};
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
-use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
+use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri, Writer};
 
 /// What is switched on, and who we are.
 #[derive(Debug, Clone)]
@@ -48,6 +49,8 @@ pub struct Dispatch {
     policy: Policy,
     /// Is one of our names written as an address?
     named_by_address: bool,
+    /// The rows of a 200 to OPTIONS that are the same for everybody.
+    capabilities: Bytes,
     draining: AtomicBool,
 }
 
@@ -73,6 +76,7 @@ impl Dispatch {
         let advertised = policy.advertised.iter().map(|(name, _)| name);
         let mut names = std::iter::once(&policy.domain).chain(&policy.aliases).chain(advertised);
         let named_by_address = names.any(|name| route::is_address(name));
+        let capabilities = capabilities(&policy, policy.messaging && messaging.serves_lists());
         Dispatch {
             endpoint,
             auth,
@@ -83,6 +87,7 @@ impl Dispatch {
             proxy,
             policy,
             named_by_address,
+            capabilities,
             draining: AtomicBool::new(false),
         }
     }
@@ -416,18 +421,7 @@ impl Dispatch {
     /// OPTIONS to the server (11.2): what it would say to anybody; no state, no challenge. A short one gets a short answer (`A15`).
     fn capabilities(&self, incoming: &Incoming) {
         let mut writer = incoming.response(StatusCode::OK);
-        writer.header(HeaderName::Allow, self.allow());
-        writer.header(HeaderName::Accept, if self.policy.presence { package::publishable() } else { "" });
-        if self.policy.presence {
-            writer.header(HeaderName::AllowEvents, package::allow_events());
-        }
-        writer.header(HeaderName::AcceptEncoding, "identity");
-        writer.header(HeaderName::AcceptLanguage, "en");
-        let serves_lists = self.policy.messaging && self.messaging.serves_lists();
-        writer.header(
-            HeaderName::Supported,
-            if serves_lists { "path, recipient-list-message" } else { "path" },
-        );
+        writer.rows(&self.capabilities);
         let mut response = writer.finish();
         if !incoming.is_proportionate(&response) {
             response = incoming.response(StatusCode::OK).finish();
@@ -436,18 +430,7 @@ impl Dispatch {
     }
 
     fn not_allowed(&self) -> Reject {
-        Reject::new(StatusCode::METHOD_NOT_ALLOWED).with(HeaderName::Allow, self.allow())
-    }
-
-    fn allow(&self) -> &'static str {
-        match (self.policy.presence, self.policy.messaging) {
-            (true, true) => {
-                "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH"
-            }
-            (true, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH",
-            (false, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE",
-            (false, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER",
-        }
+        Reject::new(StatusCode::METHOD_NOT_ALLOWED).with(HeaderName::Allow, allow(&self.policy))
     }
 
     fn is_domain(&self, host: &str) -> bool {
@@ -474,6 +457,29 @@ impl Handler for Dispatch {
         if !self.draining.load(Ordering::Acquire) {
             self.registrar.closed(flow, clock::now());
         }
+    }
+}
+
+/// What OPTIONS is told (11.2).
+fn capabilities(policy: &Policy, serves_lists: bool) -> Bytes {
+    let mut writer = Writer::only_rows();
+    writer.header(HeaderName::Allow, allow(policy));
+    writer.header(HeaderName::Accept, if policy.presence { package::publishable() } else { "" });
+    if policy.presence {
+        writer.header(HeaderName::AllowEvents, package::allow_events());
+    }
+    writer.header(HeaderName::AcceptEncoding, "identity");
+    writer.header(HeaderName::AcceptLanguage, "en");
+    writer.header(HeaderName::Supported, if serves_lists { "path, recipient-list-message" } else { "path" });
+    writer.into_rows()
+}
+
+fn allow(policy: &Policy) -> &'static str {
+    match (policy.presence, policy.messaging) {
+        (true, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH",
+        (true, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH",
+        (false, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE",
+        (false, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER",
     }
 }
 

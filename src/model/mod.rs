@@ -25,7 +25,7 @@ pub mod time;
 pub mod waiting;
 
 pub use account::{Account, Ha1Pair, Ha1Set};
-pub use aor::Aor;
+pub use aor::{Aor, ByAor};
 pub use binding::{Binding, BindingKey};
 pub use document::{Auid, Document, DocumentName, Documents, Meaning, Said};
 pub use flow::{Flow, Transport};
