@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tracing::debug_span;
 
 use crate::auth::{self, Auth, Authenticated, Identity, Marks, Role, digest};
-use crate::dispatch::route::{Destination, Own, Route};
+use crate::dispatch::route::{Address, Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
 use crate::messaging::{Messaging, admission, lists};
 use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
@@ -47,8 +47,8 @@ pub struct Dispatch {
     messaging: Arc<Messaging>,
     proxy: Arc<Proxy>,
     policy: Policy,
-    /// Is one of our names written as an address?
-    named_by_address: bool,
+    /// Those of our names that are written as addresses.
+    addresses: Vec<Address>,
     /// The rows of a 200 to OPTIONS that are the same for everybody.
     capabilities: Bytes,
     draining: AtomicBool,
@@ -73,9 +73,8 @@ impl Dispatch {
         proxy: Arc<Proxy>,
         policy: Policy,
     ) -> Dispatch {
-        let advertised = policy.advertised.iter().map(|(name, _)| name);
-        let mut names = std::iter::once(&policy.domain).chain(&policy.aliases).chain(advertised);
-        let named_by_address = names.any(|name| route::is_address(name));
+        let domains = std::iter::once(&policy.domain).chain(&policy.aliases);
+        let addresses = route::addresses(domains, &policy.advertised);
         let capabilities = capabilities(&policy, policy.messaging && messaging.serves_lists());
         Dispatch {
             endpoint,
@@ -86,7 +85,7 @@ impl Dispatch {
             messaging,
             proxy,
             policy,
-            named_by_address,
+            addresses,
             capabilities,
             draining: AtomicBool::new(false),
         }
@@ -115,7 +114,7 @@ impl Dispatch {
             domain: &self.policy.domain,
             is_domain: &is_domain,
             advertised: &self.policy.advertised,
-            named_by_address: self.named_by_address,
+            addresses: &self.addresses,
             ports: &self.policy.ports,
             is_own: &is_own,
         };
@@ -374,24 +373,23 @@ impl Dispatch {
         };
         match authenticated {
             Authenticated::Challenge(rows) => {
-                let challenge = |rows: &[String]| {
-                    let mut writer = incoming.response(status);
-                    for row in rows {
-                        writer.header(role.challenge(), row);
-                    }
-                    writer.finish()
-                };
+                let mut writer = incoming.response(status);
                 let mut rows = rows.as_slice();
-                let mut response = challenge(rows);
-                while let ([_, fewer @ ..], false) = (rows, incoming.is_proportionate(&response)) {
+                let name = role.challenge();
+                // `name: row`, CR LF.
+                let length =
+                    |rows: &[String]| rows.iter().map(|row| name.as_str().len() + 4 + row.len()).sum();
+                while let [_, fewer @ ..] = rows
+                    && !fewer.is_empty()
+                    && !incoming.is_proportionate(&writer, length(rows))
+                {
                     // `A15`: a request this short gets the challenges that more clients know, at least the last.
-                    if fewer.is_empty() {
-                        break;
-                    }
                     rows = fewer;
-                    response = challenge(rows);
                 }
-                incoming.reply(&response);
+                for row in rows {
+                    writer.header(name, row);
+                }
+                incoming.reply(&writer.finish());
                 None
             }
             Authenticated::As(identity) => {
@@ -421,12 +419,10 @@ impl Dispatch {
     /// OPTIONS to the server (11.2): what it would say to anybody; no state, no challenge. A short one gets a short answer (`A15`).
     fn capabilities(&self, incoming: &Incoming) {
         let mut writer = incoming.response(StatusCode::OK);
-        writer.rows(&self.capabilities);
-        let mut response = writer.finish();
-        if !incoming.is_proportionate(&response) {
-            response = incoming.response(StatusCode::OK).finish();
+        if incoming.is_proportionate(&writer, self.capabilities.len()) {
+            writer.rows(&self.capabilities);
         }
-        incoming.reply(&response);
+        incoming.reply(&writer.finish());
     }
 
     fn not_allowed(&self) -> Reject {
