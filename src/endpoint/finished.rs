@@ -50,7 +50,7 @@ struct Answers {
     chunks: VecDeque<Chunk>,
     /// The number of the first chunk. It goes round.
     first: u32,
-    /// A chunk that has served, to be used again.
+    /// A chunk that has served, to be used again while there are others.
     spare: Option<Chunk>,
 }
 
@@ -143,7 +143,7 @@ impl Answers {
             && let Some(served) = self.chunks.pop_front()
         {
             self.first = self.first.wrapping_add(1);
-            self.spare = served.emptied();
+            self.spare = if self.chunks.is_empty() { None } else { served.emptied() };
         }
         Some(key)
     }
@@ -177,9 +177,9 @@ impl Chunk {
 }
 
 /// Answers of a chunk..
-const CHUNK: usize = 64;
+const CHUNK: usize = 128;
 /// ..and their bytes: as much as so many ordinary ones take.
-const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -221,7 +221,8 @@ mod tests {
         let table = Table::<()>::new(1);
         let number = |at: usize| table.key(&at.to_be_bytes());
         // Short ones, long ones, and a few that fill a chunk alone or do not fit into one.
-        let text = |at: usize| vec![b'0' + (at % 10) as u8; at * 37 % 700 + (at % 97 == 0) as usize * 40_000];
+        let text =
+            |at: usize| vec![b'0' + (at % 10) as u8; at * 37 % 700 + usize::from(at % 97 == 0) * 70_000];
         let until = |at: usize| start + Duration::from_millis(at as u64);
         let repetition = |at: usize| if at % 3 == 0 { Repetition::DoneAgain } else { Repetition::Challenged };
         for at in 0..3_000 {
@@ -237,7 +238,7 @@ mod tests {
         for at in 2_500..3_000 {
             assert_eq!(finished.get(number(at)).unwrap().bytes, text(at), "{at}");
         }
-        assert!(finished.challenged.chunks.len() < 40 && finished.challenged.first > 20);
+        assert!(finished.challenged.chunks.len() < 20 && finished.challenged.first > 10);
         assert_eq!(finished.expire(until(3_000)), 500);
         assert!(finished.places.is_empty() && finished.challenged.chunks.is_empty());
     }
