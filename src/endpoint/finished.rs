@@ -210,7 +210,7 @@ mod tests {
             finished.keep(table.key(values), &answered(b"200"), until, repetition);
         }
         assert_eq!(finished.expire(until - Duration::from_millis(1)), 0);
-        assert_eq!(&*finished.get(table.key(b"a")).unwrap().bytes, b"200");
+        assert_eq!(finished.get(table.key(b"a")).unwrap().bytes, b"200");
         assert_eq!(finished.expire(until), 2);
         assert!(finished.get(table.key(b"a")).is_none() && finished.places.is_empty());
     }
@@ -221,10 +221,12 @@ mod tests {
         let table = Table::<()>::new(1);
         let number = |at: usize| table.key(&at.to_be_bytes());
         // Short ones, long ones, and a few that fill a chunk alone or do not fit into one.
-        let text =
-            |at: usize| vec![b'0' + (at % 10) as u8; at * 37 % 700 + usize::from(at % 97 == 0) * 70_000];
+        let text = |at: usize| {
+            vec![b'0' + (at % 10) as u8; at * 37 % 700 + usize::from(at.is_multiple_of(97)) * 70_000]
+        };
         let until = |at: usize| start + Duration::from_millis(at as u64);
-        let repetition = |at: usize| if at % 3 == 0 { Repetition::DoneAgain } else { Repetition::Challenged };
+        let repetition =
+            |at: usize| if at.is_multiple_of(3) { Repetition::DoneAgain } else { Repetition::Challenged };
         for at in 0..3_000 {
             finished.keep(number(at), &answered(&text(at)), until(at), repetition(at));
             // As many live as in half a second.

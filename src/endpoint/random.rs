@@ -56,9 +56,9 @@ impl Random {
     pub fn tag(&self) -> Arc<str> {
         Hex::of(&self.bits128().to_be_bytes()).as_str().into()
     }
-    /// A branch with the magic cookie.
+    /// A branch with the magic cookie, and room for what a proxy puts behind it (RFC 5393 4.2.1).
     pub fn branch(&self) -> String {
-        let mut branch = String::with_capacity(39);
+        let mut branch = String::with_capacity(56);
         branch.push_str("z9hG4bK");
         branch.push_str(Hex::of(&self.bits128().to_be_bytes()).as_str());
         branch
@@ -105,6 +105,11 @@ impl Hex {
     fn as_str(&self) -> &str {
         self.digits.get(..self.length).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
     }
+}
+
+/// A number in hex, as [`Random::tag`] has it.
+pub fn hex(bits: u128) -> String {
+    Hex::of(&bits.to_be_bytes()).as_str().to_owned()
 }
 
 /// Bytes of the pool.

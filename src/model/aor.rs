@@ -99,8 +99,12 @@ impl Aor {
         user
     }
     fn push_escaped_user(&self, uri: &mut String) {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
+        if self.user().bytes().all(is_plain) {
+            return uri.push_str(self.user());
+        }
         for byte in self.user().bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+            if is_plain(byte) {
                 uri.push(char::from(byte));
             } else {
                 uri.push_str(&format!("%{byte:02X}"));

@@ -1,5 +1,6 @@
 //! Reads a SUBSCRIBE: what it asks, and in which dialog (RFC 6665 4.1.2, RFC 3261 12).
 
+use crate::endpoint::random;
 use crate::model::{Package, Reject, SubscriptionId};
 use crate::presence::package::{self, Wanted};
 use crate::sip::{Contacts, HeaderName, NameAddr, Request, Scheme, StatusCode};
@@ -86,11 +87,7 @@ impl Subscribe {
 
 /// The `gr` parameter by which a subscription is found again.
 pub fn gr(id: SubscriptionId) -> String {
-    let mut gr = String::with_capacity(GR_PREFIX.len() + 32);
-    gr.push_str(GR_PREFIX);
-    let digits = id.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    gr.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
-    gr
+    [GR_PREFIX, &random::hex(id.0)].concat()
 }
 
 fn named(request: &Request) -> Named {

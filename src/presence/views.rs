@@ -69,6 +69,11 @@ impl Views {
         Views { keep, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
+    /// Does this hang on nothing but the home, so that it is kept, and is the same for all who are shown it?
+    pub(super) fn are_kept(&self, shown: &Shown) -> bool {
+        self.keep && package::may_be_kept(shown)
+    }
+
     /// What is shown of this home now. Composes without any lock held; at worst two do so at once.
     pub(super) fn document(
         &self,
@@ -78,7 +83,7 @@ impl Views {
         others: &Others<'_>,
         now: Timestamp,
     ) -> Rendered {
-        if !self.keep || !package::may_be_kept(&shown) {
+        if !self.are_kept(&shown) {
             return self.render(home, shown, row, others, now);
         }
         {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::model::{Package, Subscription, SubscriptionId};
+use crate::model::{DialogParts, DialogTexts, Package, Subscription, SubscriptionId};
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
@@ -56,18 +56,19 @@ pub(in crate::store) fn key(id: SubscriptionId) -> Vec<Value<'static>> {
 /// All columns, in the order of the SQL above.
 pub(in crate::store) fn values(subscription: &Subscription) -> Vec<Value<'_>> {
     let [transport, local, remote, connection] = value::flow(&subscription.flow);
+    let dialog = subscription.dialog.parts();
     vec![
         value::id(subscription.id.0),
         (&subscription.presentity).into(),
         (&subscription.watcher).into(),
         (subscription.package as u8).into(),
         (&subscription.event_id).into(),
-        subscription.call_id.as_str().into(),
-        subscription.local_tag.as_str().into(),
-        subscription.remote_tag.as_str().into(),
-        subscription.local_address.as_str().into(),
-        subscription.remote_address.as_str().into(),
-        subscription.remote_target.as_str().into(),
+        dialog.call_id.into(),
+        dialog.local_tag.into(),
+        dialog.remote_tag.into(),
+        dialog.local_address.into(),
+        dialog.remote_address.into(),
+        dialog.remote_target.into(),
         value::list(&subscription.route_set),
         transport,
         local,
@@ -89,12 +90,14 @@ pub(in crate::store) fn read(row: &impl Columns) -> Option<Subscription> {
         watcher: row.aor(2)?,
         package: Package::from_number(row.narrow(3)?)?,
         event_id: row.maybe_text(4)?,
-        call_id: row.text(5)?,
-        local_tag: row.text(6)?,
-        remote_tag: row.text(7)?,
-        local_address: row.text(8)?,
-        remote_address: row.text(9)?,
-        remote_target: row.text(10)?,
+        dialog: DialogTexts::new(DialogParts {
+            call_id: row.str(5)?,
+            local_tag: row.str(6)?,
+            remote_tag: row.str(7)?,
+            local_address: row.str(8)?,
+            remote_address: row.str(9)?,
+            remote_target: row.str(10)?,
+        }),
         route_set: row.list(11)?,
         flow: row.flow(12)?,
         accept: row.text(16)?,
