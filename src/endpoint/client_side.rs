@@ -12,7 +12,7 @@ use crate::endpoint::{Endpoint, Ours, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
 use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, forward, validate};
 use crate::transaction::{Client, ClientKey, ClientOutput};
-use crate::transport::SendError;
+use crate::transport::{Note, SendError};
 
 pub(super) struct Entry {
     machine: Client,
@@ -168,7 +168,7 @@ impl Endpoint {
         }
         drop(shard);
         if let Some(ClientOutput::Send(bytes)) = first
-            && let Err(error) = self.put(flow, &bytes, false)
+            && let Err(error) = self.put_noted(flow, &bytes, Note(key.number()))
         {
             count(&self.counters.send_failed);
             self.remove_client(key);
@@ -276,6 +276,22 @@ impl Endpoint {
         }
         for (user, branch) in failed {
             user.event(UserEvent::TransportFailed { branch });
+        }
+    }
+
+    /// The system has refused a request after all: its transaction fails at once (17.1.4), as if that had been known when it was sent.
+    pub(super) fn fail_client(&self, note: Note) {
+        count(&self.counters.send_failed);
+        let key = Key::from_number(note.0);
+        let mut shard = self.clients.0.shard(key);
+        if shard.entries.get(&key).is_none_or(|entry| entry.machine.is_done()) {
+            return;
+        }
+        let Some(entry) = shard.entries.remove(&key) else { return };
+        self.clients.0.removed(1);
+        drop(shard);
+        if let Some(user) = entry.user {
+            user.event(UserEvent::TransportFailed { branch: entry.branch });
         }
     }
 

@@ -27,13 +27,12 @@ use tokio::sync::{Semaphore, watch};
 use crate::model::{Flow, Transport};
 use crate::sip::{HostPort, Limits, Message, Method, ParseError, Response, Writer};
 use crate::transaction::ClientKey;
-use crate::transport::{Receiver, SendError, Sockets};
+use crate::transport::{Note, Receiver, SendError, Sockets};
 
 pub use client_side::ClientId;
 pub use incoming::Incoming;
 pub use random::Random;
 pub use server_side::ServerTransaction;
-pub use table::AsHashed;
 pub use timer::WakeId;
 
 /// Who decides about requests that begin something new. The server has one (dispatch); tests have another.
@@ -217,10 +216,26 @@ impl Endpoint {
         sent
     }
 
-    /// Hands bytes to a socket: the one way out. `taken_on`: they answer a request that was taken on.
+    /// Hands bytes to a socket. `taken_on`: they answer a request that was taken on.
     fn put(&self, flow: &Flow, bytes: &Bytes, taken_on: bool) -> Result<(), SendError> {
+        self.put_by(flow, bytes, taken_on, || self.sockets.send(flow, bytes))
+    }
+
+    /// The same for the request of a client transaction: if the system refuses it later, the transaction fails then ([`Receiver::refused`]).
+    fn put_noted(&self, flow: &Flow, bytes: &Bytes, note: Note) -> Result<(), SendError> {
+        self.put_by(flow, bytes, false, || self.sockets.send_noted(flow, bytes, note))
+    }
+
+    /// The one way out.
+    fn put_by(
+        &self,
+        flow: &Flow,
+        bytes: &Bytes,
+        taken_on: bool,
+        send: impl FnOnce() -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
         let number = self.trace.goes();
-        let sent = self.sockets.send(flow, bytes);
+        let sent = send();
         self.trace.went(number, bytes, flow, sent.is_ok(), taken_on);
         sent
     }
@@ -341,6 +356,10 @@ impl Receiver for Endpoint {
 
     fn malformed(&self, error: ParseError, head: Option<Bytes>, flow: Flow) {
         incoming::malformed(self, error, &head.unwrap_or_default(), &flow);
+    }
+
+    fn refused(&self, note: Note) {
+        self.fail_client(note);
     }
 
     fn closed(&self, flow: Flow, had_requests: bool) {

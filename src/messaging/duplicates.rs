@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant};
 
-use crate::endpoint::AsHashed;
+use crate::model::AsHashed;
 use crate::sip::StatusCode;
 
 /// The messages that are under way, and those that were taken in the last [`WINDOW`]. What was refused is forgotten: it may be tried again. `T`: who

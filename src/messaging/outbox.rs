@@ -3,16 +3,16 @@
 //! One message of a recipient is under way at a time, so their order is kept (RFC 3428 8). Recipients have their turns in the order in which they
 //! became due, whoever has how many messages.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use crate::model::{Aor, HomeState, MessageId, Timestamp, Waiting};
+use crate::model::{Aor, ByAor, HomeState, MessageId, Timestamp, Waiting};
 
 /// The schedule.
 #[derive(Debug)]
 pub struct Outbox {
     /// One for each recipient of a stored message.
-    lanes: HashMap<Aor, Lane>,
+    lanes: ByAor<Lane>,
     due: BTreeSet<(Instant, Aor)>,
     under_way: usize,
     /// The first pause after a failure; doubled up to [`LONGEST_PAUSE`].
@@ -65,7 +65,7 @@ pub enum End {
 impl Outbox {
     /// Nothing is owed. `pause`: the first one after a failure.
     pub fn new(pause: Duration) -> Outbox {
-        Outbox { lanes: HashMap::new(), due: BTreeSet::new(), under_way: 0, pause }
+        Outbox { lanes: ByAor::default(), due: BTreeSet::new(), under_way: 0, pause }
     }
 
     /// A device of this user has registered, or the server has started: whatever waits is tried now.

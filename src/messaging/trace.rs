@@ -8,9 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-use crate::endpoint::AsHashed;
 use crate::messaging::admission::Kind;
-use crate::model::{Aor, MessageId, Text, Timestamp, Transport};
+use crate::model::{Aor, AsHashed, MessageId, Text, Timestamp, Transport};
 use crate::sip::StatusCode;
 
 /// The last 4,096.

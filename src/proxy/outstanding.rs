@@ -6,8 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-use crate::endpoint::AsHashed;
-use crate::model::Aor;
+use crate::model::{Aor, AsHashed};
 
 /// Devices to which a MESSAGE is on its way, and who waits for them. `T`: who has its turn then.
 pub(super) struct Outstanding<T> {
