@@ -53,7 +53,9 @@ impl Random {
     }
     /// A tag: 32 hex digits.
     pub fn tag(&self) -> String {
-        hex(self.bits128())
+        let mut tag = String::with_capacity(32);
+        push_hex(&mut tag, self.bits128());
+        tag
     }
     /// A branch with the magic cookie.
     pub fn branch(&self) -> String {
@@ -86,21 +88,11 @@ fn fill(bytes: &mut [u8]) {
 
 /// 32 lower-case hex digits.
 fn push_hex(text: &mut String, bits: u128) {
-    let digit = |digit: u8| if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
-    let mut digits = [b'0'; 32];
-    let (pairs, _) = digits.as_chunks_mut::<2>();
-    for ([upper, lower], byte) in pairs.iter_mut().zip(bits.to_be_bytes()) {
-        (*upper, *lower) = (digit(byte >> 4), digit(byte & 15));
+    for byte in bits.to_be_bytes() {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+        }
     }
-    // Digits are text.
-    text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
-}
-
-/// A number in hex, as [`Random::tag`] has it.
-pub fn hex(bits: u128) -> String {
-    let mut text = String::with_capacity(32);
-    push_hex(&mut text, bits);
-    text
 }
 
 /// Bytes of the pool.

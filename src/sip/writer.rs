@@ -249,9 +249,6 @@ pub(super) fn push_address(buffer: &mut Vec<u8>, address: IpAddr) {
 
 /// A URI from anywhere: what would break the line is escaped.
 pub(super) fn push_uri(buffer: &mut Vec<u8>, uri: &str) {
-    if uri.bytes().all(|byte| byte > b' ' && byte != 0x7f) {
-        return buffer.extend_from_slice(uri.as_bytes());
-    }
     for byte in uri.bytes() {
         if byte <= b' ' || byte == 0x7f {
             // Writing to a vector cannot fail.
