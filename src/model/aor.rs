@@ -100,10 +100,11 @@ impl Aor {
     }
     fn push_escaped_user(&self, uri: &mut String) {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
-        if self.user().bytes().all(is_plain) {
-            return uri.push_str(self.user());
+        let user = self.user();
+        if user.bytes().all(is_plain) {
+            return uri.push_str(user);
         }
-        for byte in self.user().bytes() {
+        for byte in user.bytes() {
             if is_plain(byte) {
                 uri.push(char::from(byte));
             } else {

@@ -8,7 +8,7 @@ use crate::endpoint::Ours;
 use crate::model::{Subscription, Timestamp};
 use crate::presence::dialog::State;
 use crate::presence::package::{Format, allow_events};
-use crate::presence::subscribe::gr;
+use crate::presence::subscribe::push_gr;
 use crate::sip::{HeaderName, Host, Method, NameAddr, Uri, Writer};
 
 /// What differs from NOTIFY to NOTIFY.
@@ -59,7 +59,7 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
 pub(super) fn contact(ours: &Ours, subscription: &Subscription) -> String {
     let mut uri = ours.uri(Some(&subscription.presentity.escaped_user()));
     uri.push_str(";gr=");
-    uri.push_str(&gr(subscription.id));
+    push_gr(&mut uri, subscription.id);
     uri
 }
 

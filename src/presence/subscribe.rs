@@ -1,6 +1,5 @@
 //! Reads a SUBSCRIBE: what it asks, and in which dialog (RFC 6665 4.1.2, RFC 3261 12).
 
-use crate::endpoint::random;
 use crate::model::{Package, Reject, SubscriptionId};
 use crate::presence::package::{self, Wanted};
 use crate::sip::{Contacts, HeaderName, NameAddr, Request, Scheme, StatusCode};
@@ -87,7 +86,21 @@ impl Subscribe {
 
 /// The `gr` parameter by which a subscription is found again.
 pub fn gr(id: SubscriptionId) -> String {
-    [GR_PREFIX, &random::hex(id.0)].concat()
+    let mut gr = String::with_capacity(GR_PREFIX.len() + 32);
+    push_gr(&mut gr, id);
+    gr
+}
+
+/// The same behind what is there.
+pub(super) fn push_gr(text: &mut String, id: SubscriptionId) {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' - 10 + value };
+    let mut digits = [b'0'; 32];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.0.to_be_bytes()) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    text.push_str(GR_PREFIX);
+    // Digits are text.
+    text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
 }
 
 fn named(request: &Request) -> Named {
