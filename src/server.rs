@@ -283,9 +283,9 @@ fn messaging(
     };
     let proxy = proxy.clone();
     let carrier = move |parcel: messaging::Parcel| {
-        let messaging::Parcel { request, from, user, hop, later, silence, told, noted } = parcel;
+        let messaging::Parcel { request, from, home, hop, later, silence, told, noted } = parcel;
         let later = proxy::Later { contacts: later, after: silence };
-        proxy.carry_for(request, from, (told, noted), &user, &later, hop, clock::now());
+        proxy.carry_for(request, from, (told, noted), &home, &later, hop, clock::now());
     };
     let ids = messaging::imdn::Ids::new(secret);
     let names = names(config, endpoint, accounts);

@@ -161,13 +161,14 @@ impl Messaging {
 
     fn carry_stored(self: &Arc<Self>, request: Request, user: Aor, id: MessageId, traced: Arc<Traced>) {
         let (messaging, to) = (self.clone(), user.clone());
-        let (later, silence) = self.later(&self.homes.read(&user), clock::now());
+        let home = self.homes.read(&user);
+        let (later, silence) = self.later(&home, clock::now());
         let noted = noting(Some(traced.clone()));
         failpoint::reach("sends");
         (self.carrier)(Parcel {
             request,
             from: None,
-            user,
+            home,
             hop: Hop { max_forwards: 70, own_routes: 0, breadth: 60 },
             later,
             silence,

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::endpoint::ServerTransaction;
 use crate::home::Refusal;
-use crate::messaging::admission::Kind;
+use crate::messaging::admission::{Carried, Kind};
 use crate::messaging::attempt::Verdict;
 use crate::messaging::keep::Keep;
 use crate::messaging::lists::List;
@@ -55,7 +55,7 @@ impl Messaging {
         exists: impl Fn(&Aor) -> bool,
         now: Timestamp,
     ) {
-        let key = self.key(&request, sender, sender);
+        let key = self.key(&request, Carried::by(&request), sender, sender);
         let Some((transaction, request)) = self.unless_known(key, transaction, request) else { return };
         match self.copies(&request, sender, user, exists, &transaction.retry_after(), now) {
             Err(reject) => {
@@ -102,7 +102,8 @@ impl Messaging {
             let call_id = request.call_id().unwrap_or_default().into();
             let content = Content { sender: sender.clone(), call_id, head, body: list.body().clone() };
             let sent = copy::request(recipient, &content, 1).ok_or_else(malformed)?;
-            let expires_at = admission::kept_until(&sent, now, self.policy.retention)
+            let carried = Carried::by(&sent);
+            let expires_at = admission::kept_until(&sent, carried, now, self.policy.retention)
                 .ok_or(Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "For Now Or Never"))?;
             let is_wanted = match admission::barred(&self.homes.read(recipient), sender, true, now) {
                 None => true,
@@ -111,19 +112,20 @@ impl Messaging {
             };
             // `A26`: for each recipient one, so that a list says no more than its sender could say without.
             let is_known = sender == recipient || self.homes.read(sender).is_watched_by(recipient, now);
-            let kind = admission::kind(&sent);
-            self.is_honest(&sent, kind, sender, recipient)?;
-            if let Err(seconds) = self.protection.take(kind, sender, recipient, is_known || !is_wanted, now) {
+            self.is_honest(&sent, carried, sender, recipient)?;
+            if let Err(seconds) =
+                self.protection.take(carried.kind, sender, recipient, is_known || !is_wanted, now)
+            {
                 let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
                 return Err(reject.with(HeaderName::RetryAfter, seconds.to_string()));
             }
             if is_wanted {
-                self.note_recipient(&sent, sender, recipient);
+                self.note_recipient(&sent, carried, sender, recipient);
                 let keep = Keep {
                     id,
                     content,
                     expires_at,
-                    is_notification: kind == Kind::Notification,
+                    is_notification: carried.kind == Kind::Notification,
                     room: self.policy.room(),
                     retry_after: retry_after.to_owned(),
                 };
