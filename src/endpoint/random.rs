@@ -107,11 +107,6 @@ impl Hex {
     }
 }
 
-/// A number in hex, as [`Random::tag`] has it.
-pub fn hex(bits: u128) -> String {
-    Hex::of(&bits.to_be_bytes()).as_str().to_owned()
-}
-
 /// Bytes of the pool.
 const POOL: usize = 1_024;
 /// Up to this many bytes are taken from the pool; keys are longer and are not.
