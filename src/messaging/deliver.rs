@@ -134,7 +134,7 @@ impl Messaging {
         let (messaging, to) = (self.clone(), user.clone());
         let started = self.endpoint.spawn(async move {
             failpoint::reach("reads");
-            match messaging.homes.store().content(next.id).await {
+            match messaging.homes.store().content(&to, next.id).await {
                 Ok(Some(content)) => match copy::request(&to, &content, cseq) {
                     Some(request) => {
                         let traced = messaging.traced(&to, next, &content, &request);
@@ -193,7 +193,7 @@ impl Messaging {
         failpoint::reach("sent");
     }
 
-    /// Nothing more is owed for this message, whose turn it was: its row goes, from the disk too.
+    /// Nothing more is owed for this message, whose turn it was: its row goes.
     pub(super) fn drop_message(self: &Arc<Self>, user: &Aor, id: MessageId, why: Step) {
         let (messaging, of) = (self.clone(), user.clone());
         failpoint::reach("drops");
@@ -206,7 +206,8 @@ impl Messaging {
         });
     }
 
-    /// Removes the row of a message, and says whether it is gone.
+    /// Removes the row of a message, and says whether it is gone. From the disk it goes a little later with others, and nobody waits for that: if the server
+    /// dies meanwhile, each of them comes once more, as it would have if the server had died a moment before the device answered.
     pub(super) fn remove(
         self: &Arc<Self>,
         user: &Aor,
@@ -222,7 +223,7 @@ impl Messaging {
                 }
                 let rows = SmallVec::from_buf([Row::DropMessage(home.aor.clone(), id)]);
                 let moved = Moved { presence: true, watchers: false };
-                Ok((Plan { rows, durability: Durability::Durable, moved }, ()))
+                Ok((Plan { rows, durability: Durability::Lazy, moved }, ()))
             },
             move |result| {
                 if result.is_ok() {
@@ -254,7 +255,7 @@ impl Messaging {
             home.messages.iter().map(|row| (user.clone(), *row)).collect::<Vec<_>>()
         });
         for (user, row) in stored.take(MAX_READ) {
-            let Ok(Some(content)) = self.homes.store().content(row.id).await else { continue };
+            let Ok(Some(content)) = self.homes.store().content(&user, row.id).await else { continue };
             let Some(request) = copy::request(&user, &content, 1) else { continue };
             if about(&user, row, &content, &request).is_called(name) {
                 found.push(self.traced(&user, row, &content, &request));
