@@ -1,4 +1,4 @@
-//! What stored messages say, read one at a time when each is delivered.
+//! What stored messages say, read when they are delivered.
 //!
 //! Over a connection of its own: a pool would ask it whether it still lives before and after each question, and every message waits for its answer.
 
@@ -11,7 +11,8 @@ use crate::store::Fault;
 use crate::store::failure::deadline;
 use crate::store::session::{DEADLINE, Options};
 use crate::store::table::message;
-use crate::store::write::bind_all;
+use crate::store::value::{Columns, Value};
+use crate::store::write::{arrays, bind_all};
 
 /// The connection; made when it is first asked.
 #[derive(Debug)]
@@ -32,28 +33,32 @@ impl Contents {
         Contents { options: options.clone(), connection: Mutex::new(None) }
     }
 
-    /// What a device is sent of one message; `None`: there is no such message.
-    pub async fn read(&self, recipient: &Aor, id: MessageId) -> Result<Option<Content>, Fault> {
+    /// What devices are sent of these messages, in their order; `None`: there is no such message.
+    pub async fn read(&self, of: &[(Aor, MessageId)]) -> Result<Vec<Result<Option<Content>, Fault>>, Fault> {
         let asked = async {
             let mut place = self.connection.lock().await;
             if let Some(mut kept) = place.take()
-                && let Ok(found) = kept.ask(recipient, id).await
+                && let Ok(found) = kept.ask(of).await
             {
                 *place = Some(kept);
                 return Ok(found);
             }
             // The database may have gone and come back since the last question.
             let mut fresh = Asked::connect(&self.options).await?;
-            let found = fresh.ask(recipient, id).await?;
+            let found = fresh.ask(of).await?;
             *place = Some(fresh);
             Ok(found)
         };
         let found = timeout(DEADLINE, asked).await.unwrap_or_else(|_| Err(deadline()));
-        match found.map_err(|source| Fault::Database { attempted: "read a message", source })? {
-            Some(None) => Err(Fault::Corrupt { table: message::TABLE.name }),
-            Some(content) => Ok(content),
-            None => Ok(None),
+        let found = found.map_err(|source| Fault::Database { attempted: "read messages", source })?;
+        let mut contents: Vec<_> = of.iter().map(|_| Ok(None)).collect();
+        for (place, content) in found {
+            let content = content.map(Some).ok_or(Fault::Corrupt { table: message::TABLE.name });
+            if let Some(at) = place.and_then(|place| contents.get_mut(place)) {
+                *at = content;
+            }
         }
+        Ok(contents)
     }
 
     /// Lets go of the connection.
@@ -80,18 +85,36 @@ impl Asked {
         }
     }
 
-    /// `None`: no such row; `Some(None)`: it does not read back.
-    async fn ask(&mut self, recipient: &Aor, id: MessageId) -> Result<Option<Option<Content>>, Error> {
-        let key = message::key(recipient, id);
+    /// What is there, each with its place in the question.
+    async fn ask(&mut self, of: &[(Aor, MessageId)]) -> Result<Vec<Found>, Error> {
+        let wanted = of.iter().zip(0_u32..).map(|((recipient, id), place)| {
+            let mut wanted = message::key(recipient, *id);
+            wanted.push(place.into());
+            wanted
+        });
+        let mut wanted: Vec<Vec<Value<'_>>> = wanted.collect();
         match self {
             Asked::Postgres(connection) => {
-                let found = bind_all(query(message::CONTENT), key).fetch_optional(connection).await?;
-                Ok(found.map(|row| message::read_content(&row)))
+                let found = arrays(message::CONTENTS_POSTGRES, &wanted).fetch_all(connection).await?;
+                Ok(found.iter().map(found_in).collect())
             }
             Asked::Sqlite(connection) => {
-                let found = bind_all(query(message::CONTENT), key).fetch_optional(connection).await?;
-                Ok(found.map(|row| message::read_content(&row)))
+                let mut all = Vec::new();
+                while !wanted.is_empty() {
+                    let (sql, rows) = message::CONTENTS_SQLITE.of(wanted.len());
+                    let values = wanted.drain(..rows).flatten();
+                    let found = bind_all(query(sql), values).fetch_all(&mut *connection).await?;
+                    all.extend(found.iter().map(found_in));
+                }
+                Ok(all)
             }
         }
     }
+}
+
+/// Which one, and what it says; `None`: it does not read back.
+type Found = (Option<usize>, Option<Content>);
+
+fn found_in(row: &impl Columns) -> Found {
+    (row.narrow(4), message::read_content(row))
 }

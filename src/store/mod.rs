@@ -142,8 +142,7 @@ impl Store {
         }
     }
     /// Rows that must be on disk within 30 s; the newest per key. `false` if the bound (200,000 rows) is reached or the
-    /// store is closed: then nothing was taken. A commit of the same key that comes later wins. A message goes from the disk within
-    /// 50 ms and a commit: until then a crash has it sent once more.
+    /// store is closed: then nothing was taken. A commit of the same key that comes later wins.
     pub fn write_lazily(&self, rows: &[Row]) -> bool {
         self.shared.desk.keep(rows)
     }
@@ -188,7 +187,14 @@ impl Store {
     }
     /// What a device is sent of one stored message; `None`: it is not there.
     pub async fn content(&self, recipient: &Aor, id: MessageId) -> Result<Option<Content>, Fault> {
-        self.shared.contents.read(recipient, id).await
+        self.contents(&[(recipient.clone(), id)]).await?.pop().unwrap_or(Ok(None))
+    }
+    /// What devices are sent of some, in their order; each may be missing, or not read back.
+    pub async fn contents(
+        &self,
+        of: &[(Aor, MessageId)],
+    ) -> Result<Vec<Result<Option<Content>, Fault>>, Fault> {
+        self.shared.contents.read(of).await
     }
     /// Every account, in order.
     pub async fn load_accounts(&self, each: &mut (dyn FnMut(Account) + Send)) -> Result<(), Fault> {

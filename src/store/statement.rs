@@ -70,7 +70,7 @@ mod tests {
             &waiting::TABLE,
         ];
         let of = tables.into_iter().flat_map(|table| [&table.put_sqlite, &table.drop_sqlite]);
-        for statement in of.chain([&binding::REFRESH_SQLITE]) {
+        for statement in of.chain([&binding::REFRESH_SQLITE, &message::CONTENTS_SQLITE]) {
             let (text, _) = statement.of(1);
             assert!(
                 !text.contains('$') && text.matches('?').count() == statement.one.matches('$').count(),

@@ -179,7 +179,10 @@ fn whole(row: &Row) -> Vec<Value<'_>> {
 }
 
 /// Binds one array per column. All changes have the columns of the first.
-fn arrays<'q>(sql: &'static str, changes: &'q [Vec<Value<'q>>]) -> Query<'q, Postgres, PgArguments> {
+pub(super) fn arrays<'q>(
+    sql: &'static str,
+    changes: &'q [Vec<Value<'q>>],
+) -> Query<'q, Postgres, PgArguments> {
     let first = changes.first().map_or(&[][..], Vec::as_slice);
     let mut query = query::<Postgres>(sql);
     for (at, kind) in first.iter().enumerate() {

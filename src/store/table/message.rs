@@ -37,9 +37,15 @@ pub(in crate::store) static TABLE: Table = Table {
     start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
 };
 
-/// What a device is sent of one.
-pub(in crate::store) const CONTENT: &str = "SELECT sender, call_id, head, body FROM message \
-     WHERE recipient = $1 AND id = $2";
+/// What devices are sent of those with these keys, each with its place in the question (arrays).
+pub(in crate::store) const CONTENTS_POSTGRES: &str = "SELECT sender, call_id, head, body, wanted.place \
+     FROM UNNEST($1::text[], $2::bytea[], $3::bigint[]) AS wanted (recipient, id, place) \
+     JOIN message ON message.recipient = wanted.recipient AND message.id = wanted.id";
+/// The same, key and place of one after the other.
+pub(in crate::store) static CONTENTS_SQLITE: Statement = Statement::new(
+    "SELECT sender, call_id, head, body, wanted.column3 FROM (VALUES ($1, $2, $3)) AS wanted \
+     CROSS JOIN message ON message.recipient = wanted.column1 AND message.id = wanted.column2",
+);
 
 /// The columns of the key.
 pub(in crate::store) fn key(recipient: &Aor, id: MessageId) -> Vec<Value<'_>> {
