@@ -218,7 +218,7 @@ fn seconds(now: Timestamp) -> u32 {
 const TIME: usize = 4;
 const SALT: usize = 6;
 const MAC: usize = 12;
-/// Nonces with state at once (about 60 MB).
+/// Nonces with state at once (about 95 MB).
 const MAX_NONCES: usize = 1_000_000;
 
 #[cfg(test)]
