@@ -99,6 +99,31 @@ fn a_stored_message_is_reported_once_to_who_asks_rfc5438_8_1(database: Database,
     bob.expect_nothing_more();
 }
 
+fn every_stored_copy_of_a_list_is_reported_to_who_asks_rfc5438_8_1(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    alice.register();
+    let output = server.cli(&["rules", "carol", "polite-block", "alice"], "");
+    assert!(output.status.success(), "{output:?}");
+    let entry = |user| format!("<entry uri=\"{}\" cp:copyControl=\"bcc\"/>", aor(user));
+    // Nobody is named in a copy, so that the CPIM message stands alone in it (RFC 5365 7.3).
+    let entries: String = ["bob", "carol"].map(entry).concat();
+    let text = asking("alice", "bob", "34jk324j", ALL, "");
+    let body = format!(
+        "--b\r\nContent-Type: message/cpim\r\n\r\n{text}\r\n--b\r\nContent-Type: application/resource-lists+xml\r\n\
+         Content-Disposition: recipient-list\r\n\r\n<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\" \
+         xmlns:cp=\"urn:ietf:params:xml:ns:copycontrol\"><list>{entries}</list></resource-lists>\r\n--b--\r\n"
+    );
+    let request = alice
+        .request("MESSAGE", &format!("sip:{DOMAIN}"))
+        .header("Require", "recipient-list-message")
+        .body("multipart/mixed;boundary=b", body.as_bytes());
+    assert_eq!(alice.ask(request).status(), Some(202));
+    expect_told(&mut alice, "bob", "34jk324j", "stored");
+    expect_told(&mut alice, "carol", "34jk324j", "stored");
+    alice.expect_nothing_more();
+}
+
 fn a_message_that_is_relayed_gets_no_report_rfc5438_12_2(database: Database, via: Transport) {
     let server = Server::start(database);
     let mut alice = Phone::new(&server, "alice", via);
@@ -439,6 +464,7 @@ on_each_database!(
     who_is_anonymous_or_encrypts_is_told_nothing_rfc5438_14,
     an_operator_may_tell_nobody_anything_rfc5438_14_2,
     who_is_politely_blocked_is_told_what_others_are,
+    every_stored_copy_of_a_list_is_reported_to_who_asks_rfc5438_8_1,
     a_notification_goes_the_way_the_message_names_rfc5438_7_2_1,
     a_cpim_from_is_its_senders_rfc3862_4_1,
 );

@@ -45,7 +45,10 @@ impl Marks {
         put_flow(&mut payload, callee);
         let mac = self.mac(call_id, caller_tag, &payload);
         payload.extend_from_slice(&mac);
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(payload))
+        let mut mark = String::with_capacity(128);
+        mark.push_str(PREFIX);
+        URL_SAFE_NO_PAD.encode_string(payload, &mut mark);
+        mark
     }
 
     /// Reads a mark that came back in a request of this dialog: where the request goes, and to which side.

@@ -8,11 +8,11 @@ use smallvec::SmallVec;
 
 use crate::endpoint::table::{self, Key, Table};
 use crate::endpoint::wakes::Wakes;
-use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
+use crate::endpoint::{Endpoint, Ours, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
-use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Via, forward, validate};
+use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, forward, validate};
 use crate::transaction::{Client, ClientKey, ClientOutput};
-use crate::transport::SendError;
+use crate::transport::{Note, SendError};
 
 pub(super) struct Entry {
     machine: Client,
@@ -20,8 +20,8 @@ pub(super) struct Entry {
     /// Told of what happens; let go of once nothing more can.
     user: Option<Arc<dyn TransactionUser>>,
     branch: u32,
-    /// An INVITE as sent: for ACK and CANCEL.
-    invite: Option<Box<Request>>,
+    /// An INVITE as sent: for ACK and CANCEL, which most calls never need.
+    invite: Option<Bytes>,
     /// CANCEL was asked for before any provisional came (9.1); its Reason.
     cancel_wanted: Option<Option<String>>,
     scheduled: Option<Instant>,
@@ -84,19 +84,15 @@ impl Endpoint {
         user: Arc<dyn TransactionUser>,
         branch: u32,
     ) -> Result<ClientId, SendError> {
-        let Ok(Message::Request(request)) =
-            Message::parse(bytes.clone(), true, &Limits { message: usize::MAX, ..self.limits })
-        else {
-            return Err(SendError::Refused);
-        };
+        let Some(request) = as_sent(&bytes) else { return Err(SendError::Refused) };
         let Ok(key) = ClientKey::of_request(&request) else { return Err(SendError::Refused) };
         let begins_here = request.elements(HeaderName::Via).nth(1).is_none();
-        let invite = (*request.method() == Method::Invite).then(|| Box::new(request));
+        let is_invite = *request.method() == Method::Invite;
         let max_sends = u8::MAX;
-        self.begin(key, invite, Outgoing { bytes, flow, user, branch, max_sends, begins_here })
+        self.begin(key, is_invite, Outgoing { bytes, flow, user, branch, max_sends, begins_here })
     }
 
-    /// As [`Endpoint::send_written`] for a NOTIFY, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
+    /// As [`Endpoint::send_written`] for a NOTIFY with a Via of [`Ours`] and this branch, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
     /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
     ///
     /// # Errors
@@ -104,18 +100,17 @@ impl Endpoint {
     pub fn send_limited(
         &self,
         bytes: Bytes,
-        via: &str,
+        (ours, via_branch): (&Ours, &str),
         flow: &Flow,
         user: Arc<dyn TransactionUser>,
         branch: u32,
         max_sends: u8,
     ) -> Result<ClientId, SendError> {
-        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, &Method::Notify));
-        let Ok(key) = key else { return Err(SendError::Refused) };
-        self.begin(key, None, Outgoing { bytes, flow, user, branch, max_sends, begins_here: true })
+        let Some(key) = ours.key(via_branch, &Method::Notify) else { return Err(SendError::Refused) };
+        self.begin(key, false, Outgoing { bytes, flow, user, branch, max_sends, begins_here: true })
     }
 
-    /// As [`Endpoint::send`], for one who has just written the request: it is not read again unless ACK and CANCEL will need it.
+    /// As [`Endpoint::send`], for one who has just written the request: it is not read again unless ACK or CANCEL need it.
     ///
     /// - `via`: the value of the top Via in `bytes`, which is ours with a fresh branch.
     ///
@@ -130,22 +125,13 @@ impl Endpoint {
         user: Arc<dyn TransactionUser>,
         branch: u32,
     ) -> Result<ClientId, SendError> {
-        if *method == Method::Invite {
-            return self.send(bytes, flow, user, branch);
-        }
-        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, method));
-        let Ok(key) = key else { return Err(SendError::Refused) };
+        let Ok(key) = ClientKey::of_own_via(via, method) else { return Err(SendError::Refused) };
         // What is forwarded has the Via of its sender below ours.
         let outgoing = Outgoing { bytes, flow, user, branch, max_sends: u8::MAX, begins_here: false };
-        self.begin(key, None, outgoing)
+        self.begin(key, *method == Method::Invite, outgoing)
     }
 
-    fn begin(
-        &self,
-        key: ClientKey,
-        invite: Option<Box<Request>>,
-        outgoing: Outgoing<'_>,
-    ) -> Result<ClientId, SendError> {
+    fn begin(&self, key: ClientKey, is_invite: bool, outgoing: Outgoing<'_>) -> Result<ClientId, SendError> {
         let Outgoing { bytes, flow, user, branch, max_sends, begins_here } = outgoing;
         if self.clients.0.is_full() {
             count(&self.counters.table_full);
@@ -154,9 +140,10 @@ impl Endpoint {
         let key = self.clients.0.key(key.as_bytes());
         let now = clock::instant();
         let reliable = flow.transport.is_reliable();
-        let mut machine = match invite {
-            Some(_) => Client::invite(now, reliable, bytes),
-            None => Client::non_invite(now, reliable, bytes),
+        let invite = is_invite.then(|| bytes.clone());
+        let mut machine = match is_invite {
+            true => Client::invite(now, reliable, bytes),
+            false => Client::non_invite(now, reliable, bytes),
         };
         // The first Send is done here, before the entry is visible to timers; the answer cannot overtake the insertion below
         // because the insertion comes first.
@@ -181,7 +168,7 @@ impl Endpoint {
         }
         drop(shard);
         if let Some(ClientOutput::Send(bytes)) = first
-            && let Err(error) = self.put(flow, &bytes, false)
+            && let Err(error) = self.put_noted(flow, &bytes, Note(key.number()))
         {
             count(&self.counters.send_failed);
             self.remove_client(key);
@@ -292,6 +279,22 @@ impl Endpoint {
         }
     }
 
+    /// The system has refused a request after all: its transaction fails at once (17.1.4), as if that had been known when it was sent.
+    pub(super) fn fail_client(&self, note: Note) {
+        count(&self.counters.send_failed);
+        let key = Key::from_number(note.0);
+        let mut shard = self.clients.0.shard(key);
+        if shard.entries.get(&key).is_none_or(|entry| entry.machine.is_done()) {
+            return;
+        }
+        let Some(entry) = shard.entries.remove(&key) else { return };
+        self.clients.0.removed(1);
+        drop(shard);
+        if let Some(user) = entry.user {
+            user.event(UserEvent::TransportFailed { branch: entry.branch });
+        }
+    }
+
     pub(super) fn client_timers(&self, now: Instant) {
         for mut guard in self.clients.0.shards() {
             let shard = &mut *guard;
@@ -317,9 +320,11 @@ impl Endpoint {
         }
     }
 
-    fn send_cancel(&self, invite: &Request, flow: &Flow, reason: Option<&str>) {
-        let cancel = forward::cancel(invite, reason);
-        let _ = self.send(cancel, flow, Arc::new(Nobody), 0);
+    fn send_cancel(&self, invite: &Bytes, flow: &Flow, reason: Option<&str>) {
+        if let Some(invite) = as_sent(invite) {
+            let cancel = forward::cancel(&invite, reason);
+            let _ = self.send(cancel, flow, Arc::new(Nobody), 0);
+        }
     }
 
     fn remove_client(&self, key: Key) {
@@ -351,8 +356,9 @@ impl Endpoint {
                     }
                 }
                 ClientOutput::BuildAck => {
-                    if let (Some(invite), Some(response)) = (&entry.invite, response) {
-                        entry.machine.handle_ack_built(forward::ack(invite, response));
+                    let invite = entry.invite.as_ref().and_then(as_sent);
+                    if let (Some(invite), Some(response)) = (invite, response) {
+                        entry.machine.handle_ack_built(forward::ack(&invite, response));
                     }
                 }
                 ClientOutput::Response => effects.response = true,
@@ -391,6 +397,16 @@ impl Endpoint {
         if effects.timeout {
             user.event(UserEvent::Timeout { branch });
         }
+    }
+}
+
+/// A request that we have written, read. It may have more rows than we would take from others.
+fn as_sent(bytes: &Bytes) -> Option<Request> {
+    let limits =
+        Limits { message: usize::MAX, start_line: usize::MAX, header: usize::MAX, headers: usize::MAX };
+    match Message::parse(bytes.clone(), true, &limits) {
+        Ok(Message::Request(request)) => Some(request),
+        Ok(Message::Response(_)) | Err(_) => None,
     }
 }
 

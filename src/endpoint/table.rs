@@ -7,6 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::endpoint::wakes::Wakes;
+use crate::model::AsHashed;
 
 /// Keyed entries in shards. `F`: what a shard keeps beside the entries that live, under the same lock.
 pub(super) struct Table<E, F = ()> {
@@ -32,23 +33,6 @@ pub(super) struct Shard<E, F> {
 /// A map that takes the hash that is the key.
 pub(super) type ByKey<V> = HashMap<Key, V, BuildHasherDefault<AsHashed>>;
 
-/// Takes the number that a [`Key`] brings.
-#[derive(Default)]
-pub(super) struct AsHashed(u64);
-
-impl Hasher for AsHashed {
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        // Keys write one number; anything else still hashes.
-        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.0[0]);
@@ -56,6 +40,17 @@ impl Hash for Key {
 }
 
 impl Key {
+    /// As one number.
+    pub(super) fn number(self) -> u128 {
+        u128::from(self.0[0]) << 64 | u128::from(self.0[1])
+    }
+
+    /// Back from [`Key::number`].
+    pub(super) fn from_number(number: u128) -> Key {
+        // The halves; nothing is lost.
+        Key([(number >> 64) as u64, number as u64])
+    }
+
     /// As bytes: the same for every retransmission of a request.
     pub(super) fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];

@@ -20,17 +20,60 @@ pub fn admit(request: &Request) -> Result<(), Reject> {
     Ok(())
 }
 
+/// What a MESSAGE carries, read once for all who ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried {
+    /// What it is for.
+    pub kind: Kind,
+    /// Does it say that it carries `message/cpim`, and as it is?
+    is_cpim: bool,
+}
+
+impl Carried {
+    /// By this request.
+    pub fn by(request: &Request) -> Carried {
+        let media_type = request.content_type();
+        let is_cpim =
+            media_type == Some(cpim::MEDIA_TYPE) && request.value(HeaderName::ContentEncoding).is_none();
+        let kind = match media_type {
+            Some(IS_COMPOSING) => Kind::Typing,
+            // Linphone 5 writes it so to who is not known to read CPIM.
+            Some(imdn::MEDIA_TYPE) => Kind::Notification,
+            Some(_) | None => Kind::Text,
+        };
+        let carried = Carried { kind, is_cpim };
+        match carried.cpim(request).and_then(Cpim::content_type).as_deref() {
+            Some(IS_COMPOSING) => Carried { kind: Kind::Typing, ..carried },
+            Some(imdn::MEDIA_TYPE) => Carried { kind: Kind::Notification, ..carried },
+            Some(_) | None => carried,
+        }
+    }
+
+    /// The CPIM message that this request carries, if it does and that can be read.
+    pub fn cpim(self, request: &Request) -> Option<Cpim<'_>> {
+        self.is_cpim.then(|| Cpim::parse(request.body()))?
+    }
+
+    /// `imdn.Message-ID` (RFC 5438 6.3), if it has one.
+    pub fn message_id(self, request: &Request) -> Option<&str> {
+        self.cpim(request).and_then(|cpim| cpim.value(cpim::IMDN, "Message-ID"))
+    }
+}
+
 /// RFC 3862 4.1: what a `message/cpim` says it is from is its sender, or nobody (RFC 3261 8.1.1.3), however it is written.
 ///
 /// # Errors
 /// 403.
-pub fn is_from(request: &Request, is_sender: impl Fn(&Uri<'_>) -> bool) -> Result<(), Reject> {
+pub fn is_from(
+    request: &Request,
+    carried: Carried,
+    is_sender: impl Fn(&Uri<'_>) -> bool,
+) -> Result<(), Reject> {
     let may_be = |uri: &Uri<'_>| is_sender(uri) || imdn::names_nobody(uri);
     let is_true = |claim: Option<&str>| {
         claim.and_then(|uri| Uri::parse(uri.as_bytes()).ok()).is_some_and(|uri| may_be(&uri))
     };
-    let is_readable = cpim::is_cpim(request) && request.value(HeaderName::ContentEncoding).is_none();
-    if is_readable && !cpim::claimed_senders(request.body()).all(is_true) {
+    if carried.is_cpim && !cpim::claimed_senders(request.body()).all(is_true) {
         return Err(Reject::because(StatusCode::FORBIDDEN, "From in message/cpim is somebody else"));
     }
     Ok(())
@@ -49,27 +92,17 @@ pub enum Kind {
 
 /// Which kind is it?
 pub fn kind(request: &Request) -> Kind {
-    match request.content_type() {
-        Some(IS_COMPOSING) => return Kind::Typing,
-        // Linphone 5 writes it so to who is not known to read CPIM.
-        Some(imdn::MEDIA_TYPE) => return Kind::Notification,
-        Some(_) | None => {}
-    }
-    match Cpim::of(request).and_then(|cpim| cpim.content_type()).as_deref() {
-        Some(IS_COMPOSING) => Kind::Typing,
-        Some(imdn::MEDIA_TYPE) => Kind::Notification,
-        Some(_) | None => Kind::Text,
-    }
+    Carried::by(request).kind
 }
 
 /// From when on a message says nothing any more though it may be on its way: that somebody is typing holds for as long as it says (RFC 3994 3.3),
 /// from Date, if there is one. `None`: it is not of that kind.
-pub fn stale_from(request: &Request, now: Timestamp) -> Option<Timestamp> {
-    if kind(request) != Kind::Typing {
+pub fn stale_from(request: &Request, carried: Carried, now: Timestamp) -> Option<Timestamp> {
+    if carried.kind != Kind::Typing {
         return None;
     }
     // In CPIM it comes after the headers of the message and those of the content (RFC 3862 2).
-    let parts = if Cpim::of(request).is_some() { 2 } else { 0 };
+    let parts = if carried.cpim(request).is_some() { 2 } else { 0 };
     let body = (0..parts).try_fold(request.body(), |body, _| after_empty_line(body)).unwrap_or_default();
     let refresh = refresh(body).unwrap_or(REFRESH_S);
     let expires = request.expires().ok().flatten().unwrap_or(u32::MAX);
@@ -94,9 +127,14 @@ fn refresh(body: &[u8]) -> Option<u32> {
 /// Until when a message may be kept for a recipient who is away; `None`: it is for now or never.
 ///
 /// - `retention`: how long anything is kept at most.
-pub fn kept_until(request: &Request, now: Timestamp, retention: Duration) -> Option<Timestamp> {
+pub fn kept_until(
+    request: &Request,
+    carried: Carried,
+    now: Timestamp,
+    retention: Duration,
+) -> Option<Timestamp> {
     // RFC 3994 3.2: that somebody is typing is of no use later.
-    if kind(request) == Kind::Typing {
+    if carried.kind == Kind::Typing {
         return None;
     }
     // Who answers 202 is a UAS, and must know what it is required to know (RFC 3261 8.2.2.3). Devices may; they are not here.
@@ -137,7 +175,15 @@ mod tests {
     const WEEK: Duration = Duration::from_secs(604_800);
 
     fn left(rows: &str) -> Option<u32> {
-        kept_until(&message(rows, "hello"), NOW, WEEK).map(|until| until.secs_from(NOW))
+        until(&message(rows, "hello")).map(|until| until.secs_from(NOW))
+    }
+
+    fn until(request: &Request) -> Option<Timestamp> {
+        kept_until(request, Carried::by(request), NOW, WEEK)
+    }
+
+    fn stale(request: &Request) -> Option<Timestamp> {
+        stale_from(request, Carried::by(request), NOW)
     }
 
     #[test]
@@ -164,21 +210,23 @@ mod tests {
         assert_eq!(left("Expires: 0\r\n"), None);
         assert_eq!(left("Require: something\r\n"), None);
         let composing = message("", "<isComposing/>");
-        assert!(kept_until(&composing, NOW, WEEK).is_some());
+        assert!(until(&composing).is_some());
         let composing =
             crate::messaging::testing::message_of("Application/im-isComposing+xml; charset=utf-8", "", "x");
-        assert_eq!(kept_until(&composing, NOW, WEEK), None);
+        assert_eq!(until(&composing), None);
         let enclosed =
             "From: <im:a@x>\r\n\r\nContent-Type: application/im-iscomposing+xml\r\n\r\n<isComposing/>";
         let composing = crate::messaging::testing::message_of("message/cpim", "", enclosed);
-        assert_eq!(kept_until(&composing, NOW, WEEK), None);
+        assert_eq!(until(&composing), None);
     }
 
     #[test]
     fn a_cpim_message_is_from_its_sender_or_from_nobody_rfc3862_4_1() {
         let sent = |body: &str| {
             let request = crate::messaging::testing::message_of("message/cpim", "", body);
-            is_from(&request, |uri| uri.as_str() == "im:alice@example.org").map_err(|no| no.status.code())
+            let carried = Carried::by(&request);
+            is_from(&request, carried, |uri| uri.as_str() == "im:alice@example.org")
+                .map_err(|no| no.status.code())
         };
         let enclosed = "\r\n\r\nContent-Type: text/plain\r\n\r\nhello";
         for from in ["From: Alice <im:alice@example.org>", "From: <sip:a@anonymous.invalid>", "To: <im:b@x>"]
@@ -198,7 +246,7 @@ mod tests {
         // What another type says is nobody's business.
         let text =
             crate::messaging::testing::message_of("text/plain", "", "From: <im:bob@example.org>\r\n\r\n");
-        assert_eq!(is_from(&text, |_| false), Ok(()));
+        assert_eq!(is_from(&text, Carried::by(&text), |_| false), Ok(()));
     }
 
     #[test]
@@ -208,7 +256,7 @@ mod tests {
                 "<isComposing xmlns=\"urn:ietf:params:xml:ns:im-iscomposing\"><state>active</state>{inner}</isComposing>"
             );
             let request = crate::messaging::testing::message_of(IS_COMPOSING, rows, &body);
-            stale_from(&request, NOW).map(|at| at.0.saturating_sub(NOW.0) / 1_000)
+            stale(&request).map(|at| at.0.saturating_sub(NOW.0) / 1_000)
         };
         assert_eq!(of("", "<refresh>90</refresh>"), Some(90));
         assert_eq!(of("", ""), Some(120));
@@ -216,11 +264,11 @@ mod tests {
         assert_eq!(of("Expires: 30\r\n", "<refresh>90</refresh>"), Some(30));
         let date = format!("Date: {}\r\n", Timestamp(NOW.0 - 100_000).sip_date());
         assert!(of(&date, "<refresh>90</refresh>").is_some_and(|left| left < 0), "it is over");
-        assert_eq!(stale_from(&message("", "hello"), NOW), None);
+        assert_eq!(stale(&message("", "hello")), None);
         let enclosed = "From: <im:a@x>\r\n\r\nContent-Type: application/im-iscomposing+xml\r\n\r\n\
                         <isComposing><refresh>60</refresh></isComposing>";
         let enclosed = crate::messaging::testing::message_of("message/cpim", "", enclosed);
-        assert_eq!(stale_from(&enclosed, NOW), Some(NOW.after_secs(60)));
+        assert_eq!(stale(&enclosed), Some(NOW.after_secs(60)));
     }
 
     #[test]

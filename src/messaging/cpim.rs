@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use smallvec::SmallVec;
 
-use crate::sip::{HeaderName, Request};
+use crate::messaging::admission::Carried;
+use crate::sip::Request;
 
 /// The message headers of a CPIM message, the MIME headers of what it encloses, and that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,8 +32,7 @@ pub struct Row<'a> {
 impl<'a> Cpim<'a> {
     /// The one that a request carries. `None`: it carries something else, or what cannot be read.
     pub fn of(request: &'a Request) -> Option<Cpim<'a>> {
-        let is_cpim = is_cpim(request) && request.value(HeaderName::ContentEncoding).is_none();
-        is_cpim.then(|| Cpim::parse(request.body()))?
+        Carried::by(request).cpim(request)
     }
 
     /// 2: message headers, an empty line, headers of the enclosed content, an empty line, the content.
@@ -153,11 +153,6 @@ impl<'a> Namespaces<'a> {
         let declared = self.declared.iter().rev().find(|(known, _)| *known == prefix);
         declared.map_or("", |(_, uri)| uri)
     }
-}
-
-/// Does a request say that it carries one?
-pub fn is_cpim(request: &Request) -> bool {
-    request.content_type() == Some("message/cpim")
 }
 
 /// An address as From, To and cc have it (4.1).
@@ -322,6 +317,8 @@ fn until_empty_line(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(bytes.get(..at)?).ok()?, bytes.get(at + 4..)?))
 }
 
+/// Its media type (2).
+pub const MEDIA_TYPE: &str = "message/cpim";
 /// The namespace of headers without prefix, until `NS` says otherwise (4).
 pub const HEADERS: &str = "urn:ietf:params:cpim-headers:";
 /// The namespace of IMDN headers (RFC 5438 6).

@@ -1,30 +1,26 @@
 //! Messages that come again: the same request by another way, or from a client that did not hear the answer. What was taken once is not taken twice.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::time::{Duration, Instant};
 
+use crate::model::AsHashed;
 use crate::sip::StatusCode;
 
-/// The messages of the last [`WINDOW`] that are under way or were taken. What was refused is forgotten: it may be tried again. `T`: who asks.
+/// The messages that are under way, and those that were taken in the last [`WINDOW`]. What was refused is forgotten: it may be tried again. `T`: who
+/// asks.
 #[derive(Debug)]
 pub struct Duplicates<T> {
-    known: HashMap<u64, Known<T>>,
-    /// In the order in which they came; may name what is forgotten already.
+    /// Few, and apart from the many that are over: who asked for the same meanwhile.
+    under_way: ByKey<Vec<T>>,
+    /// With the answer that they had.
+    taken: ByKey<StatusCode>,
+    /// When each of those was taken, in that order.
     order: VecDeque<(Instant, u64)>,
 }
 
-#[derive(Debug)]
-struct Known<T> {
-    /// When it came.
-    at: Instant,
-    state: State<T>,
-}
-
-#[derive(Debug)]
-enum State<T> {
-    UnderWay(Vec<T>),
-    Taken(StatusCode),
-}
+/// By the key of a message, which is a keyed hash already.
+type ByKey<V> = HashMap<u64, V, BuildHasherDefault<AsHashed>>;
 
 /// What is known of a message that came.
 #[derive(Debug, PartialEq, Eq)]
@@ -41,32 +37,30 @@ pub enum Seen<T> {
 
 impl<T> Default for Duplicates<T> {
     fn default() -> Duplicates<T> {
-        Duplicates { known: HashMap::new(), order: VecDeque::new() }
+        Duplicates { under_way: HashMap::default(), taken: HashMap::default(), order: VecDeque::new() }
     }
 }
 
 impl<T> Duplicates<T> {
     /// A message has come. `key`: a keyed hash of what makes it this one.
     pub fn seen(&mut self, key: u64, who: T, now: Instant) -> Seen<T> {
-        while self.order.len() >= MAX_KNOWN
-            || self.order.front().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= WINDOW)
-        {
-            let Some((at, old)) = self.order.pop_front() else { break };
-            // It may have come again since.
-            if self.known.get(&old).is_some_and(|known| known.at == at) {
-                self.known.remove(&old);
-            }
+        let is_over = |(at, _): &(Instant, u64)| now.saturating_duration_since(*at) >= WINDOW;
+        while self.order.front().is_some_and(is_over) {
+            self.forget_oldest();
         }
-        match self.known.get_mut(&key).map(|known| &mut known.state) {
-            Some(State::Taken(status)) => Seen::Taken(*status, who),
-            Some(State::UnderWay(waiting)) if waiting.len() < MAX_WAITING => {
+        if let Some(status) = self.taken.get(&key) {
+            return Seen::Taken(*status, who);
+        }
+        match self.under_way.get_mut(&key) {
+            Some(waiting) if waiting.len() < MAX_WAITING => {
                 waiting.push(who);
                 Seen::Waits
             }
-            Some(State::UnderWay(_)) => Seen::TooOften(who),
+            Some(_) => Seen::TooOften(who),
             None => {
-                self.known.insert(key, Known { at: now, state: State::UnderWay(Vec::new()) });
-                self.order.push_back((now, key));
+                if self.under_way.len() < MAX_KNOWN {
+                    self.under_way.insert(key, Vec::new());
+                }
                 Seen::Never(who)
             }
         }
@@ -74,31 +68,39 @@ impl<T> Duplicates<T> {
 
     /// It was taken before the server was started.
     pub fn remember(&mut self, key: u64, status: StatusCode, now: Instant) {
-        if self.order.len() < MAX_KNOWN && !self.known.contains_key(&key) {
-            self.known.insert(key, Known { at: now, state: State::Taken(status) });
-            self.order.push_back((now, key));
+        if self.order.len() < MAX_KNOWN && !self.under_way.contains_key(&key) {
+            self.take(key, status, now);
         }
     }
 
     /// It was answered so. Returns who waits for the same answer.
-    pub fn answered(&mut self, key: u64, status: StatusCode) -> Vec<T> {
-        if !status.is_success() {
-            return match self.known.remove(&key).map(|known| known.state) {
-                Some(State::UnderWay(waiting)) => waiting,
-                Some(State::Taken(_)) | None => Vec::new(),
-            };
+    pub fn answered(&mut self, key: u64, status: StatusCode, now: Instant) -> Vec<T> {
+        let Some(waiting) = self.under_way.remove(&key) else { return Vec::new() };
+        if status.is_success() {
+            if self.order.len() >= MAX_KNOWN {
+                self.forget_oldest();
+            }
+            self.take(key, status, now);
         }
-        let Some(known) = self.known.get_mut(&key) else { return Vec::new() };
-        match std::mem::replace(&mut known.state, State::Taken(status)) {
-            State::UnderWay(waiting) => waiting,
-            State::Taken(_) => Vec::new(),
+        waiting
+    }
+
+    fn take(&mut self, key: u64, status: StatusCode, now: Instant) {
+        if self.taken.insert(key, status).is_none() {
+            self.order.push_back((now, key));
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some((_, key)) = self.order.pop_front() {
+            self.taken.remove(&key);
         }
     }
 }
 
 /// How long a message that was taken is known: a client that comes back after its 64*T1 is met, and one that lost its network for a while.
 pub const WINDOW: Duration = Duration::from_secs(300);
-/// 3 MiB; beyond it the oldest are forgotten first.
+/// 4 MiB; beyond it those that were taken first are forgotten first. More are not under way: each is a server transaction.
 const MAX_KNOWN: usize = 65_536;
 /// Who asks for the same while it is on its way.
 const MAX_WAITING: usize = 3;
@@ -119,11 +121,11 @@ mod tests {
         let (mut duplicates, now) = (Duplicates::default(), base());
         assert_eq!(duplicates.seen(1, 'a', now), Seen::Never('a'));
         assert_eq!(duplicates.seen(1, 'b', now), Seen::Waits);
-        assert_eq!(duplicates.answered(1, TAKEN), ['b']);
+        assert_eq!(duplicates.answered(1, TAKEN, now), ['b']);
         assert_eq!(duplicates.seen(1, 'c', now), Seen::Taken(TAKEN, 'c'));
         assert_eq!(duplicates.seen(2, 'a', now), Seen::Never('a'));
         assert_eq!(duplicates.seen(2, 'b', now), Seen::Waits);
-        assert_eq!(duplicates.answered(2, StatusCode::SERVICE_UNAVAILABLE), ['b']);
+        assert_eq!(duplicates.answered(2, StatusCode::SERVICE_UNAVAILABLE, now), ['b']);
         assert_eq!(duplicates.seen(2, 'c', now), Seen::Never('c'));
     }
 
@@ -142,7 +144,7 @@ mod tests {
     fn after_the_window_it_is_another_one() {
         let (mut duplicates, now) = (Duplicates::default(), base());
         duplicates.seen(1, (), now);
-        duplicates.answered(1, TAKEN);
+        duplicates.answered(1, TAKEN, now);
         let last = now + WINDOW - Duration::from_millis(1);
         assert_eq!(duplicates.seen(1, (), last), Seen::Taken(TAKEN, ()));
         assert_eq!(duplicates.seen(1, (), now + WINDOW), Seen::Never(()));
@@ -152,10 +154,10 @@ mod tests {
     fn one_that_was_refused_and_came_again_is_known_from_then_on() {
         let (mut duplicates, now) = (Duplicates::default(), base());
         duplicates.seen(1, (), now);
-        duplicates.answered(1, StatusCode::SERVICE_UNAVAILABLE);
+        duplicates.answered(1, StatusCode::SERVICE_UNAVAILABLE, now);
         let later = now + Duration::from_secs(10);
         duplicates.seen(1, (), later);
-        duplicates.answered(1, TAKEN);
+        duplicates.answered(1, TAKEN, later);
         assert_eq!(duplicates.seen(1, (), now + WINDOW), Seen::Taken(TAKEN, ()));
     }
 
@@ -166,7 +168,16 @@ mod tests {
         for key in 0..many {
             assert_eq!(duplicates.seen(key, (), now), Seen::Never(()));
         }
-        assert_eq!((duplicates.known.len(), duplicates.order.len()), (MAX_KNOWN, MAX_KNOWN));
+        assert_eq!(duplicates.under_way.len(), MAX_KNOWN);
+        (0..many).for_each(|key| drop(duplicates.answered(key, TAKEN, now)));
+        for key in many..2 * many {
+            duplicates.seen(key, (), now);
+            duplicates.answered(key, TAKEN, now);
+        }
+        let known = (duplicates.under_way.len(), duplicates.taken.len(), duplicates.order.len());
+        assert_eq!(known, (0, MAX_KNOWN, MAX_KNOWN));
+        assert_eq!(duplicates.seen(2 * many - 1, (), now), Seen::Taken(TAKEN, ()), "the last ones are known");
+        let many = 2 * many;
         let asked: Vec<_> = (0..5).map(|_| duplicates.seen(many, (), now)).collect();
         let expected = [Seen::Never(()), Seen::Waits, Seen::Waits, Seen::Waits, Seen::TooOften(())];
         assert_eq!(asked, expected);

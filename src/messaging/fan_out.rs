@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::endpoint::ServerTransaction;
 use crate::home::Refusal;
-use crate::messaging::admission::Kind;
+use crate::messaging::admission::{Carried, Kind};
 use crate::messaging::attempt::Verdict;
+use crate::messaging::imdn::Wishes;
 use crate::messaging::keep::Keep;
 use crate::messaging::lists::List;
 use crate::messaging::{Messaging, admission, copy};
@@ -18,11 +19,20 @@ struct Copy {
     keep: Keep,
 }
 
+/// A copy whose sender asks to be told of it (RFC 5438), as it is sent. Whoever is not to get it does not show by silence.
+struct Asked {
+    recipient: Aor,
+    id: MessageId,
+    sent: Request,
+}
+
 /// Copies on their way to the disk.
 struct FanOut {
     messaging: Arc<Messaging>,
     key: u64,
     transaction: ServerTransaction,
+    sender: Aor,
+    now: Timestamp,
     progress: Mutex<Progress>,
 }
 
@@ -31,6 +41,7 @@ struct Progress {
     request: Option<Request>,
     left: usize,
     kept: Vec<(Aor, MessageId)>,
+    asked: Vec<Asked>,
     /// The first of what was said against it.
     refused: Option<Reject>,
 }
@@ -55,23 +66,25 @@ impl Messaging {
         exists: impl Fn(&Aor) -> bool,
         now: Timestamp,
     ) {
-        let key = self.key(&request, sender, sender);
+        let key = self.key(&request, Carried::by(&request), sender, sender);
         let Some((transaction, request)) = self.unless_known(key, transaction, request) else { return };
         match self.copies(&request, sender, user, exists, &transaction.retry_after(), now) {
             Err(reject) => {
                 self.answered(key, reject.status);
                 transaction.reject(&request, &reject);
             }
-            Ok(copies) => {
+            Ok((copies, asked)) => {
                 let left = copies.len();
-                let progress = Progress { request: Some(request), left, kept: Vec::new(), refused: None };
-                let fan_out = FanOut { messaging: self.clone(), key, transaction, progress: progress.into() };
-                Arc::new(fan_out).keep(copies, now);
+                let (request, kept) = (Some(request), Vec::new());
+                let progress = Mutex::new(Progress { request, left, kept, asked, refused: None });
+                let (messaging, sender) = (self.clone(), sender.clone());
+                let fan_out = FanOut { messaging, key, transaction, sender, now, progress };
+                Arc::new(fan_out).keep(copies);
             }
         }
     }
 
-    /// The copies for those who get one: for who does not want to hear the sender there is none, and the sender is not to notice where the
+    /// The copies for those who get one, and of which their sender asks to be told: for who does not want to hear the sender there is none, and the sender is not to notice where the
     /// recipient wants it so.
     ///
     /// # Errors
@@ -84,7 +97,7 @@ impl Messaging {
         exists: impl Fn(&Aor) -> bool,
         retry_after: &str,
         now: Timestamp,
-    ) -> Result<Vec<Copy>, Reject> {
+    ) -> Result<(Vec<Copy>, Vec<Asked>), Reject> {
         let list = List::read(request, user, self.endpoint.random().bits128())?;
         if !list.recipients.iter().all(|recipient| self.homes.is_brought(&recipient.aor)) {
             // After a start: who is not in memory yet may exist.
@@ -94,7 +107,7 @@ impl Messaging {
         if !list.recipients.iter().all(|recipient| exists(&recipient.aor)) {
             return Err(Reject::new(StatusCode::NOT_FOUND));
         }
-        let mut copies = Vec::with_capacity(list.recipients.len());
+        let (mut copies, mut asked) = (Vec::with_capacity(list.recipients.len()), Vec::new());
         for recipient in list.recipients.iter().map(|recipient| &recipient.aor) {
             let id = MessageId(self.endpoint.random().bits128());
             let malformed = || Reject::new(StatusCode::BAD_REQUEST);
@@ -102,7 +115,8 @@ impl Messaging {
             let call_id = request.call_id().unwrap_or_default().into();
             let content = Content { sender: sender.clone(), call_id, head, body: list.body().clone() };
             let sent = copy::request(recipient, &content, 1).ok_or_else(malformed)?;
-            let expires_at = admission::kept_until(&sent, now, self.policy.retention)
+            let carried = Carried::by(&sent);
+            let expires_at = admission::kept_until(&sent, carried, now, self.policy.retention)
                 .ok_or(Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "For Now Or Never"))?;
             let is_wanted = match admission::barred(&self.homes.read(recipient), sender, true, now) {
                 None => true,
@@ -111,31 +125,35 @@ impl Messaging {
             };
             // `A26`: for each recipient one, so that a list says no more than its sender could say without.
             let is_known = sender == recipient || self.homes.read(sender).is_watched_by(recipient, now);
-            let kind = admission::kind(&sent);
-            self.is_honest(&sent, kind, sender, recipient)?;
-            if let Err(seconds) = self.protection.take(kind, sender, recipient, is_known || !is_wanted, now) {
+            self.is_honest(&sent, carried, sender, recipient)?;
+            if let Err(seconds) =
+                self.protection.take(carried.kind, sender, recipient, is_known || !is_wanted, now)
+            {
                 let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
                 return Err(reject.with(HeaderName::RetryAfter, seconds.to_string()));
             }
             if is_wanted {
-                self.note_recipient(&sent, sender, recipient);
+                self.note_recipient(&sent, carried, sender, recipient);
                 let keep = Keep {
                     id,
                     content,
                     expires_at,
-                    is_notification: kind == Kind::Notification,
+                    is_notification: carried.kind == Kind::Notification,
                     room: self.policy.room(),
                     retry_after: retry_after.to_owned(),
                 };
                 copies.push(Copy { recipient: recipient.clone(), keep });
             }
+            if carried.cpim(&sent).is_some_and(|cpim| Wishes::of(cpim).are_any()) {
+                asked.push(Asked { recipient: recipient.clone(), id, sent });
+            }
         }
-        Ok(copies)
+        Ok((copies, asked))
     }
 }
 
 impl FanOut {
-    fn keep(self: &Arc<Self>, copies: Vec<Copy>, now: Timestamp) {
+    fn keep(self: &Arc<Self>, copies: Vec<Copy>) {
         if copies.is_empty() {
             return self.end();
         }
@@ -144,14 +162,14 @@ impl FanOut {
             self.messaging.outbox().hold(&copy.recipient, copy.keep.id);
         }
         for copy in copies {
-            self.keep_one(copy, now);
+            self.keep_one(copy);
         }
     }
 
-    fn keep_one(self: &Arc<Self>, copy: Copy, now: Timestamp) {
+    fn keep_one(self: &Arc<Self>, copy: Copy) {
         let Copy { recipient, keep } = copy;
         let (whose, id) = (recipient.clone(), keep.id);
-        let fan_out = self.clone();
+        let (fan_out, now) = (self.clone(), self.now);
         self.messaging.homes.change(
             &recipient,
             move |home, mode| keep.decide(home, mode, now),
@@ -186,10 +204,10 @@ impl FanOut {
     /// Everybody's is on disk, or nobody gets one.
     fn end(&self) {
         let messaging = &self.messaging;
-        let (request, kept, refused) = {
+        let (request, kept, asked, refused) = {
             let mut progress = self.progress();
-            let kept = std::mem::take(&mut progress.kept);
-            (progress.request.take(), kept, progress.refused.take())
+            let (kept, asked) = (std::mem::take(&mut progress.kept), std::mem::take(&mut progress.asked));
+            (progress.request.take(), kept, asked, progress.refused.take())
         };
         let Some(request) = request else { return };
         match refused {
@@ -201,6 +219,9 @@ impl FanOut {
                     tracing::debug!(%id, %recipient, "a message of a list is stored");
                     messaging.outbox().release(&recipient, id);
                     messaging.stored(&recipient);
+                }
+                for Asked { recipient, id, sent } in asked {
+                    messaging.tell_stored(&sent, &self.sender, &recipient, id, self.now);
                 }
             }
             Some(reject) => {

@@ -1,21 +1,21 @@
 //! Performs what the [`attempt`](crate::messaging::attempt) machine of one message wants, while its sender waits.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use bytes::Bytes;
 
 use crate::endpoint::{ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
 use crate::home::Refusal;
-use crate::messaging::admission::Kind;
+use crate::messaging::admission::{Carried, Kind};
 use crate::messaging::attempt::{Attempt, Ended, Output, Verdict};
-use crate::messaging::cpim::{self, Cpim};
 use crate::messaging::duplicates::Seen;
 use crate::messaging::keep::Keep;
 use crate::messaging::lanes::Place;
 use crate::messaging::trace::{About, Step, Traced};
 use crate::messaging::{Messaging, Parcel, admission, copy, failpoint, noting};
-use crate::model::{Aor, Content, Flow, MessageId, Reject, Timestamp};
+use crate::model::{Aor, Content, Flow, HomeState, MessageId, Reject, Timestamp};
 use crate::sip::forward::Hop;
 use crate::sip::{HeaderName, Limits, Message, Request, StatusCode, forward};
 
@@ -38,6 +38,8 @@ pub(super) struct Live {
     /// From when on it says nothing any more.
     stale_from: Option<Timestamp>,
     traced: Arc<Traced>,
+    /// It is answered, and stands in nobody's way.
+    has_left: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -63,29 +65,27 @@ impl Messaging {
         hop: Hop,
         now: Timestamp,
     ) {
-        let key = self.key(&request, &sender, &recipient);
+        let carried = Carried::by(&request);
+        let key = self.key(&request, carried, &sender, &recipient);
         let Some((transaction, request)) = self.unless_known(key, transaction, request) else { return };
         failpoint::reach("taken in");
         let id = MessageId(self.endpoint.random().bits128());
-        let kind = admission::kind(&request);
-        if let Err(reject) = self.is_honest(&request, kind, &sender, &recipient) {
+        if let Err(reject) = self.is_honest(&request, carried, &sender, &recipient) {
             self.answered(key, reject.status);
             return transaction.reject(&request, &reject);
         }
         let about = About {
             id,
             call_id: request.call_id().unwrap_or_default().into(),
-            message_id: Cpim::of(&request)
-                .and_then(|cpim| cpim.value(cpim::IMDN, "Message-ID"))
-                .map(Into::into),
+            message_id: carried.message_id(&request).map(Into::into),
             sender: sender.clone(),
             recipient: recipient.clone(),
-            kind,
+            kind: carried.kind,
             bytes: request.body().len(),
         };
         let traced = self.trace.begin(about, now, Step::Came(flow.transport));
         let until = match self.policy.store {
-            true => admission::kept_until(&request, now, self.policy.retention),
+            true => admission::kept_until(&request, carried, now, self.policy.retention),
             false => None,
         };
         if let Some(status) = admission::barred(&self.homes.read(&recipient), &sender, until.is_some(), now) {
@@ -95,14 +95,14 @@ impl Messaging {
                 true => {
                     transaction.respond(status, transaction.response(&request, status).finish());
                     // Who is not to notice is told what the others are, within the same bounds.
-                    if self.protection.take(kind, &sender, &recipient, true, now).is_ok() {
+                    if self.protection.take(carried.kind, &sender, &recipient, true, now).is_ok() {
                         self.tell_stored(&request, &sender, &recipient, id, now);
                     }
                 }
                 false => transaction.reject(&request, &Reject::new(status)),
             };
         }
-        let stale_from = admission::stale_from(&request, now);
+        let stale_from = admission::stale_from(&request, carried, now);
         if stale_from.is_some_and(|at| at <= now) {
             // RFC 3994 3.3: whoever got it now would be told what is not so.
             let reject = Reject::because(StatusCode::TEMPORARILY_UNAVAILABLE, "Out Of Date");
@@ -112,13 +112,13 @@ impl Messaging {
         }
         // Who is watched by the recipient is no stranger.
         let is_known = sender == recipient || self.homes.read(&sender).is_watched_by(&recipient, now);
-        if let Err(seconds) = self.protection.take(kind, &sender, &recipient, is_known, now) {
+        if let Err(seconds) = self.protection.take(carried.kind, &sender, &recipient, is_known, now) {
             let reject = Reject::because(StatusCode::SERVICE_UNAVAILABLE, "Too Many Messages");
             self.answered(key, StatusCode::SERVICE_UNAVAILABLE);
             traced.note(now, Step::Answered(StatusCode::SERVICE_UNAVAILABLE));
             return transaction.reject(&request, &reject.with(HeaderName::RetryAfter, seconds.to_string()));
         }
-        self.note_recipient(&request, &sender, &recipient);
+        self.note_recipient(&request, carried, &sender, &recipient);
         failpoint::reach("admitted");
         let attempt = Attempt::queued(until.is_some());
         let inner = Mutex::new(Inner { attempt, patience: None });
@@ -137,6 +137,7 @@ impl Messaging {
             until,
             stale_from,
             traced,
+            has_left: AtomicBool::new(false),
             inner,
         });
         let place = self.lanes().enter(&live.recipient, id, live.clone());
@@ -159,15 +160,14 @@ impl Messaging {
     }
 
     /// RFC 5438 6.3: a Message-ID is of one message for ever; without one, From, Call-ID and CSeq tell (RFC 3261 8.2.2.2).
-    pub(super) fn key(&self, request: &Request, sender: &Aor, recipient: &Aor) -> u64 {
-        let id = Cpim::of(request).and_then(|cpim| cpim.value(cpim::IMDN, "Message-ID"));
-        match id {
+    pub(super) fn key(&self, request: &Request, carried: Carried, sender: &Aor, recipient: &Aor) -> u64 {
+        match carried.message_id(request) {
             Some(id) => self.hasher.hash_one((sender, recipient, id)),
             None => {
                 let from = request.from().ok();
                 let tag = from.as_ref().and_then(|from| from.tag());
                 let cseq = request.cseq().ok().map(|cseq| cseq.number);
-                self.hasher.hash_one((sender, recipient, tag, request.call_id().ok(), cseq))
+                self.hasher.hash_one((sender, recipient, tag, request.value(HeaderName::CallId), cseq))
             }
         }
     }
@@ -197,7 +197,7 @@ impl Messaging {
     /// The sender of a message is answered next: so are those who asked for the same. Before it, for a sender who hears that it was refused may try
     /// again at once.
     pub(super) fn answered(&self, key: u64, status: StatusCode) {
-        let waiting = self.duplicates().answered(key, status);
+        let waiting = self.duplicates().answered(key, status, clock::instant());
         for (transaction, request) in waiting {
             match status.is_success() {
                 true => transaction.respond(status, transaction.response(&request, status).finish()),
@@ -233,7 +233,7 @@ impl Live {
         match output {
             Output::Carry => {
                 if let Some(request) = self.request() {
-                    self.carry(request);
+                    self.carry(request, self.messaging.homes.read(&self.recipient));
                 }
             }
             Output::Store => self.store(),
@@ -301,7 +301,9 @@ impl Live {
         {
             return self.with(|attempt| [attempt.handle_known()]);
         }
-        let behind = self.until.is_some() && !self.messaging.homes.read(&self.recipient).messages.is_empty();
+        // Now, not earlier: the one before it may just have been stored.
+        let home = self.messaging.homes.read(&self.recipient);
+        let behind = self.until.is_some() && self.messaging.outbox().owes(&home);
         let output = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             match self.stale_from.is_some_and(|at| at <= clock::now()) {
@@ -311,7 +313,7 @@ impl Live {
             }
         };
         match (output, request) {
-            (Some(Output::Carry), Some(request)) => self.carry(request),
+            (Some(Output::Carry), Some(request)) => self.carry(request, home),
             (Some(output), _) => self.perform(output),
             (None, _) => {}
         }
@@ -324,7 +326,9 @@ impl Live {
     }
 
     fn leave(&self) {
-        self.messaging.leave(&self.recipient, self.id);
+        if !self.has_left.swap(true, Ordering::Relaxed) {
+            self.messaging.leave(&self.recipient, self.id);
+        }
     }
 
     fn reject(&self, reject: &Reject) {
@@ -352,17 +356,15 @@ impl Live {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).patience = Some(wake);
     }
 
-    fn carry(self: &Arc<Self>, request: Request) {
+    /// - `home`: of the recipient, as it is now.
+    fn carry(self: &Arc<Self>, request: Request, home: Arc<HomeState>) {
         let live = self.clone();
-        let (later, silence) = {
-            let home = self.messaging.homes.read(&self.recipient);
-            self.messaging.later(&home, clock::now())
-        };
+        let (later, silence) = self.messaging.later(&home, clock::now());
         failpoint::reach("carries");
         (self.messaging.carrier)(Parcel {
             request,
             from: Some(self.flow),
-            user: self.recipient.clone(),
+            home,
             hop: self.hop,
             later,
             silence,
@@ -457,7 +459,10 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         // However it ended, nobody waits for it.
-        self.messaging.leave(&self.recipient, self.id);
+        if !self.has_left.load(Ordering::Relaxed) {
+            self.messaging.answered(self.key, StatusCode::SERVER_INTERNAL_ERROR);
+            self.leave();
+        }
     }
 }
 
@@ -488,14 +493,14 @@ impl Messaging {
             Verdict::Delivered => {
                 let (messaging, of) = (self.clone(), recipient.clone());
                 failpoint::reach("settles");
-                self.remove(recipient, id, move |removed| {
+                self.remove(recipient, vec![id], move |removed| {
                     failpoint::reach("settled");
                     if removed {
                         messaging.trace.note(id, clock::now(), over(verdict));
                     }
                     // Until its row is gone nobody else may send it.
                     if !removed {
-                        messaging.outbox().handle_undropped(&of, id);
+                        messaging.outbox().handle_undropped(&of, id, clock::instant());
                         messaging.outbox().release(&of, id);
                     }
                     messaging.stored(&of);

@@ -94,7 +94,7 @@ impl Policy {
 pub type Told = Box<dyn Fn(&[(StatusCode, bool)], Option<Bytes>) + Send + Sync>;
 
 /// Told of each device, by the URI it is reached at, when it is sent to (`None`) and how that ended (`true`: with silence or a failure).
-pub type Noted = Box<dyn Fn(&str, Option<(StatusCode, bool)>) + Send + Sync>;
+pub type Noted = Box<dyn Fn(&Text, Option<(StatusCode, bool)>) + Send + Sync>;
 
 /// A request for the devices of a user.
 pub struct Parcel {
@@ -102,8 +102,8 @@ pub struct Parcel {
     pub request: Request,
     /// Where it came from; `None`: it begins here.
     pub from: Option<Flow>,
-    /// Whose devices.
-    pub user: Aor,
+    /// Whose devices: the home, as it is now.
+    pub home: Arc<HomeState>,
     /// How far it may still go.
     pub hop: Hop,
     /// Contacts of devices that are asked after the others have failed, refused, or been silent for [`Parcel::silence`].
@@ -225,8 +225,8 @@ fn noting(traced: Option<Arc<Traced>>) -> Noted {
     Box::new(move |device, ended| {
         let Some(traced) = &traced else { return };
         let step = match ended {
-            None => Step::Sent(device.into()),
-            Some((status, ours)) => Step::Ended(device.into(), status, ours),
+            None => Step::Sent(device.clone()),
+            Some((status, ours)) => Step::Ended(device.clone(), status, ours),
         };
         traced.note(clock::now(), step);
     })

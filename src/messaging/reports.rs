@@ -8,9 +8,9 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use crate::availability::rules::{self, Barred};
 use crate::endpoint::clock;
 use crate::home::Refusal;
-use crate::messaging::admission::{self, Kind};
+use crate::messaging::admission::{self, Carried, Kind};
 use crate::messaging::asked::Asked;
-use crate::messaging::cpim::{self, Cpim};
+use crate::messaging::cpim;
 use crate::messaging::imdn::{self, Disposition, Facts, Notification, Wishes};
 use crate::messaging::keep::Keep;
 use crate::messaging::outbox::End;
@@ -42,18 +42,18 @@ impl Messaging {
     pub(super) fn is_honest(
         &self,
         request: &Request,
-        kind: Kind,
+        carried: Carried,
         sender: &Aor,
         recipient: &Aor,
     ) -> Result<(), Reject> {
         if !self.policy.verify_cpim {
             return Ok(());
         }
-        admission::is_from(request, |uri| (self.names)(uri).as_ref() == Some(sender))?;
-        if kind != Kind::Notification {
+        admission::is_from(request, carried, |uri| (self.names)(uri).as_ref() == Some(sender))?;
+        if carried.kind != Kind::Notification {
             return Ok(());
         }
-        let about = match Cpim::of(request) {
+        let about = match carried.cpim(request) {
             Some(cpim) if cpim.is_encoded() => None,
             Some(cpim) => imdn::reported(cpim.content()),
             // Without CPIM around it, and compressed: that is how some write it.
@@ -72,8 +72,8 @@ impl Messaging {
     }
 
     /// A message is on its way to somebody, who may tell its sender about it from now on.
-    pub(super) fn note_recipient(&self, request: &Request, sender: &Aor, recipient: &Aor) {
-        let Some(cpim) = Cpim::of(request).filter(|cpim| Wishes::of(*cpim).are_any()) else { return };
+    pub(super) fn note_recipient(&self, request: &Request, carried: Carried, sender: &Aor, recipient: &Aor) {
+        let Some(cpim) = carried.cpim(request).filter(|cpim| Wishes::of(*cpim).are_any()) else { return };
         if let Some(id) = cpim.value(cpim::IMDN, "Message-ID") {
             let (message, told) = self.keys(sender, id, recipient);
             self.asked().note(message, told);
@@ -128,7 +128,7 @@ impl Messaging {
         let (messaging, recipient, then) = (self.clone(), recipient.clone(), Then(Some(then)));
         // If it is not started, it is dropped: that is a "no", too.
         self.endpoint.spawn(async move {
-            let content = match messaging.homes.store().content(id).await {
+            let content = match messaging.homes.store().content(&recipient, id).await {
                 Ok(content) => content,
                 Err(fault) => {
                     tracing::warn!(%fault, "a stored message could not be read; its sender is told later");

@@ -3,12 +3,13 @@
 //! A message that is stored is followed beyond a restart by its row: what is owed is found there if nothing is remembered of it any more.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
 use crate::messaging::admission::Kind;
-use crate::model::{Aor, MessageId, Text, Timestamp, Transport};
+use crate::model::{Aor, AsHashed, MessageId, Text, Timestamp, Transport};
 use crate::sip::StatusCode;
 
 /// The last 4,096.
@@ -17,7 +18,7 @@ pub struct Trace(Mutex<Ring>);
 
 #[derive(Debug, Default)]
 struct Ring {
-    known: HashMap<MessageId, Arc<Traced>>,
+    known: HashMap<MessageId, Arc<Traced>, BuildHasherDefault<AsHashed>>,
     /// By the Message-ID of those that have one (RFC 5438 6.3).
     named: HashMap<Text, MessageId>,
     /// In the order in which they came.

@@ -51,7 +51,10 @@ impl Binding {
     /// Where a device that registered directly may be reached by a new connection once its flow is gone: at its Contact, if that names the very
     /// address it registered from (else it is behind a NAT, or not to be believed: `A14`).
     pub fn address_beside_flow(&self) -> Option<SocketAddr> {
-        let contact = Uri::parse(self.contact.as_bytes()).ok()?;
+        self.address_beside_flow_by(&Uri::parse(self.contact.as_bytes()).ok()?)
+    }
+    /// The same for who has read the Contact.
+    pub fn address_beside_flow_by(&self, contact: &Uri<'_>) -> Option<SocketAddr> {
         let ip = match contact.host_port.host {
             Host::V4(ip) => ip.into(),
             Host::V6(ip) => ip.into(),

@@ -6,8 +6,10 @@
 pub mod account;
 pub mod aor;
 pub mod binding;
+pub mod dialog_texts;
 pub mod document;
 pub mod flow;
+pub mod hashed;
 pub mod home_state;
 pub mod message;
 pub mod package;
@@ -24,10 +26,12 @@ pub mod time;
 pub mod waiting;
 
 pub use account::{Account, Ha1Pair, Ha1Set};
-pub use aor::Aor;
+pub use aor::{Aor, ByAor};
 pub use binding::{Binding, BindingKey};
+pub use dialog_texts::{DialogParts, DialogTexts};
 pub use document::{Auid, Document, DocumentName, Documents, Meaning, Said};
 pub use flow::{Flow, Transport};
+pub use hashed::AsHashed;
 pub use home_state::HomeState;
 pub use message::{Content, Mailbox, MessageId, StoredMessage, Waiting};
 pub use package::{Package, Packages};

@@ -1,8 +1,9 @@
 //! The response context: one request, its target set, its branches, and which responses go back (RFC 3261 16.5 to 16.10, RFC 5393
 //! 5.3.3). A machine.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
 
 use crate::sip::{HeaderName, Response, StatusCode};
 
@@ -97,7 +98,7 @@ pub enum Order {
 #[derive(Debug)]
 pub struct Context {
     forking: Forking,
-    branches: Vec<Branch>,
+    branches: SmallVec<[Branch; 1]>,
     /// When the present targets have rung long enough, if others wait.
     rung: Option<Instant>,
     /// A final response has gone upstream.
@@ -106,8 +107,11 @@ pub struct Context {
     cancelled: bool,
     /// Somebody answered 6xx: no new branches (16.7 step 5).
     declined: bool,
-    outputs: VecDeque<Output>,
+    outputs: Outputs,
 }
+
+/// What is to be done, the first first. Room is made for one: most contexts have one output in their life, and each may hold a response.
+type Outputs = SmallVec<[Output; 1]>;
 
 #[derive(Debug)]
 struct Branch {
@@ -141,11 +145,10 @@ enum State {
 impl Context {
     /// A context with these targets, given by their `q` in thousandths, best first. The first of them start at once.
     pub fn new(forking: Forking, targets: impl IntoIterator<Item = u16>, now: Instant) -> Context {
-        let branches: Vec<_> = targets.into_iter().take(MAX_BRANCHES).map(Branch::waiting).collect();
         let mut context = Context {
             forking,
-            outputs: VecDeque::with_capacity(branches.len()),
-            branches,
+            outputs: Outputs::new(),
+            branches: targets.into_iter().take(MAX_BRANCHES).map(Branch::waiting).collect(),
             rung: None,
             answered: false,
             cancelled: false,
@@ -192,7 +195,7 @@ impl Context {
             }
             // 16.7 step 5; RFC 4320 4.1: no provisional but 100 for anything but INVITE.
             if is_invite && !self.answered {
-                put(&mut self.outputs, Output::Forward(response));
+                self.outputs.push(Output::Forward(response));
             }
             return;
         }
@@ -200,7 +203,7 @@ impl Context {
             // 16.7 step 5: every 2xx to an INVITE goes upstream; of a non-INVITE only the first.
             at.state = State::Succeeded;
             if is_invite || !self.answered {
-                put(&mut self.outputs, Output::Forward(response));
+                self.outputs.push(Output::Forward(response));
             }
             self.answered = true;
             return if self.forking.no_cancel { self.stop_waiting() } else { self.give_up(true) };
@@ -358,7 +361,7 @@ impl Context {
 
     /// What to do; call until `None` after `new` and every `handle_*`.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        (!self.outputs.is_empty()).then(|| self.outputs.remove(0))
     }
 
     fn branch(&mut self, number: u32) -> Option<&mut Branch> {
@@ -371,7 +374,7 @@ impl Context {
         for (branch, at) in (0..).zip(&mut self.branches) {
             if self.forking.is_invite && at.is_sent() && !at.cancelled {
                 at.cancelled = true;
-                put(&mut self.outputs, Output::Cancel { branch, completed_elsewhere });
+                self.outputs.push(Output::Cancel { branch, completed_elsewhere });
             }
         }
     }
@@ -410,7 +413,7 @@ impl Context {
         };
         let used: u32 = self.branches.iter().filter(|b| b.is_sent()).map(|b| b.breadth).sum();
         let mut free = self.forking.breadth.saturating_sub(used);
-        let mut ready: Vec<usize> = (0..self.branches.len())
+        let mut ready: SmallVec<[usize; 4]> = (0..self.branches.len())
             .filter(|at| waits(&&self.branches[*at]) && self.branches[*at].q >= floor)
             .collect();
         ready.sort_by_key(|at| std::cmp::Reverse(self.branches[*at].q));
@@ -427,7 +430,7 @@ impl Context {
             free = free.saturating_sub(breadth);
             let branch = &mut self.branches[*at];
             (branch.state, branch.breadth) = (State::Calling { timer_c }, breadth);
-            put(&mut self.outputs, Output::Start { branch: u32::try_from(*at).unwrap_or(u32::MAX), breadth });
+            self.outputs.push(Output::Start { branch: u32::try_from(*at).unwrap_or(u32::MAX), breadth });
         }
         if present.is_none() && !ready.is_empty() {
             let is_timed = self.forking.is_invite || self.forking.order == Order::ByQ;
@@ -440,16 +443,16 @@ impl Context {
         let best =
             (0..self.branches.len()).filter(|at| self.rank(*at).is_some()).min_by_key(|at| self.rank(*at));
         let Some(best) = best else {
-            return put(&mut self.outputs, Output::Respond(StatusCode::TEMPORARILY_UNAVAILABLE));
+            return self.outputs.push(Output::Respond(StatusCode::TEMPORARILY_UNAVAILABLE));
         };
         let challenges = self.challenges_beside(best);
         let branch = &mut self.branches[best];
         match std::mem::replace(&mut branch.state, State::Succeeded) {
             State::Final(response) if response.status() == StatusCode::SERVICE_UNAVAILABLE => {
                 // 16.7 step 6: 503 speaks of the next hop, not of us.
-                put(&mut self.outputs, Output::Respond(StatusCode::SERVER_INTERNAL_ERROR));
+                self.outputs.push(Output::Respond(StatusCode::SERVER_INTERNAL_ERROR));
             }
-            State::Final(response) => put(&mut self.outputs, Output::ForwardBest { response, challenges }),
+            State::Final(response) => self.outputs.push(Output::ForwardBest { response, challenges }),
             State::Failed(status) => {
                 let status = match status {
                     StatusCode::REQUEST_TIMEOUT if self.cancelled => StatusCode::REQUEST_TERMINATED,
@@ -458,7 +461,7 @@ impl Context {
                     StatusCode::FLOW_FAILED => StatusCode::TEMPORARILY_UNAVAILABLE,
                     other => other,
                 };
-                put(&mut self.outputs, Output::Respond(status));
+                self.outputs.push(Output::Respond(status));
             }
             State::Waiting
             | State::Calling { .. }
@@ -517,12 +520,6 @@ impl Context {
     }
 }
 
-/// Room is made for one: most contexts have one output in their life, and each may hold a response.
-fn put(outputs: &mut VecDeque<Output>, output: Output) {
-    outputs.reserve_exact(1);
-    outputs.push_back(output);
-}
-
 impl Branch {
     fn waiting(q: u16) -> Branch {
         Branch { q, breadth: 0, state: State::Waiting, cancelled: false }
@@ -534,10 +531,10 @@ impl Branch {
     }
 
     /// The 487 is awaited for as long as a transaction may take, then the branch counts as timed out.
-    fn cancel(&mut self, branch: u32, now: Instant, outputs: &mut VecDeque<Output>) {
+    fn cancel(&mut self, branch: u32, now: Instant, outputs: &mut Outputs) {
         self.cancelled = true;
         self.state = State::Proceeding { timer_c: Some(now + AFTER_CANCEL) };
-        put(outputs, Output::Cancel { branch, completed_elsewhere: false });
+        outputs.push(Output::Cancel { branch, completed_elsewhere: false });
     }
 }
 

@@ -12,8 +12,8 @@ pub struct Loops(RandomState);
 impl Loops {
     /// The second part for the branches of this request (4.2.1): it varies with all that decides where the request goes, and with neither method
     /// nor hop.
-    pub fn second_part(&self, request: &Request) -> String {
-        format!("{MARK}{:016x}", self.fingerprint(request))
+    pub fn second_part(&self, request: &Request) -> SecondPart {
+        SecondPart(self.fingerprint(request))
     }
 
     /// Has the request been forwarded here before, to be decided by the very same values (4.2.2)? Then it is 482. Where they differ it is a
@@ -33,10 +33,26 @@ impl Loops {
         let mut hasher = self.0.build_hasher();
         request.uri_bytes().hash(&mut hasher);
         for name in ROUTED_BY {
-            name.hash(&mut hasher);
-            request.elements(name).for_each(|element| element.hash(&mut hasher));
+            request.elements(name).for_each(|element| (name, element).hash(&mut hasher));
         }
         hasher.finish()
+    }
+}
+
+/// What the branches of a request end in.
+#[derive(Debug, Clone, Copy)]
+pub struct SecondPart(u64);
+
+impl SecondPart {
+    /// Puts it behind the first part.
+    pub fn end(self, branch: &mut String) {
+        let (mut digits, mut left) = ([0; DIGITS], self.0);
+        for digit in digits.iter_mut().rev() {
+            *digit = b"0123456789abcdef"[(left & 15) as usize];
+            left >>= 4;
+        }
+        branch.push_str(MARK);
+        branch.push_str(std::str::from_utf8(&digits).unwrap_or_default());
     }
 }
 
@@ -73,7 +89,9 @@ mod tests {
     }
 
     fn branch(loops: &Loops, request: &Request) -> String {
-        format!("z9hG4bK0123{}", loops.second_part(request))
+        let mut branch = "z9hG4bK0123".to_owned();
+        loops.second_part(request).end(&mut branch);
+        branch
     }
 
     #[test]
@@ -101,7 +119,7 @@ mod tests {
     #[test]
     fn the_second_part_does_not_vary_with_the_method_rfc5393_4_2_1() {
         let loops = Loops::default();
-        let part = |method| loops.second_part(&request(method, "sip:bob@example.org", &["z9hG4bK1"], ""));
+        let part = |method| branch(&loops, &request(method, "sip:bob@example.org", &["z9hG4bK1"], ""));
         assert_eq!(part("INVITE"), part("CANCEL"));
     }
 

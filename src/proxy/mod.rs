@@ -21,11 +21,11 @@ use smallvec::SmallVec;
 use crate::auth::Marks;
 use crate::endpoint::{Endpoint, ServerTransaction, clock};
 use crate::home::Homes;
-use crate::model::{Aor, Flow, Text, Timestamp, Transport};
+use crate::model::{Aor, Flow, HomeState, Text, Timestamp, Transport};
 use crate::proxy::address::Addresses;
 use crate::proxy::context::{Context, Failure, Forking, Order};
 use crate::proxy::failed::Failed;
-use crate::proxy::loops::Loops;
+use crate::proxy::loops::{Loops, SecondPart};
 use crate::proxy::outstanding::Outstanding;
 use crate::proxy::preferences::Disposition;
 use crate::proxy::ringing::Ringing;
@@ -109,13 +109,14 @@ impl Proxy {
         now: Timestamp,
     ) {
         let upstream = Upstream::Client(transaction);
-        self.carry(request, Some(flow), upstream, user, &Later::default(), hop, now);
+        self.carry(request, Some(flow), upstream, &self.homes.read(user), &Later::default(), hop, now);
     }
 
     /// The same for a request that somebody in this server answers for: `told` is called once, when it has ended, and `noted` whenever a target was
     /// sent to or has ended.
     ///
     /// - `from`: where it came from; `None`: it begins here.
+    /// - `home`: of the user, as it is now.
     /// - `later`: who is asked after the others, unless the request has a wish of its own.
     #[expect(clippy::too_many_arguments, reason = "a parcel, and where it goes")]
     pub fn carry_for(
@@ -123,12 +124,12 @@ impl Proxy {
         request: Request,
         from: Option<Flow>,
         (told, noted): (Told, Noted),
-        user: &Aor,
+        home: &HomeState,
         later: &Later,
         hop: Hop,
         now: Timestamp,
     ) {
-        self.carry(request, from, Upstream::Told(told, noted), user, later, hop, now);
+        self.carry(request, from, Upstream::Told(told, noted), home, later, hop, now);
     }
 
     #[expect(clippy::too_many_arguments, reason = "a request, who answers for it, and where it goes")]
@@ -137,15 +138,15 @@ impl Proxy {
         request: Request,
         flow: Option<Flow>,
         upstream: Upstream,
-        user: &Aor,
+        home: &HomeState,
         later: &Later,
         hop: Hop,
         now: Timestamp,
     ) {
-        let home = self.homes.read(user);
+        let user = &home.aor;
         let disposition = Disposition::of(&request);
         let max = if disposition.no_fork { 1 } else { self.policy.max_forks };
-        let mut targets = target::targets(&home, &request, now, max);
+        let mut targets = target::targets(home, &request, now, max);
         if targets.is_empty() {
             // 16.5: a user of ours who is nowhere to be found now.
             return upstream.refuse(&request, StatusCode::TEMPORARILY_UNAVAILABLE, &[]);
@@ -170,7 +171,7 @@ impl Proxy {
         let forking =
             Forking { is_invite, order, no_cancel, ring, breadth: hop.breadth, ..self.policy.forking };
         let machine = Context::new(forking, targets.iter().map(|target| target.q), clock::instant());
-        let second_part = self.loops.second_part(&request);
+        let second_part = Some(self.loops.second_part(&request));
         let may_join = is_invite && !disposition.no_fork;
         let callee = may_join.then(|| user.clone());
         let reader = (*request.method() == Method::Message).then(|| user.clone());
@@ -228,7 +229,8 @@ impl Proxy {
         to: Flow,
         hop: Hop,
     ) {
-        let remaining = request.addresses(HeaderName::Route).nth(hop.own_routes).and_then(Result::ok);
+        let remaining = request.elements(HeaderName::Route).nth(hop.own_routes);
+        let remaining = remaining.and_then(|route| NameAddr::parse(route).ok());
         let again = match remaining {
             Some(route) => target::numeric(&route.uri),
             None => request.uri().ok().and_then(|uri| target::numeric(&uri)),
@@ -237,11 +239,11 @@ impl Proxy {
             flow: to,
             again: again.map(|(_, address)| address).filter(|a| a.ip() == to.remote.ip()),
         };
-        let uri = String::from_utf8_lossy(request.uri_bytes()).into_owned();
-        let target = Target { uri, routes: Vec::new(), way, q: 1_000 };
+        let uri = Text::from(&*String::from_utf8_lossy(request.uri_bytes()));
+        let target = Target { uri, routes: SmallVec::new(), way, q: 1_000 };
         let Some(transaction) = transaction else {
             if let Ok(next) = self.flow(&target.way) {
-                let via = self.via(&next, "");
+                let via = self.via(&next, None);
                 let bytes = self.copy(&request, Some(&flow), &next, &via, &target, hop, hop.breadth);
                 let _ = self.endpoint.send_stateless(&next, &bytes);
             }
@@ -250,16 +252,18 @@ impl Proxy {
         let is_invite = *request.method() == Method::Invite;
         let forking = Forking { is_invite, breadth: hop.breadth, ..self.policy.forking };
         let machine = Context::new(forking, [target.q], clock::instant());
-        let second_part = String::new();
         let (flow, upstream) = (Some(flow), Upstream::Client(transaction));
-        let forwarded = Forwarded { request, flow, upstream, hop, second_part, user: None, reader: None };
+        let forwarded =
+            Forwarded { request, flow, upstream, hop, second_part: None, user: None, reader: None };
         ResponseContext::new(self.clone(), forwarded, machine, [target]).start();
     }
 
     /// 16.6 step 8: our Via towards the next hop, with a branch of its own.
-    fn via(&self, to: &Flow, second_part: &str) -> String {
+    fn via(&self, to: &Flow, second_part: Option<SecondPart>) -> String {
         let mut branch = self.endpoint.random().branch();
-        branch.push_str(second_part);
+        if let Some(second_part) = second_part {
+            second_part.end(&mut branch);
+        }
         self.endpoint.via(to, &branch)
     }
 
@@ -357,7 +361,7 @@ impl Proxy {
         let record_routes: SmallVec<[&str; 2]> = record_routes.iter().map(String::as_str).collect();
         let mut uri = target.uri.as_str();
         let swapped = if target.routes.is_empty() { String::new() } else { format!("<{uri}>") };
-        let mut routes: SmallVec<[&str; 4]> = target.routes.iter().map(String::as_str).collect();
+        let mut routes: SmallVec<[&str; 4]> = target.routes.iter().map(Text::as_str).collect();
         // 16.6 step 6: a strict router first gets its URI into the Request-URI and ours to the end of Route.
         if let Some(first) = routes.first().and_then(|r| NameAddr::parse(r.as_bytes()).ok())
             && !first.uri.params.has("lr")
@@ -387,7 +391,7 @@ impl Proxy {
     fn record_routes(&self, request: &Request, from: &Flow, to: &Flow) -> SmallVec<[String; 2]> {
         let (Ok(call_id), Ok(sender)) = (request.call_id(), request.from()) else { return SmallVec::new() };
         let mark = self.marks.make(call_id, sender.tag().unwrap_or_default(), from, to);
-        let uri = |flow| format!("<{};lr>", self.endpoint.own_uri(flow, Some(&mark)));
+        let uri = |flow| ["<", &self.endpoint.own_uri(flow, Some(&mark)), ";lr>"].concat();
         let (outgoing, incoming) = (uri(to), uri(from));
         let mut values = SmallVec::new();
         if outgoing != incoming {

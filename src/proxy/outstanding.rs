@@ -1,18 +1,21 @@
 //! MESSAGEs that are on their way, by the device they are for: at most one to each at a time, whoever sent it, so that none overtakes another (RFC 3428 8).
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use smallvec::SmallVec;
 
-use crate::model::Aor;
+use crate::model::{Aor, AsHashed};
 
 /// Devices to which a MESSAGE is on its way, and who waits for them. `T`: who has its turn then.
 pub(super) struct Outstanding<T> {
-    shards: [Mutex<HashMap<u64, VecDeque<T>>>; SHARDS],
+    shards: [Mutex<ByDevice<T>>; SHARDS],
     hasher: RandomState,
 }
+
+/// Who waits for a device, by its keyed hash.
+type ByDevice<T> = HashMap<u64, VecDeque<T>, BuildHasherDefault<AsHashed>>;
 
 /// Where a MESSAGE stands that is to be sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,10 +30,7 @@ pub(super) enum Place {
 
 impl<T> Default for Outstanding<T> {
     fn default() -> Outstanding<T> {
-        Outstanding {
-            shards: std::array::from_fn(|_| Mutex::new(HashMap::new())),
-            hasher: RandomState::new(),
-        }
+        Outstanding { shards: std::array::from_fn(|_| Mutex::default()), hasher: RandomState::new() }
     }
 }
 
@@ -69,7 +69,7 @@ impl<T> Outstanding<T> {
         next
     }
 
-    fn shard(&self, device: u64) -> MutexGuard<'_, HashMap<u64, VecDeque<T>>> {
+    fn shard(&self, device: u64) -> MutexGuard<'_, ByDevice<T>> {
         let at = usize::try_from(device % SHARDS as u64).unwrap_or(0);
         self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
     }

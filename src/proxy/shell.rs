@@ -8,10 +8,11 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::endpoint::{ClientId, ServerTransaction, TransactionUser, UserEvent, WakeId, clock};
-use crate::model::{Aor, Flow, HomeState, Reject, Timestamp, Transport};
+use crate::model::{Aor, Flow, HomeState, Reject, Text, Timestamp, Transport};
 use crate::proxy::address::{Address, Addresses};
 use crate::proxy::context::{Context, Failure, Output};
 use crate::proxy::failed::PAUSE;
+use crate::proxy::loops::SecondPart;
 use crate::proxy::outstanding::Place;
 use crate::proxy::target::{self, Target, Way};
 use crate::proxy::{Hop, Proxy, UNTRUSTED_IDENTITY};
@@ -24,8 +25,8 @@ pub(super) struct ResponseContext {
     flow: Option<Flow>,
     upstream: Upstream,
     hop: Hop,
-    /// What our branches end in (RFC 5393 4.2.1); empty inside a dialog.
-    second_part: String,
+    /// What our branches end in (RFC 5393 4.2.1); nothing inside a dialog.
+    second_part: Option<SecondPart>,
     /// Whose devices may join while the request is pending: the user that an INVITE is for.
     user: Option<Aor>,
     /// Whose devices get one such request at a time: the user that a MESSAGE is for (RFC 3428 8).
@@ -36,7 +37,7 @@ pub(super) struct ResponseContext {
 struct Inner {
     machine: Context,
     /// Until all is over. What may still come then, for 32 s, is another 2xx to an INVITE, and that needs no request.
-    request: Option<Box<Request>>,
+    request: Option<Request>,
     branches: SmallVec<[Branch; 1]>,
     /// Why the caller cancelled (RFC 3326).
     reason: Option<String>,
@@ -65,7 +66,7 @@ pub type Told = Box<dyn Fn(&[(StatusCode, bool)], Option<Bytes>) + Send + Sync>;
 
 /// Told of each target when it is sent to (`None`), and how that ended: what it said, or (`true`) what stands for silence or a failure. Called with
 /// the context locked, too.
-pub type Noted = Box<dyn Fn(&str, Option<(StatusCode, bool)>) + Send + Sync>;
+pub type Noted = Box<dyn Fn(&Text, Option<(StatusCode, bool)>) + Send + Sync>;
 
 /// Where the answer to a forwarded request goes.
 pub(super) enum Upstream {
@@ -117,7 +118,7 @@ pub(super) struct Forwarded {
     pub(super) flow: Option<Flow>,
     pub(super) upstream: Upstream,
     pub(super) hop: Hop,
-    pub(super) second_part: String,
+    pub(super) second_part: Option<SecondPart>,
     pub(super) user: Option<Aor>,
     pub(super) reader: Option<Aor>,
 }
@@ -132,7 +133,7 @@ impl ResponseContext {
     ) -> Arc<ResponseContext> {
         let Forwarded { request, flow, upstream, hop, second_part, user, reader } = forwarded;
         let branches = targets.into_iter().map(Branch::new).collect();
-        let inner = Inner { machine, request: Some(Box::new(request)), branches, reason: None, armed: None };
+        let inner = Inner { machine, request: Some(request), branches, reason: None, armed: None };
         let inner = Mutex::new(inner);
         Arc::new(ResponseContext { proxy, flow, upstream, hop, second_part, user, reader, inner })
     }
@@ -359,7 +360,7 @@ impl ResponseContext {
 
     /// The copy for a next hop, with the Via on top of it (16.6 step 8).
     fn copy(&self, request: &Request, branch: &Branch, to: &Flow) -> (String, Bytes) {
-        let via = self.proxy.via(to, &self.second_part);
+        let via = self.proxy.via(to, self.second_part);
         let bytes =
             self.proxy.copy(request, self.flow.as_ref(), to, &via, &branch.target, self.hop, branch.breadth);
         (via, bytes)
@@ -443,7 +444,7 @@ impl Inner {
 
     fn parts(&mut self, number: u32) -> (Option<&Request>, Option<&mut Branch>) {
         let branch = usize::try_from(number).ok().and_then(|at| self.branches.get_mut(at));
-        (self.request.as_deref(), branch)
+        (self.request.as_ref(), branch)
     }
 
     /// Devices whose branches have ended; `true`: they were silent.

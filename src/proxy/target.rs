@@ -1,10 +1,11 @@
 //! The target set of a local user (RFC 3261 16.5) and the way to each target. Pure.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use smallvec::SmallVec;
 
-use crate::model::{Binding, Flow, HomeState, Timestamp, Transport};
+use crate::model::{Binding, Flow, HomeState, Text, Timestamp, Transport};
 use crate::proxy::preferences;
 use crate::sip::{Host, NameAddr, Request, Uri};
 
@@ -12,9 +13,9 @@ use crate::sip::{Host, NameAddr, Request, Uri};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// The Request-URI to write: the Contact without what is illegal there (16.6 step 2).
-    pub uri: String,
+    pub uri: Text,
     /// Path of the binding, to be written as Route (RFC 3327 5.4).
-    pub routes: Vec<String>,
+    pub routes: SmallVec<[Text; 1]>,
     /// How to get there.
     pub way: Way,
     /// Preference of the binding, in thousandths.
@@ -40,13 +41,13 @@ pub enum Way {
 impl Target {
     /// Is it the device with this Contact?
     pub fn is_at(&self, contact: &str) -> bool {
-        contact == self.uri
-            || Uri::parse(contact.as_bytes()).is_ok_and(|contact| request_uri(&contact) == self.uri)
+        self.uri == *contact
+            || Uri::parse(contact.as_bytes()).is_ok_and(|contact| *request_uri(&contact) == *self.uri)
     }
 }
 
 /// The live SIP contacts of a home that the request prefers (RFC 3841), best q first, at most `max`.
-pub fn targets(home: &HomeState, request: &Request, now: Timestamp, max: usize) -> SmallVec<[Target; 4]> {
+pub fn targets(home: &HomeState, request: &Request, now: Timestamp, max: usize) -> SmallVec<[Target; 2]> {
     let mut bindings: SmallVec<[&Binding; 8]> = home.live_bindings(now).map(AsRef::as_ref).collect();
     bindings.sort_by_key(|binding| std::cmp::Reverse(binding.q));
     preferences::prefer(&mut bindings, request);
@@ -57,15 +58,16 @@ fn target(binding: &Binding) -> Option<Target> {
     let contact = Uri::parse(binding.contact.as_bytes()).ok()?;
     let way = match binding.path.first() {
         Some(first) => by_uri(&NameAddr::parse(first.as_bytes()).ok()?.uri),
-        None if binding.direct => Way::Flow { flow: binding.flow, again: binding.address_beside_flow() },
+        None if binding.direct => {
+            Way::Flow { flow: binding.flow, again: binding.address_beside_flow_by(&contact) }
+        }
         None => by_uri(&contact),
     };
-    Some(Target {
-        uri: request_uri(&contact),
-        routes: binding.path.iter().map(ToString::to_string).collect(),
-        way,
-        q: binding.q,
-    })
+    let uri = match request_uri(&contact) {
+        Cow::Borrowed(whole) if whole == &*binding.contact => binding.contact.clone(),
+        uri => Text::from(&*uri),
+    };
+    Some(Target { uri, routes: binding.path.iter().cloned().collect(), way, q: binding.q })
 }
 
 /// Is the target in the set already? The same URI is never tried twice for one request (16.5).
@@ -102,9 +104,9 @@ pub fn numeric(uri: &Uri<'_>) -> Option<(Transport, SocketAddr)> {
 }
 
 /// 16.6 step 2 with table 1 of 19.1.1: no `method` parameter, no headers.
-pub fn request_uri(uri: &Uri<'_>) -> String {
+pub fn request_uri<'a>(uri: &Uri<'a>) -> Cow<'a, str> {
     if uri.headers.is_none() && !uri.params.has("method") {
-        return uri.as_str().to_owned();
+        return uri.as_str().into();
     }
     let text = uri.without_headers();
     let (base, _) = text.split_at(text.len().saturating_sub(uri.params.as_str().len()));
@@ -117,7 +119,7 @@ pub fn request_uri(uri: &Uri<'_>) -> String {
             out.push_str(value);
         }
     }
-    out
+    out.into()
 }
 
 #[cfg(test)]
@@ -125,7 +127,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Aor, BindingKey, Text};
+    use crate::model::{Aor, BindingKey};
     use crate::sip::{Limits, Message};
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -161,7 +163,7 @@ mod tests {
         }
     }
 
-    fn targets(home: &HomeState, now: Timestamp) -> SmallVec<[Target; 4]> {
+    fn targets(home: &HomeState, now: Timestamp) -> SmallVec<[Target; 2]> {
         let text = "MESSAGE sip:bob@example.org SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\n\
                     To: <sip:bob@example.org>\r\nCall-ID: c\r\nCSeq: 1 MESSAGE\r\n\r\n";
         match Message::parse(text.into(), false, &Limits::default()) {
@@ -184,7 +186,7 @@ mod tests {
             Binding { expires_at: NOW, ..binding("sip:c@192.0.2.9", 1_000) },
         ]);
         let targets = targets(&home, NOW);
-        let uris: Vec<_> = targets.iter().map(|t| t.uri.as_str()).collect();
+        let uris: Vec<_> = targets.iter().map(|t| &*t.uri).collect();
         assert_eq!(uris, ["sip:b@192.0.2.9", "sip:a@192.0.2.9"]);
     }
 
@@ -204,7 +206,7 @@ mod tests {
             home(vec![Binding { path: path.map(Text::from).into(), ..binding("sip:a@10.0.0.5", 1_000) }]);
         let target = &targets(&home, NOW)[0];
         assert_eq!(target.way, Way::Address(Transport::Tcp, SocketAddr::from(([192, 0, 2, 77], 5060))));
-        assert_eq!(target.routes, path);
+        assert_eq!(target.routes.as_slice(), path.map(Text::from));
     }
 
     #[test]

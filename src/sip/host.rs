@@ -72,7 +72,7 @@ impl<'a> HostPort<'a> {
     pub(super) const NONE: HostPort<'static> = HostPort { host: Host::Name(""), port: None };
 
     /// Reads `host[:port]` without white space.
-    pub(super) fn parse(text: &'a str) -> Option<HostPort<'a>> {
+    pub fn parse(text: &'a str) -> Option<HostPort<'a>> {
         let host_end = if text.starts_with('[') {
             text.find(']')? + 1
         } else {

@@ -25,6 +25,13 @@ pub struct Via<'a> {
 }
 
 impl<'a> Via<'a> {
+    /// The sent-by and the branch of one that begins `SIP/2.0/UDP host:port;branch=`, as those begin that we write.
+    pub fn sent_by_and_branch(text: &'a str) -> Option<(HostPort<'a>, &'a str)> {
+        let (sent_by, params) = text.split_once(' ')?.1.split_once(';')?;
+        let branch = params.strip_prefix("branch=")?.split(';').next()?;
+        Some((HostPort::parse(sent_by)?, branch))
+    }
+
     /// Reads one element.
     pub fn parse(text: &'a [u8]) -> Result<Via<'a>, ParseError> {
         std::str::from_utf8(text).map_err(not_text).and_then(Via::read)

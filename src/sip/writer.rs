@@ -77,7 +77,7 @@ impl Writer {
             self.buffer.extend_from_slice(value);
             if status != StatusCode::TRYING && !to_tag.is_empty() && !has_tag(request, value) {
                 self.buffer.extend_from_slice(b";tag=");
-                self.buffer.extend(to_tag.bytes().filter(|&b| lexer::is(b, lexer::TOKEN)));
+                push_token(&mut self.buffer, to_tag);
             }
             self.buffer.extend_from_slice(b"\r\n");
         }
@@ -172,6 +172,11 @@ impl Writer {
         Bytes::from(self.buffer)
     }
 
+    /// How long it will be, finished now.
+    pub fn finished(&self) -> usize {
+        self.buffer.len() + b"Content-Length: 0\r\n\r\n".len()
+    }
+
     /// Content-Length: 0 and the empty line.
     pub fn finish(mut self) -> Bytes {
         push_body(&mut self.buffer, b"");
@@ -210,6 +215,16 @@ pub(super) fn push_value(buffer: &mut Vec<u8>, value: &[u8]) {
         if matches!(byte, b'\r' | b'\n' | 0) {
             *byte = b' ';
         }
+    }
+}
+
+/// A token from anywhere: what is none in it is left out.
+fn push_token(buffer: &mut Vec<u8>, token: &str) {
+    let is_token = |byte: u8| lexer::is(byte, lexer::TOKEN);
+    if token.bytes().all(is_token) {
+        buffer.extend_from_slice(token.as_bytes());
+    } else {
+        buffer.extend(token.bytes().filter(|&byte| is_token(byte)));
     }
 }
 
