@@ -407,6 +407,8 @@ fn hop_by_hop(invite: &Request, method: &Method, to: &[u8]) -> Writer {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::sip::{Limits, Message};
 
@@ -555,5 +557,26 @@ mod tests {
         assert_eq!(after.bytes(), before.bytes());
         assert_eq!(after.source(), Some("192.0.2.1:6000".parse().unwrap()));
         assert_eq!(before.source(), None);
+    }
+
+    proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn rows_that_go_together_are_written_as_each_alone(
+            rows in proptest::collection::vec((
+                prop::sample::select(vec!["Subject", "SUBJECT", "s", "X-Odd", "Date"]),
+                prop::sample::select(vec![": ", ":", " : ", ":  ", ":\r\n "]),
+                prop::sample::select(vec!["", "a", "a b"]),
+                prop::sample::select(vec!["\r\n", " \r\n", "\r\n\t\r\n"]),
+            ), 0..12),
+        ) {
+            let rows: String = rows.iter().map(|(name, colon, value, end)| format!("{name}{colon}{value}{end}")).collect();
+            let Message::Request(request) = parse(&format!("OPTIONS sip:a SIP/2.0\r\n{rows}\r\nbody")) else { panic!("a request") };
+            let mut alone = Vec::new();
+            for entry in &request.index.rows {
+                push_entry(&mut alone, request.bytes(), entry);
+            }
+            prop_assert_eq!(end_to_end_rows(&request, &[]), alone);
+        }
     }
 }

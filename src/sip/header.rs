@@ -163,6 +163,7 @@ impl HeaderName {
     }
 
     /// A set of names as bits.
+    #[inline]
     pub(super) const fn bit(self) -> u64 {
         1 << (self as u8)
     }

@@ -11,20 +11,24 @@ pub struct Span {
 
 impl Span {
     /// The caller has checked that the message is shorter than 4 GiB (caps come first).
+    #[inline]
     pub(super) fn new(start: usize, end: usize) -> Span {
         let narrow = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         Span { start: narrow(start), end: narrow(end) }
     }
 
+    #[inline]
     pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
+    #[inline]
     pub(super) fn of_text(self, text: &str) -> &str {
         text.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
 
     /// Where a part that was cut from the whole stands in it. What is empty may have come from elsewhere, and stands at the start.
+    #[inline]
     pub(super) fn of_part(whole: &[u8], part: &[u8]) -> Span {
         if part.is_empty() {
             return Span::default();
@@ -201,12 +205,14 @@ pub(super) fn find_either(bytes: &[u8], one: u8, other: u8) -> usize {
 }
 
 /// Text before and after the first octet that is this one (an ASCII character).
+#[inline]
 pub(super) fn split_once(text: &str, wanted: u8) -> Option<(&str, &str)> {
     let at = find(text.as_bytes(), wanted)?;
     Some((text.get(..at)?, text.get(at + 1..)?))
 }
 
 /// Without leading and trailing SP, HTAB, CR and LF.
+#[inline]
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
     trim_end(trim_start(bytes))
 }
@@ -231,6 +237,7 @@ pub(super) fn trim_end(mut bytes: &[u8]) -> &[u8] {
 }
 
 /// Text without leading SP and HTAB.
+#[inline]
 pub(super) fn trim_blank_start(mut text: &str) -> &str {
     while text.as_bytes().first().is_some_and(|&b| is_blank(b)) {
         text = text.get(1..).unwrap_or_default();
@@ -239,6 +246,7 @@ pub(super) fn trim_blank_start(mut text: &str) -> &str {
 }
 
 /// Text without leading and trailing SP and HTAB.
+#[inline]
 pub(super) fn trim_blank(text: &str) -> &str {
     let mut text = trim_blank_start(text);
     while text.as_bytes().last().is_some_and(|&b| is_blank(b)) {
@@ -339,6 +347,7 @@ pub(super) fn clamped_u32(digits: &[u8]) -> Option<u32> {
 }
 
 /// A number of digits only that fits 32 bits.
+#[inline]
 pub(super) fn exact_u32(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() {
         return None;
@@ -371,16 +380,19 @@ pub(super) fn all_or_escaped(bytes: &[u8], class: u16) -> bool {
 }
 
 /// SP or HTAB.
+#[inline]
 pub(super) fn is_blank(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
 }
 
 /// SP, HTAB, CR or LF.
+#[inline]
 pub(super) fn is_lws(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// Does the octet belong to the class?
+#[inline]
 pub(super) fn is(byte: u8, class: u16) -> bool {
     CLASSES[byte as usize] & class != 0
 }

@@ -306,6 +306,7 @@ pub(super) struct Index {
 }
 
 impl Index {
+    #[inline]
     pub(super) fn push(&mut self, entry: Entry) {
         let bit = entry.name.bit();
         self.repeated |= self.present & bit;
@@ -314,11 +315,13 @@ impl Index {
     }
 
     /// Is there a row of that name?
+    #[inline]
     pub(super) fn has(&self, name: HeaderName) -> bool {
         self.present & name.bit() != 0
     }
 
     /// The rows of that name, in order.
+    #[inline]
     pub(super) fn rows_of(&self, name: HeaderName) -> impl Iterator<Item = &Entry> {
         let rows = if self.has(name) { self.rows.as_slice() } else { &[] };
         rows.iter().filter(move |entry| entry.name == name)

@@ -21,6 +21,7 @@ impl Octets {
         ByteString::try_from(bytes.clone()).map_or(Octets::Mixed(bytes), Octets::Text)
     }
 
+    #[inline]
     pub(super) fn bytes(&self) -> &Bytes {
         match self {
             Octets::Text(text) => text.as_bytes(),
@@ -28,11 +29,13 @@ impl Octets {
         }
     }
 
+    #[inline]
     pub(super) fn of(&self, span: Span) -> &[u8] {
         span.of(self.bytes())
     }
 
     /// A part as text; one that begins and ends beside ASCII.
+    #[inline]
     pub(super) fn text(&self, span: Span) -> Result<&str, Utf8Error> {
         match self {
             Octets::Text(text) => Ok(span.of_text(text)),
@@ -41,6 +44,7 @@ impl Octets {
     }
 
     /// The same of octets that were cut from these.
+    #[inline]
     pub(super) fn text_of<'a>(&'a self, part: &'a [u8]) -> Result<&'a str, Utf8Error> {
         self.text(Span::of_part(self.bytes(), part))
     }

@@ -131,6 +131,7 @@ pub(super) struct Param<'a> {
 
 impl<'a> Param<'a> {
     /// The value as [`Params::get`] gives it.
+    #[inline]
     pub(super) fn unquoted(&self) -> &'a str {
         let value = self.value.unwrap_or_default();
         match value.as_bytes() {
@@ -246,10 +247,12 @@ impl<'a> Cursor<'a> {
         Ok(self.text.get(start..self.at).unwrap_or_default())
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn skip_white_space<const GRAMMAR: u8>(&mut self) {
         if GRAMMAR != URI {
             while self.peek().is_some_and(lexer::is_blank) {
