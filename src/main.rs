@@ -11,6 +11,10 @@ use tracing_subscriber::EnvFilter;
 use hither::cli::{Cli, Start};
 use hither::config::LogFormat;
 
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let start = match Cli::parse().start(std::env::vars_os()) {
         Ok(start) => start,

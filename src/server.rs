@@ -21,7 +21,7 @@ use crate::auth::{self, Accounts, Auth, Marks};
 use crate::cli::dev::{self, Dev};
 use crate::config::{self, Config};
 use crate::dispatch::residency::{Gate, Residency};
-use crate::dispatch::route::Own;
+use crate::dispatch::route::{Own, addresses};
 use crate::dispatch::{self, Dispatch};
 use crate::endpoint::{Endpoint, clock};
 use crate::home::Homes;
@@ -298,12 +298,14 @@ fn names(config: &Config, endpoint: &Arc<Endpoint>, accounts: &Arc<Accounts>) ->
     let listeners = endpoint.sockets().listeners();
     let advertised: Vec<_> = listeners.iter().filter_map(|listener| listener.advertise.clone()).collect();
     let ports: Vec<_> = listeners.iter().map(|listener| listener.local.port()).collect();
+    let addresses = addresses(&names, &advertised);
     let (domain, endpoint, accounts) = (config.domain.clone(), endpoint.clone(), accounts.clone());
     Box::new(move |uri| {
         let own = Own {
             domain: &domain,
             is_domain: &|host| names.iter().any(|name| name.eq_ignore_ascii_case(host)),
             advertised: &advertised,
+            addresses: &addresses,
             ports: &ports,
             is_own: &|address| endpoint.sockets().is_own(address),
         };

@@ -1,5 +1,6 @@
 //! A callee with several phones (RFC 3261 sections 16.6, 16.7).
 
+use crate::harness::phone::aor;
 use crate::harness::{Database, Dialog, Phone, Server, Transport};
 
 struct Bench {
@@ -142,6 +143,41 @@ fn a_dead_connection_does_not_hold_up_the_others_rfc3261_16_9(database: Database
     alice.expect_status(&invite, 200);
 }
 
+/// The copy for a device with a long Contact does not fit into a datagram, so the system refuses it: alone, and among the datagrams of a burst.
+fn what_the_system_refuses_to_send_has_failed_at_once_rfc3261_16_9(database: Database) {
+    let server = Server::start(database);
+    let mut alice = Phone::new(&server, "alice", Transport::Udp);
+    let mut desk = Phone::new(&server, "bob", Transport::Udp);
+    let mut carol = Phone::new(&server, "carol", Transport::Udp);
+    let contact = format!("<{};x={}>", desk.contact_uri(), "x".repeat(900));
+    desk.register_contact(&contact, Some(600));
+    carol.register();
+    let ask = |alice: &mut Phone, user: &str| {
+        let body = if user == "bob" { 64_400 } else { 5 };
+        let request = alice.request("OPTIONS", &aor(user)).body("text/plain", &vec![b'x'; body]);
+        alice.start(request)
+    };
+    let alone = ask(&mut alice, "bob");
+    alice.expect_status(&alone, 480);
+    let whom = |at: usize| if at % 10 == 5 { "bob" } else { "carol" };
+    let burst: Vec<_> = (0..30).map(|at| ask(&mut alice, whom(at))).collect();
+    for _ in 0..27 {
+        let asked = carol.expect_request("OPTIONS");
+        carol.answer(&asked, 200, "OK");
+    }
+    for (at, request) in burst.iter().enumerate() {
+        alice.expect_status(request, if whom(at) == "bob" { 480 } else { 200 });
+    }
+    // Another device is asked all the same.
+    let mut mobile = Phone::new(&server, "bob", Transport::Tcp);
+    mobile.register();
+    let forked = ask(&mut alice, "bob");
+    let asked = mobile.expect_request("OPTIONS");
+    mobile.answer(&asked, 200, "OK");
+    alice.expect_status(&forked, 200);
+    desk.expect_nothing_more();
+}
+
 over_each_transport!(
     the_first_200_wins_and_the_other_is_cancelled_rfc3261_16_7_10,
     the_best_of_the_refusals_comes_back_rfc3261_16_7_6,
@@ -153,4 +189,5 @@ on_each_database!(
     a_challenge_is_worth_more_than_busy_rfc3261_16_7_6,
     a_sole_503_becomes_500_rfc3261_16_7_6,
     a_dead_connection_does_not_hold_up_the_others_rfc3261_16_9,
+    what_the_system_refuses_to_send_has_failed_at_once_rfc3261_16_9,
 );

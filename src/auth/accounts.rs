@@ -1,12 +1,10 @@
 //! All accounts in memory; the store is asked at start, and every change goes through this server.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::auth::proven::Proven;
-use crate::model::{Account, Aor};
+use crate::model::{Account, Aor, ByAor};
 
 /// An account, and what this run knows of its user.
 #[derive(Debug)]
@@ -21,7 +19,6 @@ pub struct Known {
 #[derive(Debug)]
 pub struct Accounts {
     shards: Box<[RwLock<Shard>]>,
-    hasher: RandomState,
     /// Else it takes no room.
     keeps_sha512_256: bool,
     /// Accounts here without it, changed under the lock of the account's shard.
@@ -29,7 +26,7 @@ pub struct Accounts {
     are_all_here: AtomicBool,
 }
 
-type Shard = HashMap<Aor, Arc<Known>>;
+type Shard = ByAor<Arc<Known>>;
 
 impl Default for Accounts {
     fn default() -> Accounts {
@@ -42,7 +39,6 @@ impl Accounts {
     pub fn new(keeps_sha512_256: bool) -> Accounts {
         Accounts {
             shards: (0..SHARDS).map(|_| RwLock::default()).collect(),
-            hasher: RandomState::new(),
             keeps_sha512_256,
             without_sha512_256: AtomicUsize::new(0),
             are_all_here: AtomicBool::new(false),
@@ -109,8 +105,7 @@ impl Accounts {
     }
 
     fn shard(&self, aor: &Aor) -> &RwLock<Shard> {
-        let at = usize::try_from(self.hasher.hash_one(aor) % SHARDS as u64).unwrap_or(0);
-        &self.shards[at]
+        &self.shards[aor.place(SHARDS)]
     }
 }
 

@@ -187,7 +187,6 @@ impl Auth {
         is_ours: impl Fn(&crate::sip::Uri<'_>) -> bool,
     ) -> Authenticated {
         let credentials = self.own(request.credentials(role.credentials()).filter_map(Result::ok));
-        let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.algorithms());
         let claim = credentials.map(|credentials| Claim {
             credentials,
             method: request.method().as_str(),
@@ -197,7 +196,7 @@ impl Auth {
         });
         match self.judge(claim, source, now) {
             Ok(identity) => Authenticated::As(identity),
-            Err(stale) => Authenticated::Challenge(self.rows(&offered, source, now, salt, stale)),
+            Err(stale) => Authenticated::Challenge(self.challenges(request, source, now, salt, stale)),
         }
     }
 
@@ -245,8 +244,19 @@ impl Auth {
 
     /// Challenge values with `stale=true`.
     pub fn stale(&self, request: &Request, source: IpAddr, now: Timestamp, salt: u64) -> Vec<String> {
+        self.challenges(request, source, now, salt, true)
+    }
+
+    fn challenges(
+        &self,
+        request: &Request,
+        source: IpAddr,
+        now: Timestamp,
+        salt: u64,
+        stale: bool,
+    ) -> Vec<String> {
         let offered = clients::algorithms(request.text(HeaderName::UserAgent), &self.algorithms());
-        self.rows(&offered, source, now, salt, true)
+        self.rows(&offered, source, now, salt, stale)
     }
 
     /// What is offered now. SHA-512/256 only if every account has a hash of it: which one has not is nobody's business (`A11`). Who answers

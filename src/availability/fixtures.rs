@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::model::{
-    Aor, Auid, Binding, BindingKey, Document, DocumentName, EntityTag, Flow, HomeState, Package, Publication,
-    PublicationId, Said, Subscription, SubscriptionId, Text, Timestamp, Transport,
+    Aor, Auid, Binding, BindingKey, DialogParts, DialogTexts, Document, DocumentName, EntityTag, Flow,
+    HomeState, Package, Publication, PublicationId, Said, Subscription, SubscriptionId, Text, Timestamp,
+    Transport,
 };
 
 pub const NOW: Timestamp = Timestamp(1_795_217_355_123);
@@ -109,12 +110,14 @@ pub fn watch(home: &mut HomeState, watcher: &Aor, expires_at: Timestamp) {
         watcher: watcher.clone(),
         package: Package::Presence,
         event_id: None,
-        call_id: "c".into(),
-        local_tag: "l".into(),
-        remote_tag: "r".into(),
-        local_address: home.aor.uri().into(),
-        remote_address: watcher.uri().into(),
-        remote_target: "sip:w@192.0.2.9".into(),
+        dialog: DialogTexts::new(DialogParts {
+            call_id: "c",
+            local_tag: "l",
+            remote_tag: "r",
+            local_address: &home.aor.uri(),
+            remote_address: &watcher.uri(),
+            remote_target: "sip:w@192.0.2.9",
+        }),
         route_set: Box::default(),
         flow: Flow {
             transport: Transport::Udp,

@@ -7,17 +7,18 @@ mod turns;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use tracing::debug_span;
 
 use crate::auth::{self, Auth, Authenticated, Identity, Marks, Role, digest};
-use crate::dispatch::route::{Destination, Own, Route};
+use crate::dispatch::route::{Address, Destination, Own, Route};
 use crate::endpoint::{Endpoint, Handler, Incoming, ServerTransaction, clock};
 use crate::messaging::{Messaging, admission, lists};
 use crate::model::{Aor, Flow, HomeState, Reject, Timestamp};
 use crate::presence::{Presence, Principal, package};
 use crate::proxy::Proxy;
 use crate::registrar::Registrar;
-use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri};
+use crate::sip::{HeaderName, Method, Request, Scheme, StatusCode, Uri, Writer};
 
 /// What is switched on, and who we are.
 #[derive(Debug, Clone)]
@@ -46,6 +47,10 @@ pub struct Dispatch {
     messaging: Arc<Messaging>,
     proxy: Arc<Proxy>,
     policy: Policy,
+    /// Those of our names that are written as addresses.
+    addresses: Vec<Address>,
+    /// The rows of a 200 to OPTIONS that are the same for everybody.
+    capabilities: Bytes,
     draining: AtomicBool,
 }
 
@@ -68,6 +73,9 @@ impl Dispatch {
         proxy: Arc<Proxy>,
         policy: Policy,
     ) -> Dispatch {
+        let domains = std::iter::once(&policy.domain).chain(&policy.aliases);
+        let addresses = route::addresses(domains, &policy.advertised);
+        let capabilities = capabilities(&policy, policy.messaging && messaging.serves_lists());
         Dispatch {
             endpoint,
             auth,
@@ -77,6 +85,8 @@ impl Dispatch {
             messaging,
             proxy,
             policy,
+            addresses,
+            capabilities,
             draining: AtomicBool::new(false),
         }
     }
@@ -104,6 +114,7 @@ impl Dispatch {
             domain: &self.policy.domain,
             is_domain: &is_domain,
             advertised: &self.policy.advertised,
+            addresses: &self.addresses,
             ports: &self.policy.ports,
             is_own: &is_own,
         };
@@ -362,24 +373,23 @@ impl Dispatch {
         };
         match authenticated {
             Authenticated::Challenge(rows) => {
-                let challenge = |rows: &[String]| {
-                    let mut writer = incoming.response(status);
-                    for row in rows {
-                        writer.header(role.challenge(), row);
-                    }
-                    writer.finish()
-                };
+                let mut writer = incoming.response(status);
                 let mut rows = rows.as_slice();
-                let mut response = challenge(rows);
-                while let ([_, fewer @ ..], false) = (rows, incoming.is_proportionate(&response)) {
+                let name = role.challenge();
+                // `name: row`, CR LF.
+                let length =
+                    |rows: &[String]| rows.iter().map(|row| name.as_str().len() + 4 + row.len()).sum();
+                while let [_, fewer @ ..] = rows
+                    && !fewer.is_empty()
+                    && !incoming.is_proportionate(&writer, length(rows))
+                {
                     // `A15`: a request this short gets the challenges that more clients know, at least the last.
-                    if fewer.is_empty() {
-                        break;
-                    }
                     rows = fewer;
-                    response = challenge(rows);
                 }
-                incoming.reply(&response);
+                for row in rows {
+                    writer.header(name, row);
+                }
+                incoming.reply(&writer.finish());
                 None
             }
             Authenticated::As(identity) => {
@@ -409,38 +419,14 @@ impl Dispatch {
     /// OPTIONS to the server (11.2): what it would say to anybody; no state, no challenge. A short one gets a short answer (`A15`).
     fn capabilities(&self, incoming: &Incoming) {
         let mut writer = incoming.response(StatusCode::OK);
-        writer.header(HeaderName::Allow, self.allow());
-        writer.header(HeaderName::Accept, if self.policy.presence { package::publishable() } else { "" });
-        if self.policy.presence {
-            writer.header(HeaderName::AllowEvents, package::allow_events());
+        if incoming.is_proportionate(&writer, self.capabilities.len()) {
+            writer.rows(&self.capabilities);
         }
-        writer.header(HeaderName::AcceptEncoding, "identity");
-        writer.header(HeaderName::AcceptLanguage, "en");
-        let serves_lists = self.policy.messaging && self.messaging.serves_lists();
-        writer.header(
-            HeaderName::Supported,
-            if serves_lists { "path, recipient-list-message" } else { "path" },
-        );
-        let mut response = writer.finish();
-        if !incoming.is_proportionate(&response) {
-            response = incoming.response(StatusCode::OK).finish();
-        }
-        incoming.reply(&response);
+        incoming.reply(&writer.finish());
     }
 
     fn not_allowed(&self) -> Reject {
-        Reject::new(StatusCode::METHOD_NOT_ALLOWED).with(HeaderName::Allow, self.allow())
-    }
-
-    fn allow(&self) -> &'static str {
-        match (self.policy.presence, self.policy.messaging) {
-            (true, true) => {
-                "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH"
-            }
-            (true, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH",
-            (false, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE",
-            (false, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER",
-        }
+        Reject::new(StatusCode::METHOD_NOT_ALLOWED).with(HeaderName::Allow, allow(&self.policy))
     }
 
     fn is_domain(&self, host: &str) -> bool {
@@ -467,6 +453,29 @@ impl Handler for Dispatch {
         if !self.draining.load(Ordering::Acquire) {
             self.registrar.closed(flow, clock::now());
         }
+    }
+}
+
+/// What OPTIONS is told (11.2).
+fn capabilities(policy: &Policy, serves_lists: bool) -> Bytes {
+    let mut writer = Writer::only_rows();
+    writer.header(HeaderName::Allow, allow(policy));
+    writer.header(HeaderName::Accept, if policy.presence { package::publishable() } else { "" });
+    if policy.presence {
+        writer.header(HeaderName::AllowEvents, package::allow_events());
+    }
+    writer.header(HeaderName::AcceptEncoding, "identity");
+    writer.header(HeaderName::AcceptLanguage, "en");
+    writer.header(HeaderName::Supported, if serves_lists { "path, recipient-list-message" } else { "path" });
+    writer.into_rows()
+}
+
+fn allow(policy: &Policy) -> &'static str {
+    match (policy.presence, policy.messaging) {
+        (true, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH",
+        (true, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, SUBSCRIBE, NOTIFY, PUBLISH",
+        (false, true) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, MESSAGE",
+        (false, false) => "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER",
     }
 }
 

@@ -384,8 +384,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Account, Binding, BindingKey, Durability, Ha1Set, Moved, Package, Plan, Subscription, SubscriptionId,
-        Timestamp, Transport,
+        Account, Binding, BindingKey, DialogParts, DialogTexts, Durability, Ha1Set, Moved, Package, Plan,
+        Subscription, SubscriptionId, Timestamp, Transport,
     };
     use crate::sip::Message;
     use crate::store::{Outcome, Target};
@@ -454,12 +454,14 @@ mod tests {
             watcher: Aor::new(watcher, "example.org").unwrap(),
             package: Package::Presence,
             event_id: None,
-            call_id: "s".into(),
-            local_tag: "ours".into(),
-            remote_tag: "theirs".into(),
-            local_address: "<sip:bob@example.org>".into(),
-            remote_address: "<sip:carol@example.org>".into(),
-            remote_target: "sip:carol@192.0.2.1".into(),
+            dialog: DialogTexts::new(DialogParts {
+                call_id: "s",
+                local_tag: "ours",
+                remote_tag: "theirs",
+                local_address: "<sip:bob@example.org>",
+                remote_address: "<sip:carol@example.org>",
+                remote_target: "sip:carol@192.0.2.1",
+            }),
             route_set: Box::default(),
             flow,
             accept: Text::default(),

@@ -15,6 +15,8 @@ pub struct Own<'a> {
     pub is_domain: &'a dyn Fn(&str) -> bool,
     /// Names that listeners advertise, with their ports.
     pub advertised: &'a [(String, u16)],
+    /// Those of these names that are written as addresses ([`addresses`]).
+    pub addresses: &'a [Address],
     /// Ports we listen on.
     pub ports: &'a [u16],
     /// Is this an address we listen on?
@@ -31,14 +33,11 @@ impl Own<'_> {
                 .iter()
                 .any(|(name, known)| name.eq_ignore_ascii_case(host) && port.unwrap_or(5060) == *known)
         };
-        let address = |ip: IpAddr, text: &dyn Fn() -> String| {
-            // Phones name addresses all the time; as text they matter only if one of ours could be written so.
-            let as_text = || {
-                let text = text();
-                (port_fits && (self.is_domain)(&text)) || advertised(&text)
+        let address = |ip: IpAddr| {
+            let names_us = |own: &Address| {
+                own.ip == ip && own.port.map_or(port_fits, |known| port.unwrap_or(5060) == known)
             };
-            ((port_fits || !self.advertised.is_empty()) && as_text())
-                || (self.is_own)(SocketAddr::new(ip, port.unwrap_or(5060)))
+            self.addresses.iter().any(names_us) || (self.is_own)(SocketAddr::new(ip, port.unwrap_or(5060)))
         };
         match uri.host_port.host {
             Host::Name(name) => {
@@ -46,8 +45,8 @@ impl Own<'_> {
                 let name = name.trim_end_matches('.');
                 (port_fits && (self.is_domain)(name)) || advertised(name)
             }
-            Host::V4(ip) => address(ip.into(), &|| ip.to_string()),
-            Host::V6(ip) => address(ip.into(), &|| format!("[{ip}]")),
+            Host::V4(ip) => address(ip.into()),
+            Host::V6(ip) => address(ip.into()),
         }
     }
 
@@ -65,6 +64,31 @@ impl Own<'_> {
         }
         Aor::new(&uri.name()?, self.domain)
     }
+}
+
+/// A name of ours that is an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    ip: IpAddr,
+    /// An advertised name has a port of its own; the domain and its aliases do with none or one that we listen on.
+    port: Option<u16>,
+}
+
+/// The names that are written as addresses (IPv6 in brackets): phones name addresses all the time, and compare as such.
+pub fn addresses<'a>(
+    domains: impl IntoIterator<Item = &'a String>,
+    advertised: &[(String, u16)],
+) -> Vec<Address> {
+    let read = |name: &str| match name.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']')?.parse().ok().map(IpAddr::V6),
+        None => name.parse().ok().map(IpAddr::V4),
+    };
+    let domains = domains.into_iter().filter_map(|name| Some(Address { ip: read(name)?, port: None }));
+    let advertised = advertised.iter().filter_map(|(name, port)| {
+        let ip = read(name)?;
+        Some(Address { ip, port: Some(*port) })
+    });
+    domains.chain(advertised).collect()
 }
 
 /// Where a request goes.
@@ -285,6 +309,7 @@ mod tests {
             domain: "example.org",
             is_domain: &|host| host.eq_ignore_ascii_case("example.org") || host == "alias.example",
             advertised: &[("sip.example.org".into(), 5060)],
+            addresses: &[],
             ports: &[5060],
             is_own: &|address| address == SocketAddr::from(([192, 0, 2, 1], 5060)),
         })
@@ -373,6 +398,32 @@ mod tests {
                 "{host}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_that_is_written_as_an_address_is_that_address_rfc3261_16_5() {
+        for (domain, advertised) in [("192.0.2.7", "192.0.2.8"), ("[2001:db8::7]", "[2001:db8::8]")] {
+            let advertised = [(advertised.to_owned(), 5070)];
+            let is_ours = |uri: &str| {
+                let own = Own {
+                    domain,
+                    is_domain: &|host| host == domain,
+                    advertised: &advertised,
+                    addresses: &addresses([&domain.to_owned()], &advertised),
+                    ports: &[5060],
+                    is_own: &|_| false,
+                };
+                own.is_ours(&Uri::parse(uri.as_bytes()).unwrap())
+            };
+            assert!(
+                is_ours(&format!("sip:b@{domain}")) && is_ours(&format!("sip:{domain}:5060")),
+                "{domain}"
+            );
+            assert!(!is_ours(&format!("sip:{domain}:5070")) && !is_ours("sip:192.0.2.9"), "{domain}");
+            let advertised = &advertised[0].0;
+            assert!(is_ours(&format!("sip:{advertised}:5070")) && !is_ours(&format!("sip:{advertised}")));
+        }
+        assert!(addresses([&"example.org".to_owned(), &"192.0.2".to_owned()], &[]).is_empty());
     }
 
     #[test]

@@ -8,11 +8,11 @@ use smallvec::SmallVec;
 
 use crate::endpoint::table::{self, Key, Table};
 use crate::endpoint::wakes::Wakes;
-use crate::endpoint::{Endpoint, TransactionUser, UserEvent, clock, count};
+use crate::endpoint::{Endpoint, Ours, TransactionUser, UserEvent, clock, count};
 use crate::model::Flow;
-use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, Via, forward, validate};
+use crate::sip::{HeaderName, Limits, Message, Method, Request, Response, forward, validate};
 use crate::transaction::{Client, ClientKey, ClientOutput};
-use crate::transport::SendError;
+use crate::transport::{Note, SendError};
 
 pub(super) struct Entry {
     machine: Client,
@@ -92,7 +92,7 @@ impl Endpoint {
         self.begin(key, is_invite, Outgoing { bytes, flow, user, branch, max_sends, begins_here })
     }
 
-    /// As [`Endpoint::send_written`] for a NOTIFY, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
+    /// As [`Endpoint::send_written`] for a NOTIFY with a Via of [`Ours`] and this branch, to somebody who has never answered (`A16`): at most `max_sends` packets go out before the first answer. Two
     /// retransmission intervals after the last one the user is told of a timeout. The first answer of any kind lifts the limit.
     ///
     /// # Errors
@@ -100,14 +100,13 @@ impl Endpoint {
     pub fn send_limited(
         &self,
         bytes: Bytes,
-        via: &str,
+        (ours, via_branch): (&Ours, &str),
         flow: &Flow,
         user: Arc<dyn TransactionUser>,
         branch: u32,
         max_sends: u8,
     ) -> Result<ClientId, SendError> {
-        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, &Method::Notify));
-        let Ok(key) = key else { return Err(SendError::Refused) };
+        let Some(key) = ours.key(via_branch, &Method::Notify) else { return Err(SendError::Refused) };
         self.begin(key, false, Outgoing { bytes, flow, user, branch, max_sends, begins_here: true })
     }
 
@@ -126,8 +125,7 @@ impl Endpoint {
         user: Arc<dyn TransactionUser>,
         branch: u32,
     ) -> Result<ClientId, SendError> {
-        let key = Via::parse(via.as_bytes()).and_then(|via| ClientKey::of_via(&via, method));
-        let Ok(key) = key else { return Err(SendError::Refused) };
+        let Ok(key) = ClientKey::of_own_via(via, method) else { return Err(SendError::Refused) };
         // What is forwarded has the Via of its sender below ours.
         let outgoing = Outgoing { bytes, flow, user, branch, max_sends: u8::MAX, begins_here: false };
         self.begin(key, *method == Method::Invite, outgoing)
@@ -170,7 +168,7 @@ impl Endpoint {
         }
         drop(shard);
         if let Some(ClientOutput::Send(bytes)) = first
-            && let Err(error) = self.put(flow, &bytes, false)
+            && let Err(error) = self.put_noted(flow, &bytes, Note(key.number()))
         {
             count(&self.counters.send_failed);
             self.remove_client(key);
@@ -278,6 +276,22 @@ impl Endpoint {
         }
         for (user, branch) in failed {
             user.event(UserEvent::TransportFailed { branch });
+        }
+    }
+
+    /// The system has refused a request after all: its transaction fails at once (17.1.4), as if that had been known when it was sent.
+    pub(super) fn fail_client(&self, note: Note) {
+        count(&self.counters.send_failed);
+        let key = Key::from_number(note.0);
+        let mut shard = self.clients.0.shard(key);
+        if shard.entries.get(&key).is_none_or(|entry| entry.machine.is_done()) {
+            return;
+        }
+        let Some(entry) = shard.entries.remove(&key) else { return };
+        self.clients.0.removed(1);
+        drop(shard);
+        if let Some(user) = entry.user {
+            user.event(UserEvent::TransportFailed { branch: entry.branch });
         }
     }
 

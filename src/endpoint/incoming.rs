@@ -44,9 +44,10 @@ impl Incoming {
     pub fn response(&self, status: StatusCode) -> Writer {
         Writer::respond(&self.request, status, &self.stateless_tag())
     }
-    /// May this go to a source that has proved nothing? Over datagrams an answer is at most half as large again as the request (`A15`).
-    pub fn is_proportionate(&self, response: &Bytes) -> bool {
-        self.flow.transport.is_reliable() || response.len() <= self.request.bytes().len() * 3 / 2
+    /// May a response with so many bytes more of rows go to a source that has proved nothing? Over datagrams an answer is at most half as
+    /// large again as the request (`A15`).
+    pub fn is_proportionate(&self, response: &Writer, more: usize) -> bool {
+        self.flow.transport.is_reliable() || response.finished() + more <= self.request.bytes().len() * 3 / 2
     }
     /// Answers without keeping anything (8.2.7): challenges and refusals that cost nothing to make again. An ACK is never answered.
     pub fn reply(&self, response: &Bytes) {

@@ -24,9 +24,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
 
-use crate::model::Flow;
-use crate::sip::{Limits, Message, ParseError, Response, Writer};
-use crate::transport::{Receiver, SendError, Sockets};
+use crate::model::{Flow, Transport};
+use crate::sip::{HostPort, Limits, Message, Method, ParseError, Response, Writer};
+use crate::transaction::ClientKey;
+use crate::transport::{Note, Receiver, SendError, Sockets};
 
 pub use client_side::ClientId;
 pub use incoming::Incoming;
@@ -40,6 +41,14 @@ pub trait Handler: Send + Sync + 'static {
     fn request(&self, incoming: Incoming);
     /// A connection is gone.
     fn closed(&self, flow: &Flow);
+}
+
+/// How peers on one flow see us (RFC 3261 18.1.1): what our Vias and our URIs are made of.
+#[derive(Debug, Clone)]
+pub struct Ours {
+    transport: Transport,
+    /// `host:port`.
+    sent_by: String,
 }
 
 /// Who is told how a transaction goes (RFC 3261 17): a response context, a notifier's dialog.
@@ -207,10 +216,26 @@ impl Endpoint {
         sent
     }
 
-    /// Hands bytes to a socket: the one way out. `taken_on`: they answer a request that was taken on.
+    /// Hands bytes to a socket. `taken_on`: they answer a request that was taken on.
     fn put(&self, flow: &Flow, bytes: &Bytes, taken_on: bool) -> Result<(), SendError> {
+        self.put_by(flow, bytes, taken_on, || self.sockets.send(flow, bytes))
+    }
+
+    /// The same for the request of a client transaction: if the system refuses it later, the transaction fails then ([`Receiver::refused`]).
+    fn put_noted(&self, flow: &Flow, bytes: &Bytes, note: Note) -> Result<(), SendError> {
+        self.put_by(flow, bytes, false, || self.sockets.send_noted(flow, bytes, note))
+    }
+
+    /// The one way out.
+    fn put_by(
+        &self,
+        flow: &Flow,
+        bytes: &Bytes,
+        taken_on: bool,
+        send: impl FnOnce() -> Result<(), SendError>,
+    ) -> Result<(), SendError> {
         let number = self.trace.goes();
-        let sent = self.sockets.send(flow, bytes);
+        let sent = send();
         self.trace.went(number, bytes, flow, sent.is_ok(), taken_on);
         sent
     }
@@ -248,34 +273,22 @@ impl Endpoint {
         (self.servers.len(), self.clients.len())
     }
 
-    /// The value of a Via that we put on top: `SIP/2.0/UDP host:port;branch=..;rport` (RFC 3261 16.6 step 8, RFC 3581 3).
-    pub fn via(&self, flow: &Flow, branch: &str) -> String {
-        let (host, port) = self.sockets.sent_by(flow);
-        let mut via = String::with_capacity(host.len() + branch.len() + 40);
-        let token = flow.transport.via_token();
-        for part in ["SIP/2.0/", token, " ", &host, ":", &port.to_string(), ";branch=", branch, ";rport"] {
-            via.push_str(part);
-        }
-        via
+    /// How peers on this flow see us.
+    pub fn ours(&self, flow: &Flow) -> Ours {
+        let (mut sent_by, port) = self.sockets.sent_by(flow);
+        sent_by.push(':');
+        sent_by.push_str(&port.to_string());
+        Ours::new(flow.transport, sent_by)
     }
 
-    /// A URI of ours as a peer on this flow should see it: `sip:[user@]host:port[;transport=tcp]`.
+    /// As [`Ours::via`], for one request.
+    pub fn via(&self, flow: &Flow, branch: &str) -> String {
+        self.ours(flow).via(branch)
+    }
+
+    /// As [`Ours::uri`], for one that is all that is asked for.
     pub fn own_uri(&self, flow: &Flow, user: Option<&str>) -> String {
-        let (host, port) = self.sockets.sent_by(flow);
-        // Most who ask add a parameter.
-        let mut uri = String::with_capacity(host.len() + user.map_or(0, str::len) + 72);
-        uri.push_str("sip:");
-        if let Some(user) = user {
-            uri.push_str(user);
-            uri.push('@');
-        }
-        for part in [&host, ":", &port.to_string()] {
-            uri.push_str(part);
-        }
-        if flow.transport.is_reliable() {
-            uri.push_str(";transport=tcp");
-        }
-        uri
+        self.ours(flow).uri(user)
     }
 
     fn arc(&self) -> Option<Arc<Endpoint>> {
@@ -287,6 +300,43 @@ impl Endpoint {
             writer.header(crate::sip::HeaderName::Server, server);
         }
         writer
+    }
+}
+
+impl Ours {
+    /// `sent_by`: `host:port`.
+    pub fn new(transport: Transport, sent_by: String) -> Ours {
+        Ours { transport, sent_by }
+    }
+
+    /// The value of a Via that we put on top: `SIP/2.0/UDP host:port;branch=..;rport` (RFC 3261 16.6 step 8, RFC 3581 3).
+    pub fn via(&self, branch: &str) -> String {
+        let mut via = String::with_capacity(self.sent_by.len() + branch.len() + 32);
+        let token = self.transport.via_token();
+        for part in ["SIP/2.0/", token, " ", &self.sent_by, ";branch=", branch, ";rport"] {
+            via.push_str(part);
+        }
+        via
+    }
+
+    /// A URI of ours as this peer should see it: `sip:[user@]host:port[;transport=tcp]`.
+    pub fn uri(&self, user: Option<&str>) -> String {
+        // Most who ask add a parameter.
+        let mut uri = String::with_capacity(self.sent_by.len() + user.map_or(0, str::len) + 72);
+        uri.push_str("sip:");
+        if let Some(user) = user {
+            uri.push_str(user);
+            uri.push('@');
+        }
+        uri.push_str(&self.sent_by);
+        if self.transport.is_reliable() {
+            uri.push_str(";transport=tcp");
+        }
+        uri
+    }
+
+    fn key(&self, branch: &str, method: &Method) -> Option<ClientKey> {
+        HostPort::parse(&self.sent_by).map(|sent_by| ClientKey::of_ours(&sent_by, branch, method))
     }
 }
 
@@ -306,6 +356,10 @@ impl Receiver for Endpoint {
 
     fn malformed(&self, error: ParseError, head: Option<Bytes>, flow: Flow) {
         incoming::malformed(self, error, &head.unwrap_or_default(), &flow);
+    }
+
+    fn refused(&self, note: Note) {
+        self.fail_client(note);
     }
 
     fn closed(&self, flow: Flow, had_requests: bool) {

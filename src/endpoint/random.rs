@@ -1,6 +1,7 @@
 //! Cryptographic randomness, handed out as values (RFC 3261 19.3; tags and branches of 128 bits, `A32`, `A33`).
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 /// The source. Cheap enough for a branch per request: small values come from a pool of the thread, which is filled at once.
 #[derive(Debug, Default)]
@@ -52,23 +53,22 @@ impl Random {
         u64::from_be_bytes(bytes)
     }
     /// A tag: 32 hex digits.
-    pub fn tag(&self) -> String {
-        let mut tag = String::with_capacity(32);
-        push_hex(&mut tag, self.bits128());
-        tag
+    pub fn tag(&self) -> Arc<str> {
+        Hex::of(&self.bits128().to_be_bytes()).as_str().into()
     }
-    /// A branch with the magic cookie.
+    /// A branch with the magic cookie, and room for what a proxy puts behind it (RFC 5393 4.2.1).
     pub fn branch(&self) -> String {
-        let mut branch = String::with_capacity(39);
+        let mut branch = String::with_capacity(56);
         branch.push_str("z9hG4bK");
-        push_hex(&mut branch, self.bits128());
+        branch.push_str(Hex::of(&self.bits128().to_be_bytes()).as_str());
         branch
     }
     /// A tag that is the same for the same bytes within this run, and tells nothing about them: for answers without
     /// state (RFC 3261 8.2.7). 32 bits, the least that 19.3 allows: no dialog hangs on it.
     pub fn keyed_tag(&self, bytes: &[u8]) -> String {
         use std::hash::BuildHasher;
-        format!("{:08x}", self.keyed.hash_one(bytes) >> 32)
+        let [a, b, c, d, ..] = self.keyed.hash_one(bytes).to_be_bytes();
+        Hex::of(&[a, b, c, d]).as_str().to_owned()
     }
     /// Fills a buffer.
     ///
@@ -86,12 +86,24 @@ fn fill(bytes: &mut [u8]) {
     aws_lc_rs::rand::fill(bytes).expect("the system gives randomness");
 }
 
-/// 32 lower-case hex digits.
-fn push_hex(text: &mut String, bits: u128) {
-    for byte in bits.to_be_bytes() {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+/// Lower-case hex digits of at most 16 bytes.
+struct Hex {
+    digits: [u8; 32],
+    length: usize,
+}
+
+impl Hex {
+    fn of(bytes: &[u8]) -> Hex {
+        let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' - 10 + value };
+        let mut digits = [b'0'; 32];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
         }
+        Hex { digits, length: 2 * bytes.len() }
+    }
+
+    fn as_str(&self) -> &str {
+        self.digits.get(..self.length).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or_default()
     }
 }
 
@@ -122,8 +134,8 @@ mod tests {
         assert!(is_hex(random.branch().strip_prefix("z9hG4bK").unwrap()));
         assert_eq!(random.keyed_tag(b"x"), random.keyed_tag(b"x"));
         assert_ne!(random.keyed_tag(b"x"), random.keyed_tag(b"y"));
-        let mut text = String::new();
-        push_hex(&mut text, 0x0123_4567_89ab_cdef_u128);
-        assert_eq!(text, "00000000000000000123456789abcdef");
+        let hex = Hex::of(&0x0123_4567_89ab_cdef_u128.to_be_bytes());
+        assert_eq!(hex.as_str(), "00000000000000000123456789abcdef");
+        assert_eq!(Hex::of(&[0, 0xf1]).as_str(), "00f1");
     }
 }

@@ -189,7 +189,7 @@ impl Endpoint {
         key: Key,
         request: &Request,
         flow: &Flow,
-        to_tag: String,
+        to_tag: Arc<str>,
         repetition: Repetition,
     ) -> Option<ServerTransaction> {
         if !self.has_room(key) {
@@ -202,7 +202,6 @@ impl Endpoint {
             Method::Invite => Server::invite(now, reliable),
             _ => Server::non_invite(now, reliable),
         };
-        let to_tag: Arc<str> = to_tag.into();
         let mut entry = Box::new(Entry {
             machine,
             flow: *flow,
@@ -262,7 +261,7 @@ impl Endpoint {
         let shard = &mut *guard;
         let Some(entry) = shard.entries.get_mut(&key) else {
             let finished = shard.beside.get(key)?;
-            return Some((Bytes::copy_from_slice(&finished.bytes), finished.reply_to));
+            return Some((Bytes::copy_from_slice(finished.bytes), finished.reply_to));
         };
         let now = clock::instant();
         happens(entry, now);
@@ -270,10 +269,10 @@ impl Endpoint {
         let (outputs, ended) = self.settle_server(&mut shard.wakes, key, entry, now);
         let answers = entry.owed && (ended || entry.machine.is_answered());
         entry.owed &= !answers;
-        let finished = entry.machine.only_repeats().map(|(answer, until)| (Box::from(&answer[..]), until));
+        let finished = entry.machine.only_repeats();
         let over = ended || finished.is_some();
         if let Some((bytes, until)) = finished {
-            shard.beside.keep(key, Answered { bytes, reply_to }, until, entry.repetition);
+            shard.beside.keep(key, &Answered { bytes, reply_to }, until, entry.repetition);
         }
         // What the entry held is freed outside the lock.
         let over = over.then(|| shard.entries.remove(&key));
@@ -319,11 +318,11 @@ impl Endpoint {
         cancel: &Request,
         flow: &Flow,
         reason: &Option<String>,
-    ) -> Option<(Option<String>, Option<Arc<dyn TransactionUser>>)> {
+    ) -> Option<(Option<Arc<str>>, Option<Arc<dyn TransactionUser>>)> {
         let target = self.server_key(&ServerKey::cancelled_by(cancel).ok()?);
         let mut shard = self.servers.0.shard(target);
         let entry = shard.entries.get_mut(&target).filter(|entry| came_from(entry, flow))?;
-        let to_tag = Some(entry.to_tag.to_string());
+        let to_tag = Some(entry.to_tag.clone());
         if entry.machine.is_answered() {
             return Some((to_tag, None));
         }
@@ -334,7 +333,7 @@ impl Endpoint {
     }
 
     /// The To tag of a request other than INVITE that is meant.
-    fn cancelled_other(&self, cancel: &Request, flow: &Flow) -> Option<String> {
+    fn cancelled_other(&self, cancel: &Request, flow: &Flow) -> Option<Arc<str>> {
         const OTHERS: [Method; 6] = [
             Method::Message,
             Method::Subscribe,
@@ -347,11 +346,11 @@ impl Endpoint {
             let target = self.server_key(&ServerKey::cancelled_by_as(cancel, method).ok()?);
             let shard = self.servers.0.shard(target);
             match shard.entries.get(&target) {
-                Some(entry) => came_from(entry, flow).then(|| entry.to_tag.to_string()),
+                Some(entry) => came_from(entry, flow).then(|| entry.to_tag.clone()),
                 // The two have the same top Via, so their answers go to the same place if they came from the same one.
                 None => {
                     let finished = shard.beside.get(target)?;
-                    (finished.reply_to == reply_to(cancel, flow)).then(|| to_tag_of(&finished.bytes))?
+                    (finished.reply_to == reply_to(cancel, flow)).then(|| to_tag_of(finished.bytes))?
                 }
             }
         })
@@ -487,8 +486,8 @@ fn came_from(entry: &Entry, flow: &Flow) -> bool {
 }
 
 /// The To tag of an answer of ours.
-fn to_tag_of(answer: &[u8]) -> Option<String> {
+fn to_tag_of(answer: &[u8]) -> Option<Arc<str>> {
     let limits = Limits { message: usize::MAX, ..Limits::default() };
     let answer = Message::parse(Bytes::copy_from_slice(answer), false, &limits).ok()?;
-    answer.headers().to().ok()?.tag().map(str::to_owned)
+    answer.headers().to().ok()?.tag().map(Arc::from)
 }

@@ -40,6 +40,17 @@ impl Hash for Key {
 }
 
 impl Key {
+    /// As one number.
+    pub(super) fn number(self) -> u128 {
+        u128::from(self.0[0]) << 64 | u128::from(self.0[1])
+    }
+
+    /// Back from [`Key::number`].
+    pub(super) fn from_number(number: u128) -> Key {
+        // The halves; nothing is lost.
+        Key([(number >> 64) as u64, number as u64])
+    }
+
     /// As bytes: the same for every retransmission of a request.
     pub(super) fn bytes(&self) -> [u8; 16] {
         let mut bytes = [0; 16];

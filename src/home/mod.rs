@@ -11,14 +11,13 @@ mod testing;
 mod unanswered;
 mod wheel;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::home::change::Job;
 use crate::home::unanswered::Unanswered;
-use crate::model::{Aor, Auid, HomeState, Packages, Reject, Row, Timestamp};
+use crate::model::{Aor, Auid, ByAor, HomeState, Packages, Reject, Row, Timestamp};
 use crate::store::Store;
 
 pub use change::{Mode, Refusal};
@@ -29,7 +28,6 @@ pub use change::{Mode, Refusal};
 #[derive(Debug)]
 pub struct Homes {
     shards: Box<[Mutex<Shard>]>,
-    hasher: RandomState,
     store: Store,
     clock: Clock,
     /// No change is made before [`Homes::change`] returns.
@@ -59,11 +57,11 @@ pub type Clock = fn() -> Timestamp;
 
 #[derive(Debug, Default)]
 struct Shard {
-    slots: HashMap<Aor, Slot>,
+    slots: ByAor<Slot>,
     /// Instants at which something in a home may end, with the home; one entry per home that has something to end.
     due: Due,
     /// When a home is to be looked at, though nothing in it changes.
-    reminders: HashMap<Aor, Timestamp>,
+    reminders: ByAor<Timestamp>,
     brought: loading::Brought,
 }
 
@@ -172,7 +170,6 @@ impl Homes {
     fn with(store: Store, clock: Clock, always_driven: bool) -> Arc<Homes> {
         Arc::new(Homes {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
             store,
             clock,
             always_driven,
@@ -346,8 +343,7 @@ impl Homes {
     }
 
     fn shard(&self, aor: &Aor) -> MutexGuard<'_, Shard> {
-        let hash = usize::try_from(self.hasher.hash_one(aor) % SHARDS as u64).unwrap_or(0);
-        lock(&self.shards[hash])
+        lock(&self.shards[aor.place(SHARDS)])
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use crate::home::{Changed, Decision, Homes, Mode, Refusal};
 use crate::model::{
-    Aor, Binding, BindingKey, Durability, Flow, HomeState, Moved, Package, Packages, Plan, Reject, Row,
-    Subscription, SubscriptionId, Text, Timestamp, Transport,
+    Aor, Binding, BindingKey, DialogParts, DialogTexts, Durability, Flow, HomeState, Moved, Package,
+    Packages, Plan, Reject, Row, Subscription, SubscriptionId, Text, Timestamp, Transport,
 };
 use crate::sip::StatusCode;
 use crate::store::{Store, Target};
@@ -66,12 +66,14 @@ fn subscription(watcher: &Aor) -> Row {
             watcher: watcher.clone(),
             package: Package::Presence,
             event_id: None,
-            call_id: "c".into(),
-            local_tag: "l".into(),
-            remote_tag: "r".into(),
-            local_address: "<sip:bob@example.org>".into(),
-            remote_address: "<sip:alice@example.org>".into(),
-            remote_target: "sip:alice@192.0.2.1".into(),
+            dialog: DialogTexts::new(DialogParts {
+                call_id: "c",
+                local_tag: "l",
+                remote_tag: "r",
+                local_address: "<sip:bob@example.org>",
+                remote_address: "<sip:alice@example.org>",
+                remote_target: "sip:alice@192.0.2.1",
+            }),
             route_set: Box::default(),
             flow: flow(),
             accept: Text::default(),

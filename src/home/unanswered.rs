@@ -1,14 +1,13 @@
 //! How many presentities each watcher waits for, of all homes together: who asks everybody is not kept everywhere (RFC 3857 4.7.1).
 
-use std::collections::HashMap;
 use std::sync::Mutex;
 
 use crate::home::lock;
-use crate::model::{Aor, HomeState, Row};
+use crate::model::{Aor, ByAor, HomeState, Row};
 
 /// Counts what is waiting in homes, as rows come and go there. Few users wait for anybody, so one lock does.
 #[derive(Debug, Default)]
-pub(super) struct Unanswered(Mutex<HashMap<Aor, usize>>);
+pub(super) struct Unanswered(Mutex<ByAor<usize>>);
 
 impl Unanswered {
     /// For how many presentities this watcher waits.

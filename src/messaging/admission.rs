@@ -33,7 +33,6 @@ impl Carried {
     /// By this request.
     pub fn by(request: &Request) -> Carried {
         let media_type = request.content_type();
-        let media_type = media_type.as_deref();
         let is_cpim =
             media_type == Some(cpim::MEDIA_TYPE) && request.value(HeaderName::ContentEncoding).is_none();
         let kind = match media_type {

@@ -1,13 +1,13 @@
 //! Who may be sent to now: of all messages for one recipient one is on its way to the devices, the others wait for their turn in the order in which they
 //! came (RFC 3428 8: one MESSAGE outside of a dialog at a time, so that none overtakes another).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 
-use crate::model::{Aor, MessageId};
+use crate::model::{Aor, ByAor, MessageId};
 
 /// The lanes of all recipients to whom something is on its way. `T`: what is called when its turn comes.
 #[derive(Debug)]
-pub struct Lanes<T>(HashMap<Aor, Lane<T>>);
+pub struct Lanes<T>(ByAor<Lane<T>>);
 
 #[derive(Debug)]
 struct Lane<T> {
@@ -28,7 +28,7 @@ pub enum Place {
 
 impl<T> Default for Lanes<T> {
     fn default() -> Lanes<T> {
-        Lanes(HashMap::new())
+        Lanes(ByAor::default())
     }
 }
 

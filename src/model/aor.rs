@@ -1,15 +1,26 @@
 //! Addresses of record.
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
+use std::sync::{Arc, LazyLock};
 
+use crate::model::AsHashed;
 use crate::sip::{Host, Uri};
 
 /// A canonical address of record: decoded user part, lower-case domain, no port, no parameters (RFC 3261 10.3 step 5).
 ///
-/// Equal AoRs are one home. Held as `user@domain`; shared, so cloning is cheap.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Aor(Arc<str>);
+/// Equal AoRs are one home. Held as `user@domain`; shared, so cloning is cheap. It is hashed once, when it is made: many tables are asked for it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Aor {
+    /// Keyed at random in each run: strangers choose names, and none that fall together.
+    hash: u64,
+    name: Arc<str>,
+}
+
+/// A table by AoR.
+pub type ByAor<V> = HashMap<Aor, V, BuildHasherDefault<AsHashed>>;
 
 impl Aor {
     /// From a decoded user part and a domain. `None` if either is empty, too long (256 bytes) or has control characters.
@@ -29,11 +40,16 @@ impl Aor {
         if let Some(domain) = text.get_mut(user.len() + 1..) {
             domain.make_ascii_lowercase();
         }
-        Some(Aor(text.into()))
+        let hash = HASHER.hash_one(text.as_str());
+        Some(Aor { hash, name: text.into() })
+    }
+    /// Which of so many places it belongs to; by bits that a [`ByAor`] in that place does not choose by.
+    pub fn place(&self, places: usize) -> usize {
+        usize::try_from((self.hash >> 32) % places.max(1) as u64).unwrap_or(0)
     }
     /// Is it what [`Aor::new`] makes of this user part and this domain?
     pub fn is(&self, user: &str, domain: &str) -> bool {
-        let rest = self.0.strip_prefix(user).and_then(|rest| rest.strip_prefix('@'));
+        let rest = self.name.strip_prefix(user).and_then(|rest| rest.strip_prefix('@'));
         rest.is_some_and(|own| own.eq_ignore_ascii_case(domain))
     }
     /// From stored text (`user@domain`).
@@ -53,23 +69,23 @@ impl Aor {
     }
     /// The decoded user part.
     pub fn user(&self) -> &str {
-        self.0.get(..self.at()).unwrap_or_default()
+        self.name.get(..self.at()).unwrap_or_default()
     }
     /// The domain in lower case.
     pub fn domain(&self) -> &str {
-        self.0.get(self.at() + 1..).unwrap_or_default()
+        self.name.get(self.at() + 1..).unwrap_or_default()
     }
     /// Where the last `@` stands: that before the domain.
     fn at(&self) -> usize {
-        self.0.bytes().rposition(|byte| byte == b'@').unwrap_or(self.0.len())
+        self.name.bytes().rposition(|byte| byte == b'@').unwrap_or(self.name.len())
     }
     /// `user@domain`, as stored.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
     }
     /// `sip:user@domain` with the user part escaped (RFC 3261 25.1).
     pub fn uri(&self) -> String {
-        let mut uri = String::with_capacity(self.0.len() + 8);
+        let mut uri = String::with_capacity(self.name.len() + 8);
         uri.push_str("sip:");
         self.push_escaped_user(&mut uri);
         uri.push('@');
@@ -78,13 +94,18 @@ impl Aor {
     }
     /// The user part as it stands in a URI.
     pub fn escaped_user(&self) -> String {
-        let mut user = String::with_capacity(self.0.len());
+        let mut user = String::with_capacity(self.name.len());
         self.push_escaped_user(&mut user);
         user
     }
     fn push_escaped_user(&self, uri: &mut String) {
-        for byte in self.user().bytes() {
-            if byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte) {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.!~*'()&=+$,;?/".contains(&byte);
+        let user = self.user();
+        if user.bytes().all(is_plain) {
+            return uri.push_str(user);
+        }
+        for byte in user.bytes() {
+            if is_plain(byte) {
                 uri.push(char::from(byte));
             } else {
                 uri.push_str(&format!("%{byte:02X}"));
@@ -93,17 +114,37 @@ impl Aor {
     }
 }
 
+impl Hash for Aor {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl PartialOrd for Aor {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Aor {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.name.cmp(&other.name)
+    }
+}
+
 impl fmt::Display for Aor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
 
 impl fmt::Debug for Aor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.name)
     }
 }
+
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 const MAX_PART: usize = 256;
 
@@ -139,6 +180,22 @@ mod tests {
                 "{user} {domain}"
             );
         }
+    }
+
+    #[test]
+    fn every_place_and_every_key_of_a_table_has_its_share() {
+        let all: Vec<_> = (0..4_000).map(|n| Aor::new(&format!("user{n}"), "example.org").unwrap()).collect();
+        for places in [1, 16, 64, 1_000] {
+            let mut counts = vec![0_usize; places];
+            all.iter().for_each(|aor| counts[aor.place(places)] += 1);
+            assert!(counts.iter().all(|count| *count <= 4 * 4_000 / places), "{places}: {counts:?}");
+        }
+        // Those of one place are told apart by the bits that a table looks at first: the lowest.
+        let lowest: std::collections::HashSet<_> =
+            all.iter().filter(|aor| aor.place(16) == 3).map(|aor| aor.hash & 0xff).collect();
+        assert!(lowest.len() > 100, "{}", lowest.len());
+        let table: ByAor<usize> = all.iter().cloned().zip(0..).collect();
+        assert!(all.iter().zip(0..).all(|(aor, n)| table.get(aor) == Some(&n)));
     }
 
     fn read(uri: &str) -> Option<String> {

@@ -6,6 +6,7 @@
 pub mod account;
 pub mod aor;
 pub mod binding;
+pub mod dialog_texts;
 pub mod document;
 pub mod flow;
 pub mod hashed;
@@ -25,8 +26,9 @@ pub mod time;
 pub mod waiting;
 
 pub use account::{Account, Ha1Pair, Ha1Set};
-pub use aor::Aor;
+pub use aor::{Aor, ByAor};
 pub use binding::{Binding, BindingKey};
+pub use dialog_texts::{DialogParts, DialogTexts};
 pub use document::{Auid, Document, DocumentName, Documents, Meaning, Said};
 pub use flow::{Flow, Transport};
 pub use hashed::AsHashed;

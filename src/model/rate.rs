@@ -1,6 +1,5 @@
 //! How often one user may do something (`A25`, `A26`).
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use crate::model::{Aor, Timestamp};
 pub struct Rate {
     /// When the bucket of whoever stands here is full again, in milliseconds.
     places: Box<[AtomicI64]>,
-    hasher: RandomState,
     /// One token's time, in milliseconds.
     interval_ms: i64,
     /// How far ahead of now a bucket may be: a whole burst.
@@ -25,7 +23,6 @@ impl Rate {
         let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX).max(1);
         Rate {
             places: (0..PLACES).map(|_| AtomicI64::new(0)).collect(),
-            hasher: RandomState::new(),
             interval_ms,
             burst_ms: interval_ms.saturating_mul(i64::from(burst.max(1))),
         }
@@ -36,8 +33,7 @@ impl Rate {
     /// # Errors
     /// After how many seconds there will be one.
     pub fn take(&self, user: &Aor, now: Timestamp) -> Result<(), u32> {
-        let at = usize::try_from(self.hasher.hash_one(user) % PLACES as u64).unwrap_or(0);
-        let Some(place) = self.places.get(at) else { return Ok(()) };
+        let Some(place) = self.places.get(user.place(PLACES)) else { return Ok(()) };
         let full_at = |full_at: i64| {
             full_at.clamp(now.0, now.0.saturating_add(self.burst_ms)).saturating_add(self.interval_ms)
         };

@@ -1,6 +1,6 @@
 //! Subscriptions: a watcher's dialog with this notifier (RFC 6665).
 
-use crate::model::{Aor, Flow, Package, Text, Timestamp};
+use crate::model::{Aor, DialogTexts, Flow, Package, Text, Timestamp};
 
 /// 128 random bits; part of our Contact and index of the row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,18 +19,8 @@ pub struct Subscription {
     pub package: Package,
     /// `id` parameter of Event.
     pub event_id: Option<Text>,
-    /// Dialog: Call-ID.
-    pub call_id: Text,
-    /// Dialog: our tag (To of the SUBSCRIBE).
-    pub local_tag: Text,
-    /// Dialog: the watcher's tag (From of the SUBSCRIBE).
-    pub remote_tag: Text,
-    /// To of the SUBSCRIBE without tag, as sent: From of our NOTIFYs.
-    pub local_address: Text,
-    /// From of the SUBSCRIBE without tag, as sent: To of our NOTIFYs.
-    pub remote_address: Text,
-    /// Contact URI of the watcher: Request-URI of our NOTIFYs.
-    pub remote_target: Text,
+    /// The dialog: what names it, and whom NOTIFYs go to.
+    pub dialog: DialogTexts,
     /// Record-Route of the SUBSCRIBE in order: Route of our NOTIFYs (RFC 3261 12.1.1).
     pub route_set: Box<[Text]>,
     /// The flow the last SUBSCRIBE came in on: NOTIFYs go back on it.

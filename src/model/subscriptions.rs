@@ -413,7 +413,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Flow, Package, Text, Transport};
+    use crate::model::{DialogParts, DialogTexts, Flow, Package, Text, Transport};
 
     fn aor(user: &str) -> Aor {
         Aor::new(user, "example.org").unwrap()
@@ -426,12 +426,7 @@ mod tests {
             watcher: aor(watcher),
             package: Package::Presence,
             event_id: None,
-            call_id: Text::default(),
-            local_tag: Text::default(),
-            remote_tag: Text::default(),
-            local_address: Text::default(),
-            remote_address: Text::default(),
-            remote_target: Text::default(),
+            dialog: DialogTexts::new(DialogParts::default()),
             route_set: Box::default(),
             flow: Flow {
                 transport: Transport::Udp,

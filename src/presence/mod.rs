@@ -4,6 +4,7 @@
 //! and the notifier carries out what it wants. Who sent a request, and for which AoR, was settled before it comes here.
 
 mod backlog;
+mod by_id;
 pub mod dialog;
 pub mod explain;
 mod notifier;
@@ -205,8 +206,7 @@ impl Presence {
             move |result| match result {
                 Ok((accepted, home)) => {
                     let s = &accepted.subscription;
-                    let user = s.presentity.escaped_user();
-                    let contact = notify::contact(endpoint.own_uri(&flow, Some(&user)), s);
+                    let contact = notify::contact(&endpoint.ours(&flow), s);
                     let mut ok = transaction.response(&request, StatusCode::OK);
                     ok.copy(&request, HeaderName::RecordRoute)
                         .header_of(HeaderName::Contact, &["<", &contact, ">"])

@@ -2,8 +2,7 @@
 //!
 //! Nothing is composed or sent with a lock held. What a home holds is read each time; what stands here can be lost and made again.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
+use std::cell::RefCell;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,8 @@ use crate::home::{Homes, Refusal};
 use crate::model::{
     Aor, Durability, Flow, HomeState, Package, Packages, Row, Subscription, SubscriptionId, Timestamp,
 };
-use crate::presence::backlog::Round;
+use crate::presence::backlog;
+use crate::presence::by_id::{self, ById};
 use crate::presence::dialog::{Answer, Dialog, Outlook, Output, Reason, Reserved, Seen, State};
 use crate::presence::explain::{Heard, Told, Watched};
 use crate::presence::notify::{self, Notify};
@@ -39,7 +39,6 @@ pub(super) struct Notifier {
     endpoint: Arc<Endpoint>,
     policy: Arc<Policy>,
     shards: Box<[Mutex<Dialogs>]>,
-    hasher: RandomState,
     seats: Arc<Seats>,
     views: Views,
     told_lists: ToldLists,
@@ -61,7 +60,7 @@ struct Watch {
     held: Mutex<Held>,
 }
 
-type Dialogs = HashMap<SubscriptionId, Entry>;
+type Dialogs = ById<Entry>;
 
 enum Entry {
     Busy(Arc<Watch>),
@@ -89,6 +88,27 @@ struct Held {
     has_left: bool,
 }
 
+/// A presentity while its watchers are told, one after the other: what holds for most of them is found out once.
+struct Round<'a> {
+    home: &'a Arc<HomeState>,
+    now: Timestamp,
+    /// What the last one was shown.
+    last: RefCell<Option<(Shown, Rendered)>>,
+}
+
+/// What one watcher of a round is about to see, unless the presentity changes meanwhile.
+struct Sight<'a> {
+    round: &'a Round<'a>,
+    row: &'a Arc<Subscription>,
+    granted: Grant,
+}
+
+impl<'a> Round<'a> {
+    fn new(home: &'a Arc<HomeState>, now: Timestamp) -> Round<'a> {
+        Round { home, now, last: RefCell::default() }
+    }
+}
+
 impl std::fmt::Debug for Notifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Notifier").field("dialogs", &self.len()).finish_non_exhaustive()
@@ -103,7 +123,6 @@ impl Notifier {
             endpoint,
             policy,
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            hasher: RandomState::new(),
             seats: Seats::new(),
             views,
             told_lists: ToldLists::default(),
@@ -170,8 +189,8 @@ impl Notifier {
         let others = home.subscriptions.of(&new.watcher).filter(|other| {
             other.id != new.id
                 && other.expires_at > now
-                && (&other.remote_target, other.package, &other.event_id)
-                    == (&new.remote_target, new.package, &new.event_id)
+                && (other.dialog.remote_target(), other.package, &other.event_id)
+                    == (new.dialog.remote_target(), new.package, &new.event_id)
         });
         others.take(ASKED).for_each(|other| self.refreshed(other));
     }
@@ -196,7 +215,7 @@ impl Notifier {
     pub(super) fn react(
         self: &Arc<Self>,
         presentity: &Aor,
-        (packages, after): Round,
+        (packages, after): backlog::Round,
     ) -> Option<SubscriptionId> {
         let home = self.homes.read(presentity);
         if after.is_none() {
@@ -209,13 +228,11 @@ impl Notifier {
         let mut rest = home.subscriptions.after(after).filter(|s| packages.has(s.package));
         let mut last = None;
         let turn = if after.is_none() { FIRST_TURN } else { TURN };
-        let now = clock::now();
+        let round = Round::new(&home, clock::now());
         self.endpoint.sockets().together(|| {
             for subscription in rest.by_ref().take(turn) {
                 last = Some(subscription.id);
-                if subscription.expires_at > now {
-                    self.changed(&home, subscription, now);
-                }
+                self.changed(&round, subscription);
             }
         });
         last.filter(|_| rest.next().is_some())
@@ -231,10 +248,10 @@ impl Notifier {
         let home = self.homes.read(presentity);
         self.settle(&home, packages, Some(watcher));
         let mut theirs = home.subscriptions.of(watcher).filter(|s| packages.has(s.package));
-        let now = clock::now();
+        let round = Round::new(&home, clock::now());
         self.endpoint.sockets().together(|| {
-            for subscription in theirs.by_ref().take(FIRST_TURN).filter(|s| s.expires_at > now) {
-                self.changed(&home, subscription, now);
+            for subscription in theirs.by_ref().take(FIRST_TURN) {
+                self.changed(&round, subscription);
             }
         });
         // Somebody with so many is told of the rest in the turns of all.
@@ -242,11 +259,11 @@ impl Notifier {
     }
 
     /// Somebody began or ceased to watch, or how it stands with them has changed: the owner is told, who alone may know (RFC 3857 4.6).
-    fn show_watchers(self: &Arc<Self>, home: &HomeState) {
-        let now = clock::now();
+    fn show_watchers(self: &Arc<Self>, home: &Arc<HomeState>) {
+        let round = Round::new(home, clock::now());
         self.endpoint.sockets().together(|| {
-            for subscription in home.winfo().take(FIRST_TURN).filter(|s| s.expires_at > now) {
-                self.changed(home, subscription, now);
+            for subscription in home.winfo().take(FIRST_TURN) {
+                self.changed(&round, subscription);
             }
         });
     }
@@ -334,10 +351,16 @@ impl Notifier {
         watches
     }
 
-    fn changed(self: &Arc<Self>, home: &HomeState, subscription: &Arc<Subscription>, now: Timestamp) {
-        let watch = self.enter(subscription, || self.resume(subscription, Some(self.slot())));
-        let granted = self.granted(home, watch.package, &watch.watcher, now);
-        self.tell(&watch, |dialog, now| dialog.handle_changed(now, standing(&granted)));
+    fn changed(self: &Arc<Self>, round: &Round<'_>, row: &Arc<Subscription>) {
+        if row.expires_at <= round.now {
+            return;
+        }
+        let watch = self.enter(row, || self.resume(row, Some(self.slot())));
+        let granted = self.granted(round.home, watch.package, &watch.watcher, round.now);
+        let standing = standing(&granted);
+        self.tell_seeing(&watch, Some(Sight { round, row, granted }), |held, now| {
+            held.dialog.handle_changed(now, standing);
+        });
     }
 
     /// How much the watcher may see. Its own home is read only where the answer hangs on it. Where it will be another one by time alone, the
@@ -358,7 +381,8 @@ impl Notifier {
             DomainDefault::Reciprocal
             | DomainDefault::Confirm
             | DomainDefault::Basic
-            | DomainDefault::Full => granted(&HomeState::empty(watcher.clone())),
+            // Any home would do.
+            | DomainDefault::Full => granted(home),
         }
     }
 
@@ -368,7 +392,7 @@ impl Notifier {
     }
 
     fn end(self: &Arc<Self>, watch: &Arc<Watch>, subscription: &Arc<Subscription>, reason: Reason) {
-        self.tell_all(watch, |held, now| {
+        self.tell_seeing(watch, None, |held, now| {
             held.ended = Some(subscription.clone());
             held.dialog.handle_ended(now, reason);
         });
@@ -376,28 +400,35 @@ impl Notifier {
 
     /// Tells the machine something, then does what it wants.
     fn tell(self: &Arc<Self>, watch: &Arc<Watch>, handle: impl FnOnce(&mut Dialog, Instant)) {
-        self.tell_all(watch, |held, now| handle(&mut held.dialog, now));
+        self.tell_seeing(watch, None, |held, now| handle(&mut held.dialog, now));
     }
 
-    fn tell_all(self: &Arc<Self>, watch: &Arc<Watch>, handle: impl FnOnce(&mut Held, Instant)) {
+    /// The same, where it was seen a moment ago what the watcher will be shown if it is told at once.
+    fn tell_seeing(
+        self: &Arc<Self>,
+        watch: &Arc<Watch>,
+        mut sight: Option<Sight<'_>>,
+        handle: impl FnOnce(&mut Held, Instant),
+    ) {
         let mut later = None;
-        let watch = loop {
+        let (watch, mut output) = loop {
             let watch = later.as_ref().unwrap_or(watch);
             let mut held = watch.held();
             if !held.has_left {
                 handle(&mut held, clock::instant());
+                let first = held.dialog.poll_output();
                 drop(held);
-                break watch;
+                break (watch, first);
             }
             drop(held);
             let Some(awake) = self.awake(watch) else { return };
             later = Some(awake);
         };
         loop {
-            let output = watch.held().dialog.poll_output();
             match output {
                 None => return self.schedule(watch),
-                Some(Output::Look { last }) => self.look(watch, last),
+                Some(Output::Look { last: true }) => self.look_last(watch),
+                Some(Output::Look { last: false }) => self.look(watch, sight.take()),
                 Some(Output::Notify { cseq, state, unproven, whole }) => {
                     self.send(watch, (cseq, state), unproven, whole);
                 }
@@ -405,24 +436,55 @@ impl Notifier {
                 Some(Output::Drop) => self.drop_row(watch),
                 Some(Output::Forget) => self.forget(watch),
             }
+            output = watch.held().dialog.poll_output();
         }
     }
 
-    fn look(&self, watch: &Watch, last: bool) {
-        let now = clock::now();
+    fn look(&self, watch: &Watch, sight: Option<Sight<'_>>) {
         let home = self.homes.read(&watch.presentity);
-        let row = if last {
-            watch.held().ended.clone()
-        } else {
-            // What has expired but is not swept yet will be ended by the wheel, by a dialog that goes on from the row.
-            subscription::by_id(&home, watch.id).filter(|s| s.expires_at > now).cloned()
-        };
+        // Is it still that one? Then what was found out of it holds.
+        if let Some(Sight { round, row, granted }) =
+            sight.filter(|sight| Arc::ptr_eq(sight.round.home, &home))
+        {
+            let rendered = self.rendered(round, row, granted);
+            return self.seen(watch, Some((row.clone(), rendered)));
+        }
+        let round = Round::new(&home, clock::now());
+        // What has expired but is not swept yet will be ended by the wheel, by a dialog that goes on from the row.
+        let row = subscription::by_id(&home, watch.id).filter(|s| s.expires_at > round.now);
+        self.look_at(watch, &round, row);
+    }
+
+    fn look_last(&self, watch: &Watch) {
+        let home = self.homes.read(&watch.presentity);
+        let row = watch.held().ended.clone();
+        self.look_at(watch, &Round::new(&home, clock::now()), row.as_ref());
+    }
+
+    fn look_at(&self, watch: &Watch, round: &Round<'_>, row: Option<&Arc<Subscription>>) {
         let seen = row.map(|row| {
-            let shown = Shown::to(&row, self.granted(&home, watch.package, &watch.watcher, now));
-            let rendered =
-                self.asking(&home, now, |others| self.views.document(&home, shown, &row, others, now));
-            (row, rendered)
+            let granted = self.granted(round.home, watch.package, &watch.watcher, round.now);
+            (row.clone(), self.rendered(round, row, granted))
         });
+        self.seen(watch, seen);
+    }
+
+    /// What this subscription is shown.
+    fn rendered(&self, round: &Round<'_>, row: &Subscription, granted: Grant) -> Rendered {
+        let shown = Shown::to(row, granted);
+        if let Some((_, rendered)) = round.last.borrow().as_ref().filter(|(last, _)| *last == shown) {
+            return rendered.clone();
+        }
+        let rendered = self.asking(round.home, round.now, |others| {
+            self.views.document(round.home, shown.clone(), row, others, round.now)
+        });
+        if self.views.are_kept(&shown) {
+            round.last.replace(Some((shown, rendered.clone())));
+        }
+        rendered
+    }
+
+    fn seen(&self, watch: &Watch, seen: Option<(Arc<Subscription>, Rendered)>) {
         let mut held = watch.held();
         let found = seen.as_ref().map_or(Seen::Missing, |(_, rendered)| Seen::State(rendered.fingerprint));
         if let Some((row, _)) = &seen {
@@ -477,16 +539,24 @@ impl Notifier {
         let (heard, answer) = match row.and_then(|row| self.flow_of(&row).map(|flow| (row, flow))) {
             None => (Heard::Undelivered, self.undelivered()),
             Some((row, flow)) => {
-                let user = row.presentity.escaped_user();
-                let contact = notify::contact(self.endpoint.own_uri(&flow, Some(&user)), &row);
-                let via = self.endpoint.via(&flow, &self.endpoint.random().branch());
+                let ours = self.endpoint.ours(&flow);
+                let contact = notify::contact(&ours, &row);
+                let branch = self.endpoint.random().branch();
+                let via = ours.via(&branch);
                 let format = package::body_type(&row);
                 // It only grows, over restarts too, as the numbers of NOTIFYs do; the first one is 0 (RFC 4235 4.1, RFC 3680 5.1).
                 let body = self.body(watch, &document, cseq.saturating_sub(1), whole);
                 let notify = Notify { cseq, state, format, body: &body, via: &via, contact: &contact };
                 let bytes = notify::write(&row, &notify, clock::now());
                 let max_sends = if unproven { UNPROVEN_SENDS } else { u8::MAX };
-                match self.endpoint.send_limited(bytes, &via, &flow, watch.clone(), cseq, max_sends) {
+                match self.endpoint.send_limited(
+                    bytes,
+                    (&ours, &branch),
+                    &flow,
+                    watch.clone(),
+                    cseq,
+                    max_sends,
+                ) {
                     Ok(_) => return,
                     // Our table or the peer's buffer is full: it lives, and is told a little later.
                     Err(SendError::Full) => (Heard::Full, Answer::Unsent { retry_after: Some(WHEN_FULL) }),
@@ -646,7 +716,7 @@ impl Notifier {
     fn schedule(&self, watch: &Arc<Watch>) {
         let mut held = watch.held();
         let Some(at) = held.dialog.next_timeout() else {
-            let is_at_rest = held.resting(self.origin).is_some();
+            let is_at_rest = held.may_rest();
             drop(held);
             return if is_at_rest {
                 self.leave(watch)
@@ -722,8 +792,7 @@ impl Notifier {
     }
 
     fn shard(&self, id: SubscriptionId) -> MutexGuard<'_, Dialogs> {
-        let at = usize::try_from(self.hasher.hash_one(id) % SHARDS as u64).unwrap_or(0);
-        lock(&self.shards[at])
+        lock(&self.shards[by_id::shard(id, SHARDS)])
     }
 }
 
@@ -742,11 +811,19 @@ impl Held {
         }
     }
 
+    /// Is there nothing around its dialog that speaks against a rest?
+    fn may_rest(&self) -> bool {
+        let is_answered = self.told.is_some_and(|told| told.heard.is_some());
+        is_answered && self.ended.is_none() && self.seen.is_none() && !self.has_left
+    }
+
     /// What to keep of it if it is at rest.
     fn resting(&mut self, origin: Instant) -> Option<Resting> {
-        let is_quiet = self.ended.is_none() && self.seen.is_none() && !self.has_left;
+        if !self.may_rest() {
+            return None;
+        }
         let Held { dialog, told, ended_told, .. } = self;
-        let ended_told = ended_told.filter(|_| is_quiet)?;
+        let ended_told = (*ended_told)?;
         Resting::of(dialog, told.as_ref(), ended_told, clock::instant(), origin)
     }
 }

@@ -4,10 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 
+use crate::endpoint::Ours;
 use crate::model::{Subscription, Timestamp};
 use crate::presence::dialog::State;
 use crate::presence::package::{Format, allow_events};
-use crate::presence::subscribe::gr;
+use crate::presence::subscribe::push_gr;
 use crate::sip::{HeaderName, Host, Method, NameAddr, Uri, Writer};
 
 /// What differs from NOTIFY to NOTIFY.
@@ -29,19 +30,13 @@ pub(super) struct Notify<'a> {
 pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Timestamp) -> Bytes {
     let (uri, routes) = route(subscription);
     let mut writer = Writer::request(&Method::Notify, uri);
-    writer.header(HeaderName::Via, notify.via).header(HeaderName::MaxForwards, "70");
+    writer.header(HeaderName::Via, notify.via).rows(b"Max-Forwards: 70\r\n");
     for route in routes {
         writer.header(HeaderName::Route, route);
     }
     let package = subscription.package.as_str();
-    writer.header_of(HeaderName::From, &[&subscription.local_address, ";tag=", &subscription.local_tag]);
-    if subscription.remote_tag.is_empty() {
-        writer.header(HeaderName::To, &subscription.remote_address);
-    } else {
-        writer.header_of(HeaderName::To, &[&subscription.remote_address, ";tag=", &subscription.remote_tag]);
-    }
     writer
-        .header(HeaderName::CallId, &subscription.call_id)
+        .rows(subscription.dialog.rows().as_bytes())
         .header_of(HeaderName::CSeq, &[&notify.cseq.to_string(), " NOTIFY"])
         .header_of(HeaderName::Contact, &["<", notify.contact, ">"]);
     match &subscription.event_id {
@@ -60,11 +55,12 @@ pub(super) fn write(subscription: &Subscription, notify: &Notify<'_>, now: Times
     if notify.body.is_empty() { writer.finish() } else { writer.body(notify.format.as_str(), notify.body) }
 }
 
-/// Our Contact in the dialog: `base` with the presentity's user part, and the name of the subscription (RFC 6665 4.5.1).
-pub(super) fn contact(mut base: String, subscription: &Subscription) -> String {
-    base.push_str(";gr=");
-    base.push_str(&gr(subscription.id));
-    base
+/// Our Contact in the dialog: our URI with the presentity's user part, and the name of the subscription (RFC 6665 4.5.1).
+pub(super) fn contact(ours: &Ours, subscription: &Subscription) -> String {
+    let mut uri = ours.uri(Some(&subscription.presentity.escaped_user()));
+    uri.push_str(";gr=");
+    push_gr(&mut uri, subscription.id);
+    uri
 }
 
 /// The numeric address of the next hop: the first Route, else the remote target. `None` for names, which are not looked up here.
@@ -72,7 +68,7 @@ pub(super) fn next_hop(subscription: &Subscription) -> Option<SocketAddr> {
     let first = subscription.route_set.first().and_then(|route| NameAddr::parse(route.as_bytes()).ok());
     let uri = match first {
         Some(route) => route.uri,
-        None => Uri::parse(subscription.remote_target.as_bytes()).ok()?,
+        None => Uri::parse(subscription.dialog.remote_target().as_bytes()).ok()?,
     };
     let ip = match uri.host_port.host {
         Host::V4(ip) => IpAddr::V4(ip),
@@ -84,7 +80,7 @@ pub(super) fn next_hop(subscription: &Subscription) -> Option<SocketAddr> {
 
 /// Request-URI and Route (RFC 3261 12.2.1.1): behind a strict router its URI is the Request-URI, and the remote target is the last Route.
 fn route(subscription: &Subscription) -> (&str, Vec<String>) {
-    let target = subscription.remote_target.as_str();
+    let target = subscription.dialog.remote_target();
     let strict = subscription
         .route_set
         .split_first()
@@ -102,6 +98,7 @@ fn route(subscription: &Subscription) -> (&str, Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{DialogParts, DialogTexts, Transport};
     use crate::presence::dialog::Reason;
     use crate::presence::testing::{NOW, aor, subscription};
     use crate::sip::{Limits, Message, Request, validate};
@@ -111,7 +108,8 @@ mod tests {
     }
 
     fn written_at(subscription: &Subscription, state: State, body: &[u8], now: Timestamp) -> Request {
-        let contact = contact("sip:alice@192.0.2.1:5060".to_owned(), subscription);
+        let ours = Ours::new(Transport::Udp, "192.0.2.1:5060".to_owned());
+        let contact = contact(&ours, subscription);
         let via = "SIP/2.0/UDP 192.0.2.1:5060;branch=z9hG4bKx;rport";
         let bytes = write(
             subscription,
@@ -143,7 +141,7 @@ mod tests {
             notify.text(HeaderName::Contact),
             Some("<sip:alice@192.0.2.1:5060;gr=hither-00000000000000000000000000000005>")
         );
-        assert_eq!(notify.content_type().as_deref(), Some("application/pidf+xml"));
+        assert_eq!(notify.content_type(), Some("application/pidf+xml"));
         assert_eq!(notify.body(), b"<presence/>");
     }
 
@@ -208,7 +206,8 @@ mod tests {
     fn next_hop_is_numeric_or_nothing() {
         let mut s = subscription(5);
         assert_eq!(next_hop(&s), Some("192.0.2.7:5062".parse().unwrap()));
-        s.remote_target = "sip:bob@k2j3.invalid;transport=ws".into();
+        let remote_target = "sip:bob@k2j3.invalid;transport=ws";
+        s.dialog = DialogTexts::new(DialogParts { remote_target, ..s.dialog.parts() });
         assert_eq!(next_hop(&s), None);
         s.route_set = ["<sip:[2001:db8::1];lr>".into()].into();
         assert_eq!(next_hop(&s), Some("[2001:db8::1]:5060".parse().unwrap()));

@@ -43,9 +43,9 @@ impl Bucket {
     pub(super) fn has(&mut self, now: Instant) -> bool {
         let full = self.pacing.burst.max(1);
         let interval = self.pacing.interval.max(Duration::from_millis(1));
-        let earned = now.saturating_duration_since(self.since).as_millis() / interval.as_millis().max(1);
-        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-        if earned > 0 && self.tokens < full {
+        let since = now.saturating_duration_since(self.since);
+        if self.tokens < full && since >= interval {
+            let earned = u32::try_from(since.as_millis() / interval.as_millis()).unwrap_or(u32::MAX);
             self.tokens = self.tokens.saturating_add(earned).min(full);
             self.since += interval.saturating_mul(earned);
         }

@@ -1,16 +1,13 @@
 //! How many subscriptions each watcher has (`A24`): a counter per watcher, in shards. A seat is taken before a SUBSCRIBE is decided and
 //! given back when its last NOTIFY is answered, so that the cap holds for subscriptions in all homes together, and for fetches.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::model::Aor;
+use crate::model::{Aor, ByAor};
 
 #[derive(Debug)]
 pub(super) struct Seats {
-    shards: Box<[Mutex<HashMap<Aor, usize>>]>,
-    hasher: RandomState,
+    shards: Box<[Mutex<ByAor<usize>>]>,
 }
 
 /// One subscription of one watcher; given back on drop.
@@ -24,7 +21,7 @@ pub(super) struct Seat {
 impl Seats {
     pub(super) fn new() -> Arc<Seats> {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        Arc::new(Seats { shards, hasher: RandomState::new() })
+        Arc::new(Seats { shards })
     }
 
     /// A seat, if the watcher has fewer than `max`.
@@ -43,9 +40,8 @@ impl Seats {
         Seat { seats: self.clone(), watcher: watcher.clone(), stays: false }
     }
 
-    fn shard(&self, watcher: &Aor) -> MutexGuard<'_, HashMap<Aor, usize>> {
-        let at = usize::try_from(self.hasher.hash_one(watcher) % SHARDS as u64).unwrap_or(0);
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, watcher: &Aor) -> MutexGuard<'_, ByAor<usize>> {
+        self.shards[watcher.place(SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -87,10 +87,20 @@ impl Subscribe {
 /// The `gr` parameter by which a subscription is found again.
 pub fn gr(id: SubscriptionId) -> String {
     let mut gr = String::with_capacity(GR_PREFIX.len() + 32);
-    gr.push_str(GR_PREFIX);
-    let digits = id.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    gr.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+    push_gr(&mut gr, id);
     gr
+}
+
+/// The same behind what is there.
+pub(super) fn push_gr(text: &mut String, id: SubscriptionId) {
+    let digit = |value: u8| if value < 10 { b'0' + value } else { b'a' - 10 + value };
+    let mut digits = [b'0'; 32];
+    for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(id.0.to_be_bytes()) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
+    }
+    text.push_str(GR_PREFIX);
+    // Digits are text.
+    text.push_str(std::str::from_utf8(&digits).unwrap_or_default());
 }
 
 fn named(request: &Request) -> Named {

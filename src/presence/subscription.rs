@@ -8,8 +8,8 @@ use crate::availability::sphere;
 use crate::availability::view::Grant;
 use crate::home::{Decision, Mode};
 use crate::model::{
-    Aor, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row, Subscription, SubscriptionId, Text,
-    Timestamp,
+    Aor, DialogParts, DialogTexts, Durability, Flow, HomeState, Moved, Package, Plan, Reject, Row,
+    Subscription, SubscriptionId, Text, Timestamp,
 };
 use crate::presence::numbers::BLOCK;
 use crate::presence::package;
@@ -193,12 +193,14 @@ fn begin(
         watcher: source.watcher.clone(),
         package: request.package,
         event_id: request.event_id.as_deref().map(Text::from),
-        call_id: request.call_id.as_str().into(),
-        local_tag: source.local_tag.as_str().into(),
-        remote_tag: request.remote_tag.as_str().into(),
-        local_address: request.local_address.as_str().into(),
-        remote_address: request.remote_address.as_str().into(),
-        remote_target: request.contact.as_deref().unwrap_or_default().into(),
+        dialog: DialogTexts::new(DialogParts {
+            call_id: &request.call_id,
+            local_tag: &source.local_tag,
+            remote_tag: &request.remote_tag,
+            local_address: &request.local_address,
+            remote_address: &request.remote_address,
+            remote_target: request.contact.as_deref().unwrap_or_default(),
+        }),
         route_set: request.route_set.iter().map(Text::from).collect(),
         flow: source.flow,
         accept: request.wanted.kept(request.package),
@@ -248,8 +250,8 @@ fn begin(
 fn same_dialog(home: &HomeState, new: &Subscription, now: Timestamp) -> SmallVec<[SubscriptionId; 1]> {
     let theirs = home.subscriptions.of(&new.watcher).filter(|old| old.expires_at > now);
     let same = theirs.filter(|old| {
-        (&old.call_id, &old.remote_tag, old.package, &old.event_id)
-            == (&new.call_id, &new.remote_tag, new.package, &new.event_id)
+        (old.dialog.call_id(), old.dialog.remote_tag(), old.package, &old.event_id)
+            == (new.dialog.call_id(), new.dialog.remote_tag(), new.package, &new.event_id)
     });
     same.map(|old| old.id).collect()
 }
@@ -265,8 +267,8 @@ fn go_on(
     row.remote_cseq = request.cseq;
     row.flow = source.flow;
     row.accept = request.wanted.kept(request.package).or_shared(&row.accept);
-    if let Some(contact) = &request.contact {
-        row.remote_target = contact.into();
+    if let Some(remote_target) = request.contact.as_deref().filter(|new| *new != row.dialog.remote_target()) {
+        row.dialog = DialogTexts::new(DialogParts { remote_target, ..row.dialog.parts() });
     }
     if expires == 0 {
         let plan = Plan {
@@ -304,9 +306,9 @@ fn find<'a>(
     now: Timestamp,
 ) -> Option<&'a Arc<Subscription>> {
     let is_it = |s: &&Arc<Subscription>| {
-        s.call_id == request.call_id
-            && s.local_tag == local_tag
-            && s.remote_tag == request.remote_tag
+        s.dialog.call_id() == request.call_id
+            && s.dialog.local_tag() == local_tag
+            && s.dialog.remote_tag() == request.remote_tag
             && s.expires_at > now
     };
     match request.named {
@@ -388,10 +390,11 @@ mod tests {
         );
         let s = &accepted.subscription;
         assert_eq!(plan.rows[0], Row::PutSubscription(s.clone()));
-        assert_eq!((s.id, s.local_tag.as_str(), s.remote_tag.as_str()), (SubscriptionId(77), "ours", "bobs"));
-        assert_eq!(s.remote_address, "\"Bob\" <sip:bob@example.org>");
-        assert_eq!(s.local_address, "<sip:alice@example.org>");
-        assert_eq!(s.remote_target, "sip:bob@192.0.2.7:5062");
+        let dialog = s.dialog.parts();
+        assert_eq!((s.id, dialog.local_tag, dialog.remote_tag), (SubscriptionId(77), "ours", "bobs"));
+        assert_eq!(dialog.remote_address, "\"Bob\" <sip:bob@example.org>");
+        assert_eq!(dialog.local_address, "<sip:alice@example.org>");
+        assert_eq!(dialog.remote_target, "sip:bob@192.0.2.7:5062");
         assert_eq!(*s.route_set, ["<sip:p1.example.org;lr>", "<sip:p2.example.org;lr>"]);
         assert_eq!((s.notify_cseq_reserved, s.expires_at), (64, NOW.after_secs(3_600)));
     }
@@ -409,8 +412,8 @@ mod tests {
     #[test]
     fn another_call_tag_event_or_watcher_is_another_subscription() {
         let others: [fn(&mut Subscription); 4] = [
-            |s| s.call_id = "call-2".into(),
-            |s| s.remote_tag = "another".into(),
+            |s| s.dialog = DialogTexts::new(DialogParts { call_id: "call-2", ..s.dialog.parts() }),
+            |s| s.dialog = DialogTexts::new(DialogParts { remote_tag: "another", ..s.dialog.parts() }),
             |s| s.event_id = Some("7".into()),
             |s| s.watcher = aor("carol@example.org"),
         ];
@@ -515,8 +518,10 @@ mod tests {
         let mut home = self::alice();
         for id in 0..16 {
             assert!(own(&home).is_ok(), "{id}");
-            let (call_id, package) = (format!("call {id}").as_str().into(), Package::PresenceWinfo);
-            let one = Subscription { call_id, package, watcher: alice.watcher.clone(), ..subscription(id) };
+            let (call_id, package) = (&*format!("call {id}"), Package::PresenceWinfo);
+            let old = subscription(id);
+            let dialog = DialogTexts::new(DialogParts { call_id, ..old.dialog.parts() });
+            let one = Subscription { dialog, package, watcher: alice.watcher.clone(), ..old };
             home.subscriptions.put(&Arc::new(one));
         }
         assert_eq!(refusal(own(&home)), 503);
@@ -529,7 +534,7 @@ mod tests {
         let (plan, accepted) = decide(&watched_by_bob(), &request).unwrap();
         assert_eq!((plan.durability, plan.moved), (Durability::Lazy, Moved::default()));
         let s = accepted.subscription;
-        assert_eq!((s.remote_target.as_str(), s.accept.as_str()), ("sip:bob@192.0.2.8", ""));
+        assert_eq!((s.dialog.remote_target(), s.accept.as_str()), ("sip:bob@192.0.2.8", ""));
         assert_eq!((s.id, s.remote_cseq, s.expires_at), (SubscriptionId(5), 2, NOW.after_secs(600)));
     }
 

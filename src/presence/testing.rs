@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use crate::model::{
-    Aor, EntityTag, Flow, Package, Publication, PublicationId, Subscription, SubscriptionId, Timestamp,
-    Transport,
+    Aor, DialogParts, DialogTexts, EntityTag, Flow, Package, Publication, PublicationId, Subscription,
+    SubscriptionId, Timestamp, Transport,
 };
 use crate::sip::{Limits, Message, Request};
 
@@ -63,12 +63,14 @@ pub(super) fn subscription(id: u128) -> Subscription {
         watcher: aor("bob@example.org"),
         package: Package::Presence,
         event_id: None,
-        call_id: "call-1".into(),
-        local_tag: "ours".into(),
-        remote_tag: "bobs".into(),
-        local_address: "<sip:alice@example.org>".into(),
-        remote_address: "\"Bob\" <sip:bob@example.org>".into(),
-        remote_target: "sip:bob@192.0.2.7:5062".into(),
+        dialog: DialogTexts::new(DialogParts {
+            call_id: "call-1",
+            local_tag: "ours",
+            remote_tag: "bobs",
+            local_address: "<sip:alice@example.org>",
+            remote_address: "\"Bob\" <sip:bob@example.org>",
+            remote_target: "sip:bob@192.0.2.7:5062",
+        }),
         route_set: Box::default(),
         flow: flow(Transport::Udp),
         accept: Default::default(),

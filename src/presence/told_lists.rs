@@ -1,10 +1,10 @@
 //! Which watchers each subscriber of watcher information was told of last: the next document has only what has changed since (RFC 3858 4). Who is not
 //! found here is told of all of them.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::model::SubscriptionId;
+use crate::presence::by_id::ById;
 use crate::presence::package::Watchers;
 
 /// Bounded: when it is full it is emptied, and everybody has the whole next.
@@ -13,7 +13,7 @@ pub(super) struct ToldLists(Mutex<Lists>);
 
 #[derive(Debug, Default)]
 struct Lists {
-    by_subscription: HashMap<SubscriptionId, Arc<Watchers>>,
+    by_subscription: ById<Arc<Watchers>>,
     /// Watchers in all of them, and one more for each.
     entries: usize,
 }

@@ -1,6 +1,5 @@
 //! Documents, composed once for all watchers who may see the same.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::availability::view::Grant;
 use crate::availability::{hard_state, sphere};
-use crate::model::{self, Aor, Binding, HomeState, Publication, Subscription, Text, Timestamp};
+use crate::model::{self, Aor, Binding, ByAor, HomeState, Publication, Subscription, Text, Timestamp};
 use crate::presence::dialog::{Fingerprint, Standing};
 use crate::presence::package::{self, Document, Others, Shown};
 
@@ -25,7 +24,7 @@ pub(super) struct Rendered {
 pub(super) struct Views {
     /// `false`: every document is composed anew.
     keep: bool,
-    shards: Box<[Mutex<HashMap<Aor, Kept>>]>,
+    shards: Box<[Mutex<ByAor<Kept>>]>,
     hasher: RandomState,
 }
 
@@ -70,6 +69,11 @@ impl Views {
         Views { keep, shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new() }
     }
 
+    /// Does this hang on nothing but the home, so that it is kept, and is the same for all who are shown it?
+    pub(super) fn are_kept(&self, shown: &Shown) -> bool {
+        self.keep && package::may_be_kept(shown)
+    }
+
     /// What is shown of this home now. Composes without any lock held; at worst two do so at once.
     pub(super) fn document(
         &self,
@@ -79,7 +83,7 @@ impl Views {
         others: &Others<'_>,
         now: Timestamp,
     ) -> Rendered {
-        if !self.keep || !package::may_be_kept(&shown) {
+        if !self.are_kept(&shown) {
             return self.render(home, shown, row, others, now);
         }
         {
@@ -127,9 +131,8 @@ impl Views {
         keep(entry);
     }
 
-    fn shard(&self, aor: &Aor) -> MutexGuard<'_, HashMap<Aor, Kept>> {
-        let at = usize::try_from(self.hasher.hash_one(aor) % SHARDS as u64).unwrap_or(0);
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, aor: &Aor) -> MutexGuard<'_, ByAor<Kept>> {
+        self.shards[aor.place(SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn render(

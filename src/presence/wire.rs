@@ -456,7 +456,7 @@ async fn subscriptions_survive_a_restart_and_numbers_go_on_rfc6665_x1() {
         .next()
         .expect("a subscription")
         .clone();
-    assert_eq!((bobs.watcher.as_str(), bobs.call_id.as_str()), ("bob@example.org", first.call_id().unwrap()));
+    assert_eq!((bobs.watcher.as_str(), bobs.dialog.call_id()), ("bob@example.org", first.call_id().unwrap()));
     let next = bob.notify().await;
     assert_eq!((state(&next), next.cseq().unwrap().number), ("active", 65));
     assert_eq!(next.text(HeaderName::From), first.text(HeaderName::From));

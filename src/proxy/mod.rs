@@ -260,8 +260,7 @@ impl Proxy {
 
     /// 16.6 step 8: our Via towards the next hop, with a branch of its own.
     fn via(&self, to: &Flow, second_part: Option<SecondPart>) -> String {
-        let mut branch = String::with_capacity(64);
-        branch.push_str(&self.endpoint.random().branch());
+        let mut branch = self.endpoint.random().branch();
         if let Some(second_part) = second_part {
             second_part.end(&mut branch);
         }

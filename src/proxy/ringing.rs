@@ -1,17 +1,14 @@
 //! INVITEs that are under way, by the user they are for: a device that registers meanwhile joins (RFC 3261 16.5).
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use crate::model::Aor;
+use crate::model::{Aor, ByAor};
 use crate::proxy::shell::ResponseContext;
 
 /// Every entry lives as long as its context, so there are no more than server transactions.
 #[derive(Default)]
 pub(super) struct Ringing {
-    shards: [Mutex<HashMap<Aor, Vec<Weak<ResponseContext>>>>; SHARDS],
-    hasher: RandomState,
+    shards: [Mutex<ByAor<Vec<Weak<ResponseContext>>>>; SHARDS],
 }
 
 impl Ringing {
@@ -37,9 +34,8 @@ impl Ringing {
             .unwrap_or_default()
     }
 
-    fn shard(&self, user: &Aor) -> MutexGuard<'_, HashMap<Aor, Vec<Weak<ResponseContext>>>> {
-        let at = usize::try_from(self.hasher.hash_one(user) % SHARDS as u64).unwrap_or(0);
-        self.shards[at].lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard(&self, user: &Aor) -> MutexGuard<'_, ByAor<Vec<Weak<ResponseContext>>>> {
+        self.shards[user.place(SHARDS)].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -106,7 +106,7 @@ impl Register {
             path: path.collect::<Result<_, _>>().map_err(|e| bad(e.what))?,
             flow,
             direct: request.elements(HeaderName::Via).take(2).count() == 1,
-            user_agent: user_agent.chars().take(MAX_USER_AGENT).collect(),
+            user_agent: shortened(user_agent).to_owned(),
         })
     }
 }
@@ -147,6 +147,12 @@ impl Contact {
             },
         })
     }
+}
+
+/// As many characters as are kept.
+fn shortened(user_agent: &str) -> &str {
+    let end = user_agent.char_indices().nth(MAX_USER_AGENT).map_or(user_agent.len(), |(end, _)| end);
+    user_agent.get(..end).unwrap_or_default()
 }
 
 /// `delta-seconds`; larger than 32 bits is clamped, anything else malformed reads as absent (20.19, `A36`).

@@ -1,10 +1,12 @@
 //! Digest: credentials, challenges and the maths (RFC 3261 22.4, RFC 7616, RFC 8760). No policy here.
 
+use std::str::Utf8Error;
+
 use aws_lc_rs::digest::{Context, SHA256, SHA512_256};
 use md5::{Digest, Md5};
 
 use crate::sip::lexer;
-use crate::sip::params::Grammar;
+use crate::sip::params::{Grammar, Noted, keep};
 use crate::sip::{Params, ParseError};
 
 /// Hash algorithms offered, strongest first.
@@ -112,18 +114,24 @@ impl<'a> Credentials<'a> {
     /// # Errors
     /// A missing mandatory parameter, a duplicate, `username` with `username*`, or a bad `nc` (RFC 7616 3.4).
     pub fn parse(value: &'a [u8]) -> Result<Option<Credentials<'a>>, ParseError> {
+        Credentials::read(value, std::str::from_utf8)
+    }
+
+    /// The same with somebody else's knowledge of what is text.
+    pub(super) fn read(
+        value: &'a [u8],
+        text_of: impl Fn(&'a [u8]) -> Result<&'a str, Utf8Error>,
+    ) -> Result<Option<Credentials<'a>>, ParseError> {
         let Some(text) = digest_params(value) else { return Ok(None) };
-        let text = std::str::from_utf8(text)
-            .map_err(|e| ParseError::bad("Malformed credentials", e.valid_up_to()))?;
+        let text = text_of(text).map_err(|e| ParseError::bad("Malformed credentials", e.valid_up_to()))?;
         // One pass: each look-up by name would read all of them again.
         let mut values = [None; NAMES.len()];
         let params = Params::parse_noting(text, Grammar::Credentials, |param| {
             let known = NAMES.iter().position(|known| known.eq_ignore_ascii_case(param.name));
-            if let Some(slot) = known.and_then(|at| values.get_mut(at)) {
-                *slot = Some(param.unquoted());
-            }
+            known.and_then(|at| values.get_mut(at)).map_or(Noted::Unknown, |slot| keep(slot, param))
         })?;
-        let [username, username_star, realm, nonce, uri, response, algorithm, cnonce, qop, nc_text] = values;
+        let [username, username_star, realm, nonce, uri, response, algorithm, cnonce, qop, nc_text] =
+            values.map(|param| param.map(|param| param.unquoted()));
         let needed = |value: Option<&'a str>, what| value.ok_or_else(|| ParseError::bad(what, 0));
         if username_star.is_some() {
             return Err(ParseError::bad("username* in credentials", 0));
@@ -168,8 +176,12 @@ fn digest_params(value: &[u8]) -> Option<&[u8]> {
 }
 
 /// Are these Digest credentials for this realm? Also true of malformed ones, as far as they can be read.
-pub(super) fn mentions_realm(value: &[u8], realm: &str) -> bool {
-    let Some(text) = digest_params(value).and_then(|text| std::str::from_utf8(text).ok()) else {
+pub(super) fn mentions_realm<'a>(
+    value: &'a [u8],
+    realm: &str,
+    text_of: impl Fn(&'a [u8]) -> Result<&'a str, Utf8Error>,
+) -> bool {
+    let Some(text) = digest_params(value).and_then(|text| text_of(text).ok()) else {
         return false;
     };
     let params = Params { text, grammar: Grammar::Credentials };
@@ -361,9 +373,9 @@ mod tests {
 
     #[test]
     fn the_realm_is_found_in_broken_credentials_too_a10() {
-        assert!(mentions_realm(b"Digest x=1, realm=\"ours\", realm=\"b\"", "ours"));
-        assert!(mentions_realm(b"digest Realm = ours", "ours"));
-        assert!(!mentions_realm(b"Digest realm=\"theirs\"", "ours"));
-        assert!(!mentions_realm(b"Basic realm=\"ours\"", "ours"));
+        assert!(mentions_realm(b"Digest x=1, realm=\"ours\", realm=\"b\"", "ours", std::str::from_utf8));
+        assert!(mentions_realm(b"digest Realm = ours", "ours", std::str::from_utf8));
+        assert!(!mentions_realm(b"Digest realm=\"theirs\"", "ours", std::str::from_utf8));
+        assert!(!mentions_realm(b"Basic realm=\"ours\"", "ours", std::str::from_utf8));
     }
 }

@@ -4,6 +4,7 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -61,7 +62,8 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
         + edits.add.iter().map(|(_, value)| value.len() + 24).sum::<usize>();
     // Names in long form and what the stamp brings fit the reserve of any ordinary message.
     let mut out = Vec::with_capacity(request.bytes().len() + added + 192);
-    let kept = |name: HeaderName| !edits.remove.contains(&name);
+    let removed = bits(edits.remove);
+    let kept = |name: HeaderName| removed & name.bit() == 0;
 
     out.extend_from_slice(request.method().as_str().as_bytes());
     out.push(b' ');
@@ -90,7 +92,7 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
     }
     let mut copy = |name: HeaderName| {
         if kept(name) {
-            for value in request.values(name).filter(|value| !belongs_to(name, value, edits)) {
+            for value in request.values(name).filter(|value| !belongs_to(request, name, value, edits)) {
                 push_parsed_row(&mut out, name, value);
             }
         }
@@ -113,18 +115,22 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
     for (name, value) in edits.add {
         push_row(&mut out, *name, value.as_bytes());
     }
+    let mut rows = Rows::new(request);
     for entry in &request.index.rows {
-        let name = entry.name;
-        let written = ROUTING & name.bit() != 0;
-        if !written
-            && (name == HeaderName::Other || kept(name))
-            && !belongs_to(name, entry.value.of(request.bytes()), edits)
+        if (ROUTING | removed) & entry.name.bit() == 0
+            && !belongs_to(request, entry.name, entry.value.of(request.bytes()), edits)
         {
-            push_entry(&mut out, request, entry);
+            rows.push(&mut out, entry);
         }
     }
+    rows.finish(&mut out);
     push_body(&mut out, request.body());
     Bytes::from(out)
+}
+
+/// These names as bits; what has no name of ours is never taken out by name.
+fn bits(names: &[HeaderName]) -> u64 {
+    names.iter().fold(0, |bits, name| bits | name.bit()) & !HeaderName::Other.bit()
 }
 
 /// Rows of a request as they stand in a copy, in their order, without those of `remove` and without what belongs to one hop (Via, Route,
@@ -132,12 +138,12 @@ pub fn request(request: &Request, edits: &RequestEdits<'_>) -> Bytes {
 /// its own (RFC 3428 7).
 pub fn end_to_end_rows(request: &Request, remove: &[HeaderName]) -> Vec<u8> {
     let mut out = Vec::with_capacity(request.bytes().len().saturating_sub(request.body().len()));
-    for entry in &request.index.rows {
-        let name = entry.name;
-        if name == HeaderName::Other || (ROUTING & name.bit() == 0 && !remove.contains(&name)) {
-            push_entry(&mut out, request, entry);
-        }
+    let dropped = ROUTING | bits(remove);
+    let mut rows = Rows::new(request);
+    for entry in request.index.rows.iter().filter(|entry| dropped & entry.name.bit() == 0) {
+        rows.push(&mut out, entry);
     }
+    rows.finish(&mut out);
     out
 }
 
@@ -152,14 +158,60 @@ const ROUTING: u64 = HeaderName::Via.bit()
     | HeaderName::ContentLength.bit();
 
 /// Are these credentials for the realm that is taken out?
-fn belongs_to(name: HeaderName, value: &[u8], edits: &RequestEdits<'_>) -> bool {
+fn belongs_to(request: &Request, name: HeaderName, value: &[u8], edits: &RequestEdits<'_>) -> bool {
     matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization)
-        && edits.remove_credentials_of.is_some_and(|realm| digest::mentions_realm(value, realm))
+        && edits
+            .remove_credentials_of
+            .is_some_and(|realm| digest::mentions_realm(value, realm, |part| request.octets.text_of(part)))
+}
+
+/// Copies rows. Those that are written as they stand wait for their neighbours, so that what stands side by side goes at once.
+struct Rows<'a> {
+    bytes: &'a [u8],
+    waiting: Range<usize>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(headers: &'a Headers) -> Rows<'a> {
+        Rows { bytes: headers.bytes(), waiting: 0..0 }
+    }
+
+    fn push(&mut self, out: &mut Vec<u8>, entry: &Entry) {
+        if !is_canonical(self.bytes, entry) {
+            self.flush(out);
+            return push_entry(out, self.bytes, entry);
+        }
+        let (start, end) = (entry.raw_name.start as usize, entry.value.end as usize + 2);
+        if start != self.waiting.end {
+            self.flush(out);
+            self.waiting.start = start;
+        }
+        self.waiting.end = end;
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.bytes.get(self.waiting.clone()).unwrap_or_default());
+        self.waiting = 0..0;
+    }
+
+    fn finish(mut self, out: &mut Vec<u8>) {
+        self.flush(out);
+    }
+}
+
+/// Would [`push_entry`] write the row as it stands?
+fn is_canonical(bytes: &[u8], entry: &Entry) -> bool {
+    let (start, end) = (entry.raw_name.start as usize, entry.value.end as usize);
+    let begun = match entry.name {
+        HeaderName::Other => bytes.get(entry.raw_name.end as usize) == Some(&b':'),
+        name => bytes.get(start..entry.value.start as usize) == Some(name.row_start().as_bytes()),
+    };
+    // Line ends inside of a value have become spaces: this one ends the row.
+    begun && bytes.get(end..end + 2) == Some(b"\r\n")
 }
 
 /// A known header gets its long name and one `: `; any other keeps its bytes, but for white space before the colon (`A03`).
-fn push_entry(out: &mut Vec<u8>, headers: &Headers, entry: &Entry) {
-    let bytes = headers.bytes();
+fn push_entry(out: &mut Vec<u8>, bytes: &[u8], entry: &Entry) {
     let value = entry.value.of(bytes);
     if entry.name != HeaderName::Other {
         return push_parsed_row(out, entry.name, value);
@@ -178,8 +230,7 @@ fn push_entry(out: &mut Vec<u8>, headers: &Headers, entry: &Entry) {
 }
 
 fn push_row_of_number(out: &mut Vec<u8>, name: HeaderName, number: u64) {
-    out.extend_from_slice(name.as_str().as_bytes());
-    out.extend_from_slice(b": ");
+    out.extend_from_slice(name.row_start().as_bytes());
     push_number(out, number);
     out.extend_from_slice(b"\r\n");
 }
@@ -202,12 +253,7 @@ fn push_list_without(out: &mut Vec<u8>, headers: &Headers, name: HeaderName, mut
 /// RFC 7339 5.6: overload is spoken of from hop to hop, so what is said of it in the Via rows from `start` on goes no further.
 fn strip_overload_control(out: &mut Vec<u8>, start: usize) {
     let vias = out.get(start..).unwrap_or_default();
-    // The name is either the whole parameter or ends at `=`, white space, `-`.
-    let begins = |at: usize| {
-        let name = lexer::trim(vias.get(at + 1..).unwrap_or_default());
-        name.get(..2).is_some_and(|name| name.eq_ignore_ascii_case(b"oc"))
-    };
-    if !vias.iter().enumerate().any(|(at, byte)| *byte == b';' && begins(at)) {
+    if !mentions_overload_control(vias) {
         return;
     }
     let mut kept = Vec::with_capacity(vias.len());
@@ -228,6 +274,17 @@ fn strip_overload_control(out: &mut Vec<u8>, start: usize) {
     out.extend_from_slice(&kept);
 }
 
+/// Is there a semicolon with `oc` behind it? Nearly every Via has none, and need not be read.
+fn mentions_overload_control(mut vias: &[u8]) -> bool {
+    while let Some(at) = lexer::find(vias, b';') {
+        vias = vias.get(at + 1..).unwrap_or_default();
+        if lexer::trim(vias).get(..2).is_some_and(|name| name.eq_ignore_ascii_case(b"oc")) {
+            return true;
+        }
+    }
+    false
+}
+
 /// Does a Via parameter that begins here bear one of the names of RFC 7339 4?
 fn is_overload_control(param: &[u8]) -> bool {
     let param = lexer::trim(param);
@@ -242,12 +299,12 @@ pub fn response(response: &Response, remove: &[HeaderName]) -> Option<Bytes> {
     let mut out = Vec::with_capacity(response.bytes().len() + 192);
     push_status_line(&mut out, response);
     push_list_without(&mut out, response, HeaderName::Via, 1);
-    for entry in &response.index.rows {
-        if !matches!(entry.name, HeaderName::Via | HeaderName::ContentLength) && !remove.contains(&entry.name)
-        {
-            push_entry(&mut out, response, entry);
-        }
+    let dropped = HeaderName::Via.bit() | HeaderName::ContentLength.bit() | bits(remove);
+    let mut rows = Rows::new(response);
+    for entry in response.index.rows.iter().filter(|entry| dropped & entry.name.bit() == 0) {
+        rows.push(&mut out, entry);
     }
+    rows.finish(&mut out);
     push_body(&mut out, response.body());
     Some(Bytes::from(out))
 }
@@ -276,7 +333,7 @@ pub fn with_contacts(response: &Response, keep: impl Fn(usize) -> bool) -> Optio
                     at += 1;
                 }
             }
-            _ => push_entry(&mut out, response, entry),
+            _ => push_entry(&mut out, response.bytes(), entry),
         }
     }
     push_body(&mut out, response.body());

@@ -22,6 +22,14 @@ macro_rules! header_names {
                     HeaderName::Other => "",
                 }
             }
+
+            /// What a row of that name begins with: name, colon, space.
+            pub(super) fn row_start(self) -> &'static str {
+                match self {
+                    $(HeaderName::$variant => concat!($text, ": "),)*
+                    HeaderName::Other => "",
+                }
+            }
         }
     };
 }

@@ -6,10 +6,12 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use crate::sip::digest::Credentials;
-use crate::sip::lexer::{self, Elements};
+use crate::sip::lexer::{self, Elements, Span};
 use crate::sip::params::Grammar;
+use crate::sip::places::MediaType;
 use crate::sip::{
-    CSeq, Contacts, Event, Header, HeaderName, Headers, Method, NameAddr, Params, ParseError, Via,
+    CSeq, Contacts, Event, Header, HeaderName, Headers, Method, NameAddr, Params, ParseError, Via, name_addr,
+    via,
 };
 
 impl Headers {
@@ -17,25 +19,24 @@ impl Headers {
     pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
         self.index.rows.iter().map(|entry| Header {
             name: entry.name,
-            raw_name: entry.raw_name.of(&self.bytes),
-            value: entry.value.of(&self.bytes),
+            raw_name: self.octets.of(entry.raw_name),
+            value: self.octets.of(entry.value),
         })
     }
 
     /// The first row of that name, unfolded, trimmed.
     pub fn value(&self, name: HeaderName) -> Option<&[u8]> {
-        self.values(name).next()
+        self.index.rows_of(name).next().map(|entry| self.octets.of(entry.value))
     }
 
     /// The first row of that name if it is UTF-8.
     pub fn text(&self, name: HeaderName) -> Option<&str> {
-        self.value(name).and_then(|value| std::str::from_utf8(value).ok())
+        self.octets.text(self.index.rows_of(name).next()?.value).ok()
     }
 
     /// Every row of that name.
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = &[u8]> {
-        let rows = self.index.rows.iter();
-        rows.filter(move |entry| entry.name == name).map(|entry| entry.value.of(&self.bytes))
+        self.index.rows_of(name).map(|entry| self.octets.of(entry.value))
     }
 
     /// The elements of a comma list over all rows of that name, in order; commas inside quotes and `<>` do not split.
@@ -63,17 +64,17 @@ impl Headers {
 
     /// The body, byte for byte.
     pub fn body(&self) -> &[u8] {
-        self.body.of(&self.bytes)
+        self.octets.of(self.body)
     }
 
     /// The body as shared bytes.
     pub fn body_bytes(&self) -> Bytes {
-        self.bytes.slice_ref(self.body())
+        self.bytes().slice_ref(self.body())
     }
 
     /// The whole message as received (folded rows read as one).
     pub fn bytes(&self) -> &Bytes {
-        &self.bytes
+        self.octets.bytes()
     }
 
     /// How many octets after the body were dropped from the datagram (18.3; `A01`), to be counted.
@@ -83,35 +84,36 @@ impl Headers {
 
     /// All Vias, top first.
     pub fn vias(&self) -> impl Iterator<Item = Result<Via<'_>, ParseError>> {
-        self.elements(HeaderName::Via).map(Via::parse)
+        self.elements(HeaderName::Via)
+            .map(|element| self.octets.text_of(element).map_err(via::not_text).and_then(Via::read))
     }
 
     /// The topmost Via.
     pub fn top_via(&self) -> Result<Via<'_>, ParseError> {
         let read = || self.vias().next().unwrap_or_else(|| Err(ParseError::bad("Missing Via", 0)));
-        self.index.seen.top_via.view(&self.bytes, read)
+        self.index.seen.top_via.view(&self.octets, read)
     }
 
     /// `From`.
     pub fn from(&self) -> Result<NameAddr<'_>, ParseError> {
-        self.index.seen.from.view(&self.bytes, || self.read_from())
+        self.index.seen.from.view(&self.octets, || self.read_from())
     }
 
     /// The same for one who asks once: its places are not kept.
     pub(super) fn read_from(&self) -> Result<NameAddr<'_>, ParseError> {
         let value = self.value(HeaderName::From).ok_or_else(|| ParseError::bad("Missing From", 0))?;
-        NameAddr::parse(value).map_err(|e| ParseError { what: "Malformed From", ..e })
+        self.address(value).map_err(|e| ParseError { what: "Malformed From", ..e })
     }
 
     /// `To`.
     pub fn to(&self) -> Result<NameAddr<'_>, ParseError> {
-        self.index.seen.to.view(&self.bytes, || self.read_to())
+        self.index.seen.to.view(&self.octets, || self.read_to())
     }
 
     /// As [`Headers::read_from`].
     pub(super) fn read_to(&self) -> Result<NameAddr<'_>, ParseError> {
         let value = self.value(HeaderName::To).ok_or_else(|| ParseError::bad("Missing To", 0))?;
-        NameAddr::parse(value).map_err(|e| ParseError { what: "Malformed To", ..e })
+        self.address(value).map_err(|e| ParseError { what: "Malformed To", ..e })
     }
 
     /// `Call-ID`.
@@ -122,7 +124,7 @@ impl Headers {
             None => (value, None),
         };
         let is_word = |part: &[u8]| !part.is_empty() && lexer::run(part, lexer::WORD) == part.len();
-        match std::str::from_utf8(value) {
+        match self.octets.text_of(value) {
             Ok(text) if is_word(word) && host.is_none_or(is_word) => Ok(text),
             _ => Err(ParseError::bad("Malformed Call-ID", 0)),
         }
@@ -182,8 +184,7 @@ impl Headers {
                     Err(ParseError::bad("Contact * is not alone", 0))
                 };
             }
-            let address =
-                NameAddr::parse(element).map_err(|e| ParseError { what: "Malformed Contact", ..e })?;
+            let address = self.address(element).map_err(|e| ParseError { what: "Malformed Contact", ..e })?;
             list.push(address);
         }
         Ok(Contacts::List(list))
@@ -191,14 +192,19 @@ impl Headers {
 
     /// Route, Record-Route, Path, Service-Route, P-Asserted-Identity: a list of addresses.
     pub fn addresses(&self, name: HeaderName) -> impl Iterator<Item = Result<NameAddr<'_>, ParseError>> {
-        self.elements(name).map(NameAddr::parse)
+        self.elements(name).map(|element| self.address(element))
+    }
+
+    /// The address that an element of these headers is.
+    fn address<'a>(&'a self, element: &'a [u8]) -> Result<NameAddr<'a>, ParseError> {
+        self.octets.text_of(element).map_err(name_addr::not_text).and_then(NameAddr::read)
     }
 
     /// `Event`.
     pub fn event(&self) -> Result<Option<Event<'_>>, ParseError> {
         let Some(value) = self.value(HeaderName::Event) else { return Ok(None) };
         let bad = || ParseError::bad("Malformed Event", 0);
-        let text = std::str::from_utf8(value).map_err(|_| bad())?;
+        let text = self.octets.text_of(value).map_err(|_| bad())?;
         let end = text.find(';').unwrap_or(text.len());
         let (package, params) = text.split_at_checked(end).ok_or_else(bad)?;
         let package = package.trim_matches([' ', '\t']);
@@ -222,24 +228,33 @@ impl Headers {
 
     /// Digest credentials in Authorization or Proxy-Authorization, one per row; other schemes are skipped.
     pub fn credentials(&self, name: HeaderName) -> impl Iterator<Item = Result<Credentials<'_>, ParseError>> {
-        self.values(name).filter_map(|value| Credentials::parse(value).transpose())
+        let text_of = |part| self.octets.text_of(part);
+        self.values(name).filter_map(move |value| Credentials::read(value, text_of).transpose())
     }
 
     /// Media type of the body in lower case without parameters ("application/pidf+xml").
-    pub fn content_type(&self) -> Option<String> {
-        let text = self.text(HeaderName::ContentType)?;
-        let media = text.split(';').next().unwrap_or_default();
-        let (kind, subtype) = media.split_once('/')?;
+    pub fn content_type(&self) -> Option<&str> {
+        match self.index.seen.media_type.get_or_init(|| self.read_media_type()) {
+            MediaType::AsWritten(place) => self.octets.text(*place).ok(),
+            MediaType::Lowered(text) => Some(text),
+            MediaType::Unknown => None,
+        }
+    }
+
+    fn read_media_type(&self) -> MediaType {
+        let Some(text) = self.text(HeaderName::ContentType) else { return MediaType::Unknown };
+        let media = lexer::split_once(text, b';').map_or(text, |(media, _)| media).trim();
+        let Some((kind, subtype)) = lexer::split_once(media, b'/') else { return MediaType::Unknown };
+        let is_token = |part: &str| lexer::is_token(part.as_bytes());
+        if is_token(kind) && is_token(subtype) && !media.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return MediaType::AsWritten(Span::of_part(self.bytes(), media.as_bytes()));
+        }
         let (kind, subtype) = (kind.trim(), subtype.trim());
-        if !lexer::is_token(kind.as_bytes()) || !lexer::is_token(subtype.as_bytes()) {
-            return None;
+        if is_token(kind) && is_token(subtype) {
+            MediaType::Lowered(format!("{kind}/{subtype}").to_ascii_lowercase().into())
+        } else {
+            MediaType::Unknown
         }
-        let mut lower = String::with_capacity(media.len());
-        for part in [kind, "/", subtype] {
-            lower.push_str(part);
-        }
-        lower.make_ascii_lowercase();
-        Some(lower)
     }
 
     /// A value for a log or a reason: text with what is not UTF-8 replaced.
@@ -331,7 +346,7 @@ mod tests {
     #[test]
     fn content_type_is_lower_case_without_parameters() {
         let message = headers("c: Application / PIDF+xml ; charset=UTF-8\r\n");
-        assert_eq!(message.headers().content_type().as_deref(), Some("application/pidf+xml"));
+        assert_eq!(message.headers().content_type(), Some("application/pidf+xml"));
         assert_eq!(headers("c: text\r\n").headers().content_type(), None);
     }
 }

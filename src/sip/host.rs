@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::sip::lexer;
+
 /// A host: name, IPv4 or IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Host<'a> {
@@ -70,11 +72,11 @@ impl<'a> HostPort<'a> {
     pub(super) const NONE: HostPort<'static> = HostPort { host: Host::Name(""), port: None };
 
     /// Reads `host[:port]` without white space.
-    pub(super) fn parse(text: &'a str) -> Option<HostPort<'a>> {
+    pub fn parse(text: &'a str) -> Option<HostPort<'a>> {
         let host_end = if text.starts_with('[') {
             text.find(']')? + 1
         } else {
-            crate::sip::lexer::find(text.as_bytes(), b':').unwrap_or(text.len())
+            lexer::find(text.as_bytes(), b':').unwrap_or(text.len())
         };
         let (host, port) = text.split_at_checked(host_end)?;
         let port = match port.strip_prefix(':') {
@@ -98,7 +100,7 @@ impl fmt::Display for HostPort<'_> {
 
 /// `1*DIGIT` within 16 bits.
 pub(super) fn port_number(digits: &str) -> Option<u16> {
-    crate::sip::lexer::exact_u32(digits.as_bytes()).and_then(|port| u16::try_from(port).ok())
+    lexer::exact_u32(digits.as_bytes()).and_then(|port| u16::try_from(port).ok())
 }
 
 /// Four numbers up to 255 without leading zeros; as `std` reads it, but for the many other hosts that are no address at once.
@@ -138,24 +140,26 @@ fn v6(text: &str) -> Option<Ipv6Addr> {
     format!("{head}::{tail}").parse().ok()
 }
 
-/// `hostname`: labels of letters, digits, hyphens (and underscores, which deployed networks use); the last is not a number.
+/// `hostname`: labels between dots, and perhaps a dot at the end; the last one is not a number.
 fn is_name(text: &str) -> bool {
-    let text = text.strip_suffix('.').unwrap_or(text);
-    let (mut label, mut last_is_number) = (0usize, true);
-    for byte in text.bytes() {
-        match byte {
-            b'.' if label == 0 => return false,
-            b'.' => (label, last_is_number) = (0, true),
-            b'0'..=b'9' => label += 1,
-            b'a'..=b'z' | b'A'..=b'Z' | b'-' | b'_' => (label, last_is_number) = (label + 1, false),
-            _ => return false,
+    let bytes = text.strip_suffix('.').unwrap_or(text).as_bytes();
+    let mut before = b'.';
+    for &byte in bytes {
+        if !lexer::is(byte, lexer::HOST) || (byte == b'.' && before == b'.') {
+            return false;
         }
+        before = byte;
     }
-    label > 0 && !last_is_number && text.len() <= 253
+    // Nearly every name ends with a letter.
+    let ends_in_number =
+        || bytes.rsplit(|&b| b == b'.').next().is_some_and(|l| l.iter().all(u8::is_ascii_digit));
+    before != b'.' && bytes.len() <= 253 && !(before.is_ascii_digit() && ends_in_number())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -203,6 +207,17 @@ mod tests {
             "999999999999.1.1.1",
         ] {
             assert_eq!(v4(text.as_bytes()), text.parse().ok(), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+        #[test]
+        fn names_are_labels_of_which_the_last_is_no_number(text in "[a1._\\-:]{0,12}") {
+            let whole = text.strip_suffix('.').unwrap_or(&text);
+            let is_label = |label: &str| !label.is_empty() && !label.contains(':');
+            let last_is_number = whole.rsplit('.').next().unwrap().bytes().all(|b| b.is_ascii_digit());
+            prop_assert_eq!(is_name(&text), whole.split('.').all(is_label) && !last_is_number);
         }
     }
 

@@ -19,6 +19,19 @@ impl Span {
     pub(super) fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
+
+    pub(super) fn of_text(self, text: &str) -> &str {
+        text.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+
+    /// Where a part that was cut from the whole stands in it. What is empty may have come from elsewhere, and stands at the start.
+    pub(super) fn of_part(whole: &[u8], part: &[u8]) -> Span {
+        if part.is_empty() {
+            return Span::default();
+        }
+        let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
+        Span::new(start, start + part.len())
+    }
 }
 
 /// One header row as positions in the message.
@@ -114,27 +127,39 @@ pub(super) use crate::sip::effort::visit;
 
 /// Position of the first octet below 0x20 or equal to 0x7f at or after `from`; the length if there is none.
 pub(super) fn find_control(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
+    let below = |word: u64| word.wrapping_sub(ONES * 0x20) & !word & HIGHS;
     let rest = bytes.get(from..).unwrap_or_default();
-    let (words, tail) = rest.as_chunks::<8>();
-    let mut at = from;
+    let found = position(rest, |word| below(word) | equal(word, 0x7f), |byte| byte < 0x20 || byte == 0x7f);
+    visit(found + 1);
+    from + found
+}
+
+/// Position of the first octet that is wanted, looked for in eights; the length if there is none.
+///
+/// `hits`: of eight octets the high bit of the first one that is wanted, and of none before it.
+#[inline]
+fn position(bytes: &[u8], hits: impl Fn(u64) -> u64, is_wanted: impl Fn(u8) -> bool) -> usize {
+    let (words, tail) = bytes.as_chunks::<8>();
+    let mut at = 0;
     for word in words {
-        let word = u64::from_le_bytes(*word);
-        let delete = word ^ (ONES * 0x7f);
-        let below = word.wrapping_sub(ONES * 0x20) & !word;
-        let hits = (below | (delete.wrapping_sub(ONES) & !delete)) & HIGHS;
+        let hits = hits(u64::from_le_bytes(*word));
         if hits != 0 {
-            let found = at + (hits.trailing_zeros() / 8) as usize;
-            visit(found - from + 1);
-            return found;
+            return at + (hits.trailing_zeros() / 8) as usize;
         }
         at += 8;
     }
-    let found = at + tail.iter().position(|&b| b < 0x20 || b == 0x7f).unwrap_or(tail.len());
-    visit(found - from.min(found) + 1);
-    found
+    at + tail.iter().position(|&byte| is_wanted(byte)).unwrap_or(tail.len())
 }
+
+/// Of eight octets the high bit of the first one that is this one, and of none before it.
+#[inline]
+fn equal(word: u64, wanted: u8) -> u64 {
+    let differ = word ^ (ONES * u64::from(wanted));
+    differ.wrapping_sub(ONES) & !differ & HIGHS
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGHS: u64 = 0x8080_8080_8080_8080;
 
 /// Position of the first LF at or after `from`.
 pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
@@ -150,35 +175,29 @@ pub(super) fn find_line_feed(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// How many octets at the start belong to the class.
-pub(super) fn run(bytes: &[u8], class: u8) -> usize {
-    let (eights, tail) = bytes.as_chunks::<8>();
-    let mut at = 0;
-    for eight in eights {
+pub(super) fn run(bytes: &[u8], class: u16) -> usize {
+    let (fours, tail) = bytes.as_chunks::<4>();
+    let (mut at, mut rest) = (0, tail);
+    for four in fours {
         // All of them at once: most runs that are looked for are longer.
-        if eight.iter().fold(class, |all, &byte| all & CLASSES[byte as usize]) == 0 {
-            return at + eight.iter().take_while(|&&b| is(b, class)).count();
+        if four.iter().fold(class, |all, &byte| all & CLASSES[byte as usize]) == 0 {
+            rest = four;
+            break;
         }
-        at += 8;
+        at += 4;
     }
-    at + tail.iter().take_while(|&&b| is(b, class)).count()
+    at + rest.iter().take_while(|&&byte| is(byte, class)).count()
 }
 
 /// Position of the first octet that is this one.
 pub(super) fn find(bytes: &[u8], wanted: u8) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let (words, tail) = bytes.as_chunks::<8>();
-    let pattern = ONES * u64::from(wanted);
-    let mut at = 0;
-    for word in words {
-        let differ = u64::from_le_bytes(*word) ^ pattern;
-        let hits = differ.wrapping_sub(ONES) & !differ & HIGHS;
-        if hits != 0 {
-            return Some(at + (hits.trailing_zeros() / 8) as usize);
-        }
-        at += 8;
-    }
-    tail.iter().position(|&b| b == wanted).map(|found| at + found)
+    let found = position(bytes, |word| equal(word, wanted), |byte| byte == wanted);
+    (found < bytes.len()).then_some(found)
+}
+
+/// Position of the first octet that is one of the two; the length if there is none.
+pub(super) fn find_either(bytes: &[u8], one: u8, other: u8) -> usize {
+    position(bytes, |word| equal(word, one) | equal(word, other), |byte| byte == one || byte == other)
 }
 
 /// Text before and after the first octet that is this one (an ASCII character).
@@ -292,19 +311,19 @@ fn element_end(bytes: &[u8]) -> usize {
 
 /// The position after the closing quote of a quoted string that starts at `open` (RFC 3261 25.1).
 pub(super) fn quoted_end(bytes: &[u8], open: usize) -> Option<usize> {
-    let mut escaped = false;
-    for (at, &byte) in bytes.iter().enumerate().skip(open + 1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'"' => {
+    let mut at = open + 1;
+    loop {
+        at += find_either(bytes.get(at..).unwrap_or_default(), b'"', b'\\');
+        match bytes.get(at) {
+            Some(b'"') => {
                 visit(at + 1 - open);
                 return Some(at + 1);
             }
-            _ => {}
+            // A quoted pair.
+            Some(_) => at += 2,
+            None => return None,
         }
     }
-    None
 }
 
 /// A number of digits only, clamped to 2^32-1; `None` if empty or anything else stands in it.
@@ -338,7 +357,7 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
 }
 
 /// Does every octet belong to the class, or to a `%HH` escape?
-pub(super) fn all_or_escaped(bytes: &[u8], class: u8) -> bool {
+pub(super) fn all_or_escaped(bytes: &[u8], class: u16) -> bool {
     let mut rest = bytes;
     visit(bytes.len());
     loop {
@@ -362,39 +381,46 @@ pub(super) fn is_lws(byte: u8) -> bool {
 }
 
 /// Does the octet belong to the class?
-pub(super) fn is(byte: u8, class: u8) -> bool {
+pub(super) fn is(byte: u8, class: u16) -> bool {
     CLASSES[byte as usize] & class != 0
 }
 
 /// `token`
-pub(super) const TOKEN: u8 = 1;
+pub(super) const TOKEN: u16 = 1;
 /// `user` of a SIP URI, unescaped
-pub(super) const USER: u8 = 2;
+pub(super) const USER: u16 = 2;
 /// `password`, unescaped
-pub(super) const PASSWORD: u8 = 4;
+pub(super) const PASSWORD: u16 = 4;
 /// `paramchar` of a URI parameter, unescaped
-pub(super) const PARAM: u8 = 8;
+pub(super) const PARAM: u16 = 8;
 /// `hname` and `hvalue`, unescaped
-pub(super) const URI_HEADER: u8 = 16;
+pub(super) const URI_HEADER: u16 = 16;
 /// `word` of a Call-ID
-pub(super) const WORD: u8 = 32;
+pub(super) const WORD: u16 = 32;
 /// Unquoted value of a header parameter: what grammar and deployed clients put there, without any separator.
-pub(super) const VALUE: u8 = 64;
+pub(super) const VALUE: u16 = 64;
 /// What the splitting of lists looks at
-pub(super) const LIST: u8 = 128;
+pub(super) const LIST: u16 = 128;
+/// A host's name: letters, digits, hyphens, dots, and underscores, which deployed networks use
+pub(super) const HOST: u16 = 256;
+/// What any URI can hold: visible ASCII without `<`, `>` and `"`
+pub(super) const URI: u16 = 512;
 
-static CLASSES: [u8; 256] = classes();
+static CLASSES: [u16; 256] = classes();
 
-const fn classes() -> [u8; 256] {
-    let mut table = [0u8; 256];
+const fn classes() -> [u16; 256] {
+    let mut table = [0u16; 256];
     let mut byte = 0usize;
     while byte < 256 {
         let character = byte as u8;
         if character.is_ascii_alphanumeric() {
-            table[byte] |= TOKEN | USER | PASSWORD | PARAM | URI_HEADER | WORD;
+            table[byte] |= TOKEN | USER | PASSWORD | PARAM | URI_HEADER | WORD | HOST;
         }
         if byte > 0x20 && byte != 0x7f {
             table[byte] |= VALUE;
+        }
+        if character.is_ascii_graphic() {
+            table[byte] |= URI;
         }
         byte += 1;
     }
@@ -406,10 +432,12 @@ const fn classes() -> [u8; 256] {
     table = mark(table, b"[]/?:+$", URI_HEADER);
     table = mark(table, b"-.!%*_+`'~()<>:\\\"/[]?{}", WORD);
     table = mark(table, b"\\\"<>,", LIST);
+    table = mark(table, b"-_.", HOST);
+    table = clear(table, b"<>\"", URI);
     clear(table, b";,\"<>\\", VALUE)
 }
 
-const fn mark(mut table: [u8; 256], characters: &[u8], class: u8) -> [u8; 256] {
+const fn mark(mut table: [u16; 256], characters: &[u8], class: u16) -> [u16; 256] {
     let mut at = 0;
     while at < characters.len() {
         table[characters[at] as usize] |= class;
@@ -418,7 +446,7 @@ const fn mark(mut table: [u8; 256], characters: &[u8], class: u8) -> [u8; 256] {
     table
 }
 
-const fn clear(mut table: [u8; 256], characters: &[u8], class: u8) -> [u8; 256] {
+const fn clear(mut table: [u16; 256], characters: &[u8], class: u16) -> [u16; 256] {
     let mut at = 0;
     while at < characters.len() {
         table[characters[at] as usize] &= !class;
@@ -497,6 +525,18 @@ mod tests {
             prop_assert_eq!(find(bytes, wanted), bytes.iter().position(|&b| b == wanted));
             prop_assert_eq!(split_once(&text, wanted), text.split_once(char::from(wanted)));
             prop_assert_eq!(run(bytes, USER), bytes.iter().take_while(|&&b| is(b, USER)).count());
+            let either = bytes.iter().position(|&b| b == wanted || b == b'@').unwrap_or(bytes.len());
+            prop_assert_eq!(find_either(bytes, wanted, b'@'), either);
+        }
+        #[test]
+        fn a_quoted_string_ends_where_octet_after_octet_says(text in "\"[a\\\\\"\u{e9}]{0,24}") {
+            let (bytes, mut escaped) = (text.as_bytes(), false);
+            let naive = bytes.iter().skip(1).position(|&byte| {
+                let ends = byte == b'"' && !escaped;
+                escaped = byte == b'\\' && !escaped;
+                ends
+            });
+            prop_assert_eq!(quoted_end(bytes, 0), naive.map(|at| at + 2));
         }
         #[test]
         fn control_search_is_the_naive_search(bytes in proptest::collection::vec(any::<u8>(), 0..64), from in 0usize..64) {

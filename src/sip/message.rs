@@ -8,9 +8,10 @@ use smallvec::SmallVec;
 pub use crate::sip::lexer::Span;
 use crate::sip::lexer::{self, Row};
 pub use crate::sip::method::Method;
+use crate::sip::octets::Octets;
 use crate::sip::places::Seen;
 use crate::sip::via::{self, Stamp};
-use crate::sip::{HeaderName, Limits, NameAddr, ParseError, StatusCode, Uri};
+use crate::sip::{HeaderName, Limits, NameAddr, ParseError, StatusCode, Uri, uri};
 
 /// Request or response.
 #[derive(Debug, Clone)]
@@ -52,7 +53,7 @@ impl Message {
         let end = rows.body + length;
         let headers = Headers {
             surplus: bytes.len() - end,
-            bytes: if end < bytes.len() { bytes.slice(..end) } else { bytes },
+            octets: Octets::new(if end < bytes.len() { bytes.slice(..end) } else { bytes }),
             index: rows.index,
             body: Span::new(rows.body, end),
         };
@@ -105,7 +106,7 @@ fn request_line(line: &[u8]) -> Result<StartLine, ParseError> {
     let method = Method::parse(line.get(..first).unwrap_or_default())?;
     let uri = line.get(first + 1..last).unwrap_or_default();
     let version = line.get(last + 1..).unwrap_or_default();
-    if uri.is_empty() || uri.iter().any(|&b| matches!(b, b' ' | b'<' | b'>' | b'"') || b >= 0x80) {
+    if uri.is_empty() || lexer::run(uri, lexer::URI) < uri.len() {
         return Err(ParseError::bad("Malformed Request-URI", first + 1));
     }
     if !version.eq_ignore_ascii_case(b"SIP/2.0") {
@@ -169,7 +170,7 @@ fn read_rows(bytes: &[u8], start: usize, stream: bool, limits: &Limits) -> Resul
             read_content_length(bytes, &row, &mut rows.content_length)?;
         }
         rows.folded |= row.folded;
-        rows.index.rows.push(Entry { name, raw_name: row.raw_name, value: row.value });
+        rows.index.push(Entry { name, raw_name: row.raw_name, value: row.value });
         at = row.end;
     }
     rows.body = at;
@@ -226,12 +227,14 @@ impl Request {
 
     /// The Request-URI as sent.
     pub fn uri_bytes(&self) -> &[u8] {
-        self.uri.of(&self.headers.bytes)
+        self.headers.octets.of(self.uri)
     }
 
     /// The Request-URI, typed (any scheme).
     pub fn uri(&self) -> Result<Uri<'_>, ParseError> {
-        self.headers.index.seen.uri.view(&self.headers.bytes, || Uri::parse(self.uri_bytes()))
+        let octets = &self.headers.octets;
+        let read = || octets.text(self.uri).map_err(uri::not_text).and_then(Uri::read);
+        self.headers.index.seen.uri.view(octets, read)
     }
 
     /// The source that [`crate::sip::forward::stamp`] noted. The bytes of the topmost Via do not show it; what is written does.
@@ -272,7 +275,7 @@ impl Response {
 
     /// The reason phrase as sent.
     pub fn reason_bytes(&self) -> &[u8] {
-        self.reason.of(&self.headers.bytes)
+        self.headers.octets.of(self.reason)
     }
 }
 
@@ -294,8 +297,32 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Index {
     /// In order; beside the rest up to the number of an ordinary message.
-    pub(super) rows: SmallVec<[Entry; 24]>,
+    pub(super) rows: SmallVec<[Entry; 22]>,
+    /// The names that are there, as bits; most that are asked for are not.
+    present: u64,
+    /// Those that more than one row has.
+    pub(super) repeated: u64,
     pub(super) seen: Seen,
+}
+
+impl Index {
+    pub(super) fn push(&mut self, entry: Entry) {
+        let bit = entry.name.bit();
+        self.repeated |= self.present & bit;
+        self.present |= bit;
+        self.rows.push(entry);
+    }
+
+    /// Is there a row of that name?
+    pub(super) fn has(&self, name: HeaderName) -> bool {
+        self.present & name.bit() != 0
+    }
+
+    /// The rows of that name, in order.
+    pub(super) fn rows_of(&self, name: HeaderName) -> impl Iterator<Item = &Entry> {
+        let rows = if self.has(name) { self.rows.as_slice() } else { &[] };
+        rows.iter().filter(move |entry| entry.name == name)
+    }
 }
 
 /// Up to here the allocator of the C library keeps what was freed at hand.
@@ -304,7 +331,7 @@ const _: () = assert!(size_of::<Index>() <= 1_024);
 /// The header section and body of a message. Typed views borrow from it and are made on demand.
 #[derive(Debug, Clone)]
 pub struct Headers {
-    pub(super) bytes: Bytes,
+    pub(super) octets: Octets,
     pub(super) index: Box<Index>,
     pub(super) body: Span,
     pub(super) surplus: usize,

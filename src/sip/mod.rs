@@ -15,6 +15,7 @@ pub mod message;
 pub mod method;
 pub mod multipart;
 pub mod name_addr;
+mod octets;
 mod params;
 mod places;
 pub mod salvage;

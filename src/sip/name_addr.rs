@@ -1,7 +1,9 @@
 //! `name-addr` and `addr-spec` with header parameters (RFC 3261 20.10, 25.1).
 
+use std::str::Utf8Error;
+
 use crate::sip::lexer;
-use crate::sip::params::Grammar;
+use crate::sip::params::{Grammar, Noted, keep};
 use crate::sip::{Params, ParseError, Uri};
 
 /// From, To, Contact, Route..: a URI with optional display name and header parameters.
@@ -21,8 +23,11 @@ pub struct NameAddr<'a> {
 impl<'a> NameAddr<'a> {
     /// Reads one element.
     pub fn parse(text: &'a [u8]) -> Result<NameAddr<'a>, ParseError> {
-        let text =
-            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed address", e.valid_up_to()))?;
+        std::str::from_utf8(text).map_err(not_text).and_then(NameAddr::read)
+    }
+
+    /// Reads one element from text.
+    pub(super) fn read(text: &'a str) -> Result<NameAddr<'a>, ParseError> {
         let text = lexer::trim_blank(text);
         let (display, open) = display(text)?;
         match open {
@@ -55,6 +60,11 @@ impl<'a> NameAddr<'a> {
     pub fn as_str(&self) -> &'a str {
         self.text
     }
+}
+
+/// What is owed for one that is no text.
+pub(super) fn not_text(e: Utf8Error) -> ParseError {
+    ParseError::bad("Malformed address", e.valid_up_to())
 }
 
 /// The display name and the position of the `<`; no position means a bare `addr-spec`.
@@ -111,11 +121,9 @@ fn bare(text: &str) -> Result<NameAddr<'_>, ParseError> {
 fn params_and_tag(text: &str) -> Result<(Params<'_>, Option<&str>), ParseError> {
     let mut tag = None;
     let params = Params::parse_noting(text, Grammar::Header, |param| {
-        if param.name.eq_ignore_ascii_case("tag") {
-            tag = Some(param.unquoted());
-        }
+        if param.name.eq_ignore_ascii_case("tag") { keep(&mut tag, param) } else { Noted::Unknown }
     })?;
-    Ok((params, tag))
+    Ok((params, tag.map(|param| param.unquoted())))
 }
 
 #[cfg(test)]

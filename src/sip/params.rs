@@ -28,35 +28,56 @@ pub(super) enum Grammar {
 impl<'a> Params<'a> {
     /// Checks the whole text once: syntax, number, no name twice (RFC 3261 7.3.1).
     pub(super) fn parse(text: &'a str, grammar: Grammar) -> Result<Params<'a>, ParseError> {
-        Params::parse_noting(text, grammar, |_| ())
+        Params::parse_noting(text, grammar, |_| Noted::Unknown)
     }
 
-    /// The same, and tells each parameter, so that nobody reads the text again for those that are always asked for.
+    /// The same, and tells each parameter, so that nobody reads the text again for those that are always asked for. Who is told says whether
+    /// it is one of those and was there before; only the others are compared with each other.
     pub(super) fn parse_noting(
         text: &'a str,
         grammar: Grammar,
-        mut note: impl FnMut(Param<'a>),
+        mut note: impl FnMut(Param<'a>) -> Noted,
     ) -> Result<Params<'a>, ParseError> {
         let params = Params { text, grammar };
-        if text.is_empty() {
-            return Ok(params);
-        }
-        let mut cursor = params.cursor();
-        let mut seen: SmallVec<[(u32, &str); 16]> = SmallVec::new();
-        while let Some(param) = cursor.next_param()? {
-            if seen.len() == MAX_PARAMS {
-                return Err(ParseError::bad("Too many parameters", cursor.at));
+        if !text.is_empty() {
+            match grammar {
+                Grammar::Header => params.check::<HEADER>(&mut note)?,
+                Grammar::Uri => params.check::<URI>(&mut note)?,
+                Grammar::Credentials => params.check::<CREDENTIALS>(&mut note)?,
             }
-            let hash = hash(param.name, grammar);
-            let same = |&(other, name): &(u32, &str)| other == hash && same_name(name, param.name, grammar);
-            lexer::visit(seen.len());
-            if seen.iter().any(same) {
-                return Err(ParseError::bad("Duplicate parameter", cursor.at));
-            }
-            seen.push((hash, param.name));
-            note(param);
         }
         Ok(params)
+    }
+
+    fn check<const GRAMMAR: u8>(&self, note: &mut impl FnMut(Param<'a>) -> Noted) -> Result<(), ParseError> {
+        let mut cursor = self.cursor();
+        let mut count = 0;
+        let mut others: SmallVec<[(u32, &str); 16]> = SmallVec::new();
+        while let Some(param) = cursor.next_of::<GRAMMAR>()? {
+            if count == MAX_PARAMS {
+                return Err(ParseError::bad("Too many parameters", cursor.at));
+            }
+            count += 1;
+            let again = match note(param) {
+                Noted::First => false,
+                Noted::Again => true,
+                // Alone, it is like no other.
+                Noted::Unknown if count == 1 && cursor.at == self.text.len() => false,
+                Noted::Unknown => {
+                    let hash = hash(param.name, self.grammar);
+                    lexer::visit(others.len());
+                    let again = others
+                        .iter()
+                        .any(|&(other, name)| other == hash && same_name(name, param.name, self.grammar));
+                    others.push((hash, param.name));
+                    again
+                }
+            };
+            if again {
+                return Err(ParseError::bad("Duplicate parameter", cursor.at));
+            }
+        }
+        Ok(())
     }
 
     /// Parameters of a header value, by themselves: `;name=value;flag`, or nothing.
@@ -112,7 +133,29 @@ impl<'a> Param<'a> {
     /// The value as [`Params::get`] gives it.
     pub(super) fn unquoted(&self) -> &'a str {
         let value = self.value.unwrap_or_default();
-        value.strip_prefix('"').and_then(|v| v.strip_suffix('"')).unwrap_or(value)
+        match value.as_bytes() {
+            [b'"', .., b'"'] => value.get(1..value.len() - 1).unwrap_or_default(),
+            _ => value,
+        }
+    }
+}
+
+/// What one who is told of a parameter says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// It is kept, and was not there before.
+    First,
+    /// Its name was there before.
+    Again,
+    /// It is none of those that are kept.
+    Unknown,
+}
+
+/// Keeps what is known by name.
+pub(super) fn keep<'a>(slot: &mut Option<Param<'a>>, param: Param<'a>) -> Noted {
+    match slot.replace(param) {
+        None => Noted::First,
+        Some(_) => Noted::Again,
     }
 }
 
@@ -185,7 +228,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The run of octets of this class (and of escapes in URIs).
-    fn take<const GRAMMAR: u8>(&mut self, class: u8) -> Result<&'a str, ParseError> {
+    fn take<const GRAMMAR: u8>(&mut self, class: u16) -> Result<&'a str, ParseError> {
         let start = self.at;
         let bytes = self.text.as_bytes();
         loop {
@@ -233,9 +276,10 @@ fn same_name(left: &str, right: &str, grammar: Grammar) -> bool {
 fn hash(name: &str, grammar: Grammar) -> u32 {
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     if grammar == Grammar::Uri && name.contains('%') {
-        unescaped(name).fold(0x811c_9dc5, step)
+        unescaped(name).map(|b| b | 0x20).fold(0x811c_9dc5, step)
     } else {
-        name.bytes().map(|b| b.to_ascii_lowercase()).fold(0x811c_9dc5, step)
+        // One bit tells the cases apart; that it also joins what is no letter costs a comparison at most.
+        name.bytes().map(|b| b | 0x20).fold(0x811c_9dc5, step)
     }
 }
 

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 
 use crate::sip::host::{Host, HostPort};
 use crate::sip::lexer::Span;
+use crate::sip::octets::Octets;
 use crate::sip::params::{Grammar, Param};
 use crate::sip::{NameAddr, Params, ParseError, Scheme, Uri, Via};
 
@@ -17,6 +18,18 @@ pub(super) struct Seen {
     pub(super) from: Once<AddressPlaces>,
     pub(super) to: Once<AddressPlaces>,
     pub(super) top_via: Once<ViaPlaces>,
+    pub(super) media_type: OnceCell<MediaType>,
+}
+
+/// What the body is said to be.
+#[derive(Debug, Clone)]
+pub(super) enum MediaType {
+    /// In lower case and one piece, here in the message.
+    AsWritten(Span),
+    /// Written otherwise: in lower case, without white space.
+    Lowered(Box<str>),
+    /// Not said, or not in the form of one.
+    Unknown,
 }
 
 /// One view: its element in the message, and the places in that. Empty until it has been read; what cannot be read never comes here.
@@ -33,11 +46,11 @@ impl<P: Places> Once<P> {
     /// The view: cut if its places are known, else read.
     pub(super) fn view<'a>(
         &self,
-        message: &'a [u8],
+        message: &'a Octets,
         read: impl FnOnce() -> Result<P::View<'a>, ParseError>,
     ) -> Result<P::View<'a>, ParseError> {
         if let Some((element, places)) = self.0.get()
-            && let Ok(text) = std::str::from_utf8(element.of(message))
+            && let Ok(text) = message.text(*element)
         {
             return Ok(places.cut(text));
         }
@@ -45,7 +58,7 @@ impl<P: Places> Once<P> {
         let text = P::text(&view);
         if let Some(places) = P::of(&view, text) {
             // It is empty, else the view had been cut.
-            let _ = self.0.set((place(message, text.as_bytes()), places));
+            let _ = self.0.set((Span::of_part(message.bytes(), text.as_bytes()), places));
         }
         Ok(view)
     }
@@ -104,7 +117,7 @@ impl Places for UriPlaces {
     }
 
     fn cut<'a>(&self, text: &'a str) -> Uri<'a> {
-        let cut = |place| cut_from(text, place);
+        let cut = |place: Span| place.of_text(text);
         Uri {
             text: cut(self.whole),
             scheme: self.scheme,
@@ -143,7 +156,7 @@ impl Places for AddressPlaces {
     }
 
     fn cut<'a>(&self, text: &'a str) -> NameAddr<'a> {
-        let cut = |place| cut_from(text, place);
+        let cut = |place: Span| place.of_text(text);
         NameAddr {
             display: self.display.map(cut),
             uri: self.uri.cut(text),
@@ -186,7 +199,7 @@ impl Places for ViaPlaces {
     }
 
     fn cut<'a>(&self, text: &'a str) -> Via<'a> {
-        let cut = |place| cut_from(text, place);
+        let cut = |place: Span| place.of_text(text);
         Via {
             transport: cut(self.transport),
             sent_by: HostPort { host: self.host.cut(text), port: self.port },
@@ -213,7 +226,7 @@ impl ParamPlaces {
     }
 
     fn cut<'a>(&self, text: &'a str) -> Param<'a> {
-        let cut = |place| cut_from(text, place);
+        let cut = |place: Span| place.of_text(text);
         Param { name: cut(self.name), value: self.value.map(cut), whole: cut(self.whole) }
     }
 }
@@ -236,27 +249,14 @@ impl HostPlace {
 
     fn cut<'a>(&self, text: &'a str) -> Host<'a> {
         match *self {
-            HostPlace::Name(name) => Host::Name(cut_from(text, name)),
+            HostPlace::Name(name) => Host::Name(name.of_text(text)),
             HostPlace::Address(address) => address,
         }
     }
 }
 
-/// Where a part that was cut from the whole stands in it. What is empty may have come from elsewhere, and stands at the start.
-fn place(whole: &[u8], part: &[u8]) -> Span {
-    if part.is_empty() {
-        return Span::default();
-    }
-    let start = (part.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
-    Span::new(start, start + part.len())
-}
-
 fn place_in(text: &str, part: &str) -> Span {
-    place(text.as_bytes(), part.as_bytes())
-}
-
-fn cut_from(text: &str, place: Span) -> &str {
-    text.get(place.start as usize..place.end as usize).unwrap_or_default()
+    Span::of_part(text.as_bytes(), part.as_bytes())
 }
 
 #[cfg(test)]
@@ -264,16 +264,20 @@ mod tests {
     use super::*;
 
     /// What is cut is what was read, in all its parts.
-    fn both<'a, P: Places>(whole: &'a str, read: impl Fn(&'a [u8]) -> Result<P::View<'a>, ParseError>)
+    fn both<'a, P: Places>(octets: &'a Octets, read: impl Fn(&'a [u8]) -> Result<P::View<'a>, ParseError>)
     where
         P::View<'a>: std::fmt::Debug,
     {
         let once: Once<P> = Once::default();
-        let first = once.view(whole.as_bytes(), || read(whole.as_bytes())).expect(whole);
+        let first = once.view(octets, || read(octets.bytes())).expect("a view");
         let unread =
             || Err(ParseError { what: "read again", offset: 0, status: crate::sip::StatusCode::BAD_REQUEST });
-        let second = once.view(whole.as_bytes(), unread).expect(whole);
+        let second = once.view(octets, unread).expect("a view");
         assert_eq!(format!("{first:?}"), format!("{second:?}"));
+    }
+
+    fn octets(text: &str) -> Octets {
+        Octets::new(text.to_owned().into())
     }
 
     #[test]
@@ -286,30 +290,34 @@ mod tests {
             "tel:+1-201-555-0123;phone-context=b",
             "pres:a@b",
         ] {
-            both::<UriPlaces>(uri, Uri::parse);
-            both::<AddressPlaces>(&format!(" \"J\u{f6}rg \\\" \" <{uri}> ;tag= \"1\";x "), NameAddr::parse);
-            both::<AddressPlaces>(&format!("<{uri}>"), NameAddr::parse);
+            both::<UriPlaces>(&octets(uri), Uri::parse);
+            both::<AddressPlaces>(
+                &octets(&format!(" \"J\u{f6}rg \\\" \" <{uri}> ;tag= \"1\";x ")),
+                NameAddr::parse,
+            );
+            both::<AddressPlaces>(&octets(&format!("<{uri}>")), NameAddr::parse);
         }
-        both::<AddressPlaces>("sip:a@b;tag=1", NameAddr::parse);
-        both::<AddressPlaces>("\"\" <sip:a@b>", NameAddr::parse);
+        both::<AddressPlaces>(&octets("sip:a@b;tag=1"), NameAddr::parse);
+        both::<AddressPlaces>(&octets("\"\" <sip:a@b>"), NameAddr::parse);
         for via in [
             "SIP  / 2.0  / TCP     spindle.example.com   ;   branch  =   z9hG4bK9ikj8",
             "SIP/2.0/UDP [2001:db8::9:1] : 6050;received=[2001:db8::9:255];rport=1",
             "SIP/2.0/UDP 192.0.2.4;rport;branch=z9hG4bK1",
             "SIP/2.0/UDP h",
         ] {
-            both::<ViaPlaces>(via, Via::parse);
+            both::<ViaPlaces>(&octets(via), Via::parse);
         }
     }
 
     #[test]
     fn other_schemes_are_read_each_time() {
         let once: Once<UriPlaces> = Once::default();
+        let octets = octets("urn:x");
         for _ in 0..2 {
             let mut reads = 0;
-            let uri = once.view(b"urn:x", || {
+            let uri = once.view(&octets, || {
                 reads += 1;
-                Uri::parse(b"urn:x")
+                Uri::parse(octets.bytes())
             });
             assert_eq!((uri.unwrap().as_str(), reads), ("urn:x", 1));
         }

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use crate::sip::lexer::{self, Span};
 use crate::sip::message::{Entry, Headers, Index, unfolded};
+use crate::sip::octets::Octets;
 use crate::sip::{HeaderName, Method, Request};
 
 /// Reads what an error response needs: `None` unless From, To, Call-ID and CSeq are there once and can be read, and a Via is there.
@@ -32,11 +33,11 @@ pub fn salvage(bytes: &Bytes) -> Option<Request> {
             && row.end == end
         {
             let name = HeaderName::parse(row.raw_name.of(&bytes));
-            index.rows.push(Entry { name, raw_name: row.raw_name, value: row.value });
+            index.push(Entry { name, raw_name: row.raw_name, value: row.value });
         }
         at = end;
     }
-    let headers = Headers { bytes, index, body: Span::default(), surplus: 0 };
+    let headers = Headers { octets: Octets::new(bytes), index, body: Span::default(), surplus: 0 };
     let uri = Span { start: start as u32 + uri.start, end: start as u32 + uri.end };
     is_answerable(&method, &headers).then_some(Request { method, uri, headers, stamp: None })
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::str::Utf8Error;
 
 use crate::sip::ParseError;
 use crate::sip::error::MAX_URI_HEADERS;
@@ -80,9 +81,7 @@ pub struct Uri<'a> {
 impl<'a> Uri<'a> {
     /// Reads a URI. Unknown schemes are read as far as scheme and text.
     pub fn parse(text: &'a [u8]) -> Result<Uri<'a>, ParseError> {
-        let text =
-            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed URI", e.valid_up_to()))?;
-        Uri::read(text)
+        std::str::from_utf8(text).map_err(not_text).and_then(Uri::read)
     }
 
     /// Reads a URI from text.
@@ -97,8 +96,7 @@ impl<'a> Uri<'a> {
             Scheme::Sip | Scheme::Sips | Scheme::Im | Scheme::Pres => read_sip(text, scheme, rest),
             Scheme::Tel => read_tel(text, rest),
             Scheme::Other(_) => {
-                let visible = |b: u8| b.is_ascii_graphic() && !b"<>\"".contains(&b);
-                if rest.is_empty() || !rest.bytes().all(visible) {
+                if rest.is_empty() || lexer::run(rest.as_bytes(), lexer::URI) < rest.len() {
                     return Err(ParseError::bad("Malformed URI", text.len() - rest.len()));
                 }
                 let params = Params { text: "", grammar: Grammar::Uri };
@@ -143,6 +141,11 @@ impl<'a> Uri<'a> {
     pub fn equals(&self, other: &Uri<'_>) -> bool {
         crate::sip::uri_equality::equal(self, other)
     }
+}
+
+/// What is owed for one that is no text.
+pub(super) fn not_text(e: Utf8Error) -> ParseError {
+    ParseError::bad("Malformed URI", e.valid_up_to())
 }
 
 impl fmt::Display for Uri<'_> {

@@ -12,7 +12,12 @@ use crate::sip::{HeaderName, Headers, Method, NameAddr, ParseError, Request, Res
 pub fn request(request: &Request) -> Result<(), ParseError> {
     once(request, SINGLETONS)?;
     request_uri(request)?;
-    identification(request, Headers::from, Headers::to)?;
+    at_most(request, HeaderName::Via, MAX_VIAS, "Too many Vias")?;
+    let from = request.from()?;
+    address(&from)?;
+    let to = request.to()?;
+    address(&to)?;
+    bounded(Some(request.call_id()?), "Call-ID too long")?;
     let others = request.elements(HeaderName::Via).skip(1).map(Via::parse);
     for via in std::iter::once(request.top_via()).chain(others) {
         let via = via.map_err(|e| ParseError { what: "Malformed Via", ..e })?;
@@ -23,8 +28,8 @@ pub fn request(request: &Request) -> Result<(), ParseError> {
     }
     request.max_forwards()?;
     if *request.method() == Method::Message {
-        readable(&request.from()?)?;
-        readable(&request.to()?)?;
+        readable(&from)?;
+        readable(&to)?;
     }
     at_most(request, HeaderName::Route, MAX_ROUTES, "Too many Routes")?;
     for route in request.addresses(HeaderName::Route) {
@@ -44,8 +49,11 @@ pub fn request(request: &Request) -> Result<(), ParseError> {
 /// Mandatory headers of a response; a bad response is dropped and counted.
 pub fn response(response: &Response) -> Result<(), ParseError> {
     once(response, IDENTIFYING | HeaderName::ContentLength.bit())?;
+    at_most(response, HeaderName::Via, MAX_VIAS, "Too many Vias")?;
     // Nobody asks for the addresses of a response again.
-    identification(response, Headers::read_from, Headers::read_to)?;
+    address(&response.read_from()?)?;
+    address(&response.read_to()?)?;
+    bounded(Some(response.call_id()?), "Call-ID too long")?;
     at_most(response, HeaderName::RecordRoute, MAX_ROUTES, "Too many Record-Routes")?;
     at_most(response, HeaderName::Contact, MAX_CONTACTS, "Too many Contacts")?;
     bounded(response.top_via()?.branch(), "Branch too long")?;
@@ -67,15 +75,11 @@ const SINGLETONS: u64 = IDENTIFYING
     | HeaderName::SipIfMatch.bit()
     | HeaderName::SubscriptionState.bit();
 
-/// No singleton twice, and all that identify the message there. Rows of one name are one bit, so this is one pass.
+/// No singleton twice, and all that identify the message there.
 fn once(headers: &Headers, singletons: u64) -> Result<(), ParseError> {
-    let mut seen = 0u64;
-    for entry in &headers.index.rows {
-        let bit = entry.name.bit();
-        if seen & bit & singletons != 0 {
-            return Err(ParseError::bad(duplicate(entry.name), entry.raw_name.start as usize));
-        }
-        seen |= bit;
+    let index = &headers.index;
+    if index.repeated & singletons != 0 {
+        return Err(first_duplicate(headers, singletons));
     }
     for (name, what) in [
         (HeaderName::Via, "Missing Via"),
@@ -84,14 +88,28 @@ fn once(headers: &Headers, singletons: u64) -> Result<(), ParseError> {
         (HeaderName::CallId, "Missing Call-ID"),
         (HeaderName::CSeq, "Missing CSeq"),
     ] {
-        if seen & name.bit() == 0 {
+        if !index.has(name) {
             return Err(ParseError::bad(what, 0));
         }
     }
     Ok(())
 }
 
-fn duplicate(name: HeaderName) -> &'static str {
+fn first_duplicate(headers: &Headers, singletons: u64) -> ParseError {
+    let mut seen = 0;
+    let mut rows = headers.index.rows.iter();
+    let duplicate = rows.find(|entry| {
+        let bit = entry.name.bit() & singletons;
+        let again = seen & bit != 0;
+        seen |= bit;
+        again
+    });
+    duplicate.map_or(ParseError::bad("Duplicate header", 0), |entry| {
+        ParseError::bad(duplicate_of(entry.name), entry.raw_name.start as usize)
+    })
+}
+
+fn duplicate_of(name: HeaderName) -> &'static str {
     match name {
         HeaderName::From => "Duplicate From",
         HeaderName::To => "Duplicate To",
@@ -116,18 +134,6 @@ fn request_uri(request: &Request) -> Result<(), ParseError> {
         return Err(ParseError::bad("Request-URI with headers", 0));
     }
     Ok(())
-}
-
-/// What transactions and dialogs are found by.
-fn identification(
-    headers: &Headers,
-    from: for<'a> fn(&'a Headers) -> Result<NameAddr<'a>, ParseError>,
-    to: for<'a> fn(&'a Headers) -> Result<NameAddr<'a>, ParseError>,
-) -> Result<(), ParseError> {
-    at_most(headers, HeaderName::Via, MAX_VIAS, "Too many Vias")?;
-    address(&from(headers)?)?;
-    address(&to(headers)?)?;
-    bounded(Some(headers.call_id()?), "Call-ID too long")
 }
 
 fn address(address: &NameAddr<'_>) -> Result<(), ParseError> {

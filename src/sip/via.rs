@@ -1,10 +1,11 @@
 //! `Via` (RFC 3261 20.42, RFC 3581).
 
 use std::net::{IpAddr, SocketAddr};
+use std::str::Utf8Error;
 
 use crate::sip::host::{Host, port_number};
 use crate::sip::lexer;
-use crate::sip::params::{Grammar, Param};
+use crate::sip::params::{Grammar, Noted, Param, keep};
 use crate::sip::writer::{push_address, push_number};
 use crate::sip::{HostPort, Params, ParseError};
 
@@ -24,10 +25,20 @@ pub struct Via<'a> {
 }
 
 impl<'a> Via<'a> {
+    /// The sent-by and the branch of one that begins `SIP/2.0/UDP host:port;branch=`, as those begin that we write.
+    pub fn sent_by_and_branch(text: &'a str) -> Option<(HostPort<'a>, &'a str)> {
+        let (sent_by, params) = text.split_once(' ')?.1.split_once(';')?;
+        let branch = params.strip_prefix("branch=")?.split(';').next()?;
+        Some((HostPort::parse(sent_by)?, branch))
+    }
+
     /// Reads one element.
     pub fn parse(text: &'a [u8]) -> Result<Via<'a>, ParseError> {
-        let text =
-            std::str::from_utf8(text).map_err(|e| ParseError::bad("Malformed Via", e.valid_up_to()))?;
+        std::str::from_utf8(text).map_err(not_text).and_then(Via::read)
+    }
+
+    /// Reads one element from text.
+    pub(super) fn read(text: &'a str) -> Result<Via<'a>, ParseError> {
         let text = lexer::trim_blank(text);
         let offset = |rest: &str| text.len() - rest.len();
         let bad = |rest: &str| ParseError::bad("Malformed Via", offset(rest));
@@ -47,12 +58,13 @@ impl<'a> Via<'a> {
         let params = Params::parse_noting(params, Grammar::Header, |param| {
             let is = |known: &str| param.name.eq_ignore_ascii_case(known);
             match param.name.len() {
-                6 if is("branch") => branch = Some(param.unquoted()),
-                8 if is("received") => received = Some(param),
-                5 if is("rport") => rport = Some(param),
-                _ => {}
+                6 if is("branch") => keep(&mut branch, param),
+                8 if is("received") => keep(&mut received, param),
+                5 if is("rport") => keep(&mut rport, param),
+                _ => Noted::Unknown,
             }
         })?;
+        let branch = branch.map(|param| param.unquoted());
         Ok(Via { transport, sent_by, params, text, branch, received, rport })
     }
 
@@ -84,6 +96,11 @@ impl<'a> Via<'a> {
     pub fn rport(&self) -> Option<Option<u16>> {
         self.rport.map(|param| port_number(param.unquoted()))
     }
+}
+
+/// What is owed for one that is no text.
+pub(super) fn not_text(e: Utf8Error) -> ParseError {
+    ParseError::bad("Malformed Via", e.valid_up_to())
 }
 
 /// What the receiver adds to the topmost Via (RFC 3261 18.2.1, RFC 3581 4). Applied when the Via is written.

@@ -77,7 +77,7 @@ impl Writer {
             self.buffer.extend_from_slice(value);
             if status != StatusCode::TRYING && !to_tag.is_empty() && !has_tag(request, value) {
                 self.buffer.extend_from_slice(b";tag=");
-                self.buffer.extend(to_tag.bytes().filter(|&b| lexer::is(b, lexer::TOKEN)));
+                push_token(&mut self.buffer, to_tag);
             }
             self.buffer.extend_from_slice(b"\r\n");
         }
@@ -98,8 +98,7 @@ impl Writer {
         if name == HeaderName::Other {
             return self;
         }
-        self.buffer.extend_from_slice(name.as_str().as_bytes());
-        self.buffer.extend_from_slice(b": ");
+        self.buffer.extend_from_slice(name.row_start().as_bytes());
         for part in parts {
             push_value(&mut self.buffer, part.as_bytes());
         }
@@ -173,6 +172,11 @@ impl Writer {
         Bytes::from(self.buffer)
     }
 
+    /// How long it will be, finished now.
+    pub fn finished(&self) -> usize {
+        self.buffer.len() + b"Content-Length: 0\r\n\r\n".len()
+    }
+
     /// Content-Length: 0 and the empty line.
     pub fn finish(mut self) -> Bytes {
         push_body(&mut self.buffer, b"");
@@ -214,6 +218,16 @@ pub(super) fn push_value(buffer: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// A token from anywhere: what is none in it is left out.
+fn push_token(buffer: &mut Vec<u8>, token: &str) {
+    let is_token = |byte: u8| lexer::is(byte, lexer::TOKEN);
+    if token.bytes().all(is_token) {
+        buffer.extend_from_slice(token.as_bytes());
+    } else {
+        buffer.extend(token.bytes().filter(|&byte| is_token(byte)));
+    }
+}
+
 /// A number in decimal digits, without the machinery of formatting.
 pub(super) fn push_number(buffer: &mut Vec<u8>, mut number: u64) {
     let mut digits = [b'0'; 20];
@@ -249,6 +263,10 @@ pub(super) fn push_address(buffer: &mut Vec<u8>, address: IpAddr) {
 
 /// A URI from anywhere: what would break the line is escaped.
 pub(super) fn push_uri(buffer: &mut Vec<u8>, uri: &str) {
+    let bytes = uri.as_bytes();
+    if lexer::find_control(bytes, 0) == bytes.len() && lexer::find(bytes, b' ').is_none() {
+        return buffer.extend_from_slice(bytes);
+    }
     for byte in uri.bytes() {
         if byte <= b' ' || byte == 0x7f {
             // Writing to a vector cannot fail.
@@ -264,16 +282,14 @@ pub(super) fn push_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
     if name == HeaderName::Other {
         return;
     }
-    buffer.extend_from_slice(name.as_str().as_bytes());
-    buffer.extend_from_slice(b": ");
+    buffer.extend_from_slice(name.row_start().as_bytes());
     push_value(buffer, value);
     buffer.extend_from_slice(b"\r\n");
 }
 
 /// A value that came through the parser: no line end is in it, and controls only where the grammar has them.
 pub(super) fn push_parsed_row(buffer: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
-    buffer.extend_from_slice(name.as_str().as_bytes());
-    buffer.extend_from_slice(b": ");
+    buffer.extend_from_slice(name.row_start().as_bytes());
     buffer.extend_from_slice(value);
     buffer.extend_from_slice(b"\r\n");
 }

@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, raw_sql};
 use tokio::time::timeout;
 
 use crate::model::*;
-use crate::store::throwaway;
-use crate::store::{Outcome, Store, Target};
+use crate::store::session::Options;
+use crate::store::{Outcome, Store, Target, migrations, open, throwaway, write};
 
 /// A database of its own.
 pub(super) struct Place {
@@ -45,6 +45,24 @@ impl Place {
             admin_does(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
         drop(self.dir);
+    }
+    /// Makes the store with the schema of an earlier release, and these rows in it.
+    pub async fn of_schema(&self, last: i64, rows: &[Row]) {
+        let rows: Vec<&Row> = rows.iter().collect();
+        match open::options(&self.target).unwrap() {
+            Options::Postgres(options) => {
+                let mut earlier = options.connect().await.unwrap();
+                migrations::up_to(last).run(&mut earlier).await.unwrap();
+                write::to_postgres(&mut earlier, &rows).await.unwrap();
+                earlier.close().await.unwrap();
+            }
+            Options::Sqlite(options) => {
+                let mut earlier = options.connect().await.unwrap();
+                migrations::up_to(last).run(&mut earlier).await.unwrap();
+                write::to_sqlite(&mut earlier, &rows).await.unwrap();
+                earlier.close().await.unwrap();
+            }
+        }
     }
     /// A row that this database refuses.
     pub async fn guilty(&self) -> Row {
@@ -134,12 +152,14 @@ pub(super) fn subscription(presentity: &str, watcher: &str, id: u128) -> Subscri
         watcher: aor(watcher),
         package: Package::Presence,
         event_id: None,
-        call_id: "c".into(),
-        local_tag: "l".into(),
-        remote_tag: "r".into(),
-        local_address: "\"Bob\" <sip:bob@example.org>".into(),
-        remote_address: "<sip:alice@example.org>".into(),
-        remote_target: "sip:alice@192.0.2.1:5060".into(),
+        dialog: DialogTexts::new(DialogParts {
+            call_id: "c",
+            local_tag: "l",
+            remote_tag: "r",
+            local_address: "\"Bob\" <sip:bob@example.org>",
+            remote_address: "<sip:alice@example.org>",
+            remote_target: "sip:alice@192.0.2.1:5060",
+        }),
         route_set: ["<sip:p1;lr>".into()].into(),
         flow: Flow { transport: Transport::Udp, connection: 0, ..flow() },
         accept: Text::default(),

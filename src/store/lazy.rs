@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::model::{Aor, Row, RowKey};
+use crate::model::{Aor, ByAor, Row, RowKey};
 
 /// Rows that are kept at most; beyond, nothing more is taken.
 pub(super) const BOUND: usize = 200_000;
@@ -10,7 +10,7 @@ pub(super) const BOUND: usize = 200_000;
 /// The rows that wait.
 #[derive(Debug, Default)]
 pub(super) struct Lazy {
-    homes: HashMap<Aor, Home>,
+    homes: ByAor<Home>,
     /// Every change in order. One whose row has gone, or has a newer number, says nothing any more.
     order: VecDeque<(u64, Aor, RowKey)>,
     /// Rows that wait; there may be twice as many places in the order.
@@ -152,10 +152,7 @@ impl Lazy {
 }
 
 /// The row that this change put, if it still waits.
-fn row_of<'a>(
-    homes: &'a HashMap<Aor, Home>,
-    (number, aor, key): &(u64, Aor, RowKey),
-) -> Option<&'a (u64, Row)> {
+fn row_of<'a>(homes: &'a ByAor<Home>, (number, aor, key): &(u64, Aor, RowKey)) -> Option<&'a (u64, Row)> {
     homes.get(aor)?.get(key).filter(|(kept, _)| kept == number)
 }
 

@@ -63,15 +63,26 @@ impl ClientKey {
     /// # Errors
     /// The top Via or its branch is missing.
     pub fn of_request(request: &Request) -> Result<ClientKey, ParseError> {
-        client_key(&request.top_via()?, request.method())
+        let via = request.top_via()?;
+        client_key(&via.sent_by, via.branch(), request.method())
     }
 
-    /// Of a request about to be sent, by the Via on top of it.
+    /// Of a request about to be sent, by the value of the Via that we put on top of it.
     ///
     /// # Errors
-    /// It has no branch.
-    pub fn of_via(via: &Via<'_>, method: &Method) -> Result<ClientKey, ParseError> {
-        client_key(via, method)
+    /// It is none of ours, which has its branch first.
+    pub fn of_own_via(via: &str, method: &Method) -> Result<ClientKey, ParseError> {
+        let (sent_by, branch) = Via::sent_by_and_branch(via).ok_or(WITHOUT_BRANCH)?;
+        client_key(&sent_by, Some(branch), method)
+    }
+
+    /// The same of a Via of ours, by what it is made of.
+    pub fn of_ours(sent_by: &HostPort<'_>, branch: &str, method: &Method) -> ClientKey {
+        let mut key = Values::new();
+        push(&mut key, method.as_str().as_bytes());
+        push_sent_by(&mut key, sent_by);
+        key.extend_from_slice(branch.as_bytes());
+        ClientKey(key)
     }
 
     /// Of a response, by its top Via and CSeq.
@@ -82,7 +93,8 @@ impl ClientKey {
     /// # Errors
     /// The top Via, its branch or CSeq cannot be read.
     pub fn of_response(response: &Response) -> Result<ClientKey, ParseError> {
-        client_key(&response.top_via()?, &response.cseq()?.method)
+        let via = response.top_via()?;
+        client_key(&via.sent_by, via.branch(), &response.cseq()?.method)
     }
 
     /// The compared values.
@@ -93,6 +105,9 @@ impl ClientKey {
 
 /// The compared values one after the other; on the stack for known clients, whose branches have up to 60 bytes.
 type Values = SmallVec<[u8; 128]>;
+
+const WITHOUT_BRANCH: ParseError =
+    ParseError { what: "top Via without branch", offset: 0, status: StatusCode::BAD_REQUEST };
 
 /// The first byte of a server key: which rules of 17.2.3 made it.
 const BY_BRANCH: u8 = 1;
@@ -125,17 +140,13 @@ fn server_key(request: &Request, method: &Method) -> Result<ServerKey, ParseErro
     Ok(ServerKey(key))
 }
 
-fn client_key(via: &Via<'_>, method: &Method) -> Result<ClientKey, ParseError> {
-    let branch = via.branch().filter(|branch| !branch.is_empty()).ok_or(ParseError {
-        what: "top Via without branch",
-        offset: 0,
-        status: StatusCode::BAD_REQUEST,
-    })?;
-    let mut key = Values::new();
-    push(&mut key, method.as_str().as_bytes());
-    push_sent_by(&mut key, &via.sent_by);
-    key.extend_from_slice(branch.as_bytes());
-    Ok(ClientKey(key))
+fn client_key(
+    sent_by: &HostPort<'_>,
+    branch: Option<&str>,
+    method: &Method,
+) -> Result<ClientKey, ParseError> {
+    let branch = branch.filter(|branch| !branch.is_empty()).ok_or(WITHOUT_BRANCH)?;
+    Ok(ClientKey::of_ours(sent_by, branch, method))
 }
 
 /// The top Via as 17.2.3 compares it for RFC 2543: all of it but `received` and `rport`, which the receiver writes (18.2.1, RFC 3581 4).
@@ -266,6 +277,18 @@ mod tests {
 
     fn key(parts: Parts<'_>) -> ServerKey {
         ServerKey::of(&request(parts)).expect("a key")
+    }
+
+    #[test]
+    fn the_via_that_we_write_tells_the_key_of_its_request_rfc3261_17_1_3() {
+        for sent_by in ["192.0.2.1:5060", "[2001:db8::1]:5070", "Sip.Example.org:5060"] {
+            for transport in ["UDP", "TCP"] {
+                let via = format!("SIP/2.0/{transport} {sent_by};branch=z9hG4bK776asdhds-0123;rport");
+                let sent = ClientKey::of_request(&request(Parts { via: &via, ..INVITE }));
+                assert_eq!(ClientKey::of_own_via(&via, &Method::Invite), sent, "{via}");
+            }
+        }
+        assert!(ClientKey::of_own_via("SIP/2.0/UDP 192.0.2.1;rport", &Method::Invite).is_err());
     }
 
     // 3261-17.2.3a

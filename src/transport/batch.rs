@@ -65,11 +65,11 @@ impl Pool {
 pub(super) fn send<'a>(
     socket: &UdpSocket,
     local: SocketAddr,
-    queue: impl Iterator<Item = &'a (SocketAddr, Bytes)>,
+    queue: impl Iterator<Item = (SocketAddr, &'a Bytes)>,
 ) -> io::Result<usize> {
     // An address of the other family ends the batch, and is refused at its head.
     let fitting = queue.take(PER_CALL).take_while(|(remote, _)| remote.is_ipv4() == local.is_ipv4());
-    let batch: SmallVec<[&(SocketAddr, Bytes); BATCH]> = fitting.collect();
+    let batch: SmallVec<[(SocketAddr, &Bytes); BATCH]> = fitting.collect();
     if batch.is_empty() {
         return Err(io::ErrorKind::AddrNotAvailable.into());
     }
@@ -136,7 +136,7 @@ mod system {
         Ok(())
     }
 
-    pub(super) fn send(socket: &UdpSocket, batch: &[&(SocketAddr, Bytes)]) -> io::Result<usize> {
+    pub(super) fn send(socket: &UdpSocket, batch: &[(SocketAddr, &Bytes)]) -> io::Result<usize> {
         if let [(remote, bytes)] = batch {
             return socket.try_send_to(bytes, *remote).map(|_| 1);
         }
@@ -178,7 +178,7 @@ mod system {
         Ok(())
     }
 
-    pub(super) fn send(socket: &UdpSocket, batch: &[&(SocketAddr, Bytes)]) -> io::Result<usize> {
+    pub(super) fn send(socket: &UdpSocket, batch: &[(SocketAddr, &Bytes)]) -> io::Result<usize> {
         let Some((remote, bytes)) = batch.first() else { return Ok(0) };
         socket.try_send_to(bytes, *remote).map(|_| 1)
     }

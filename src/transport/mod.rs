@@ -127,12 +127,18 @@ pub trait Receiver: Send + Sync + 'static {
     /// A stream held something that is no message; it is being closed. `head`: its complete header section, if there was one (so that a 400 can be
     /// sent with [`Sockets::send`] before the close).
     fn malformed(&self, error: crate::sip::ParseError, head: Option<Bytes>, flow: Flow);
+    /// The system has refused a datagram that [`Sockets::send_noted`] had taken. Told by the task that reads the socket, never from within a send.
+    fn refused(&self, note: Note);
     /// A connection is gone (closed, reset, idle, or could not be made). Told once, by the connection's own task, when its flow is
     /// no longer alive; never from within [`Sockets::send`] or [`Sockets::flow_to`].
     ///
     /// - `had_requests`: requests were sent on it, so that somebody may wait for their answers.
     fn closed(&self, flow: Flow, had_requests: bool);
 }
+
+/// What its sender calls a request, should it be refused later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Note(pub u128);
 
 /// Why bytes could not be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -265,17 +271,29 @@ impl Sockets {
         }
     }
 
-    /// Sends at once or queues in the connection's buffer; never waits. A response that answers a datagram from within [`Receiver::received`]
-    /// leaves with the others of its burst; should the system refuse it then, that is counted ([`Dropped::Refused`]). A TCP flow with connection 0 goes over the live connection to
-    /// its remote address, or one that is made now.
+    /// Sends at once or queues in the connection's buffer; never waits. A datagram that is sent from within [`Receiver::received`], while
+    /// a burst of them is handled, leaves with the others of its burst; should the system refuse it then, that is counted ([`Dropped::Refused`]). A TCP flow with
+    /// connection 0 goes over the live connection to its remote address, or one that is made now.
     ///
     /// # Errors
     /// As [`SendError`] says. After `Full` on a connection, the connection is closed.
     pub fn send(&self, flow: &Flow, bytes: &Bytes) -> Result<(), SendError> {
+        self.put(flow, bytes, None)
+    }
+
+    /// The same for a request whose sender wants to know: if the system refuses it later, [`Receiver::refused`] is told of this note.
+    ///
+    /// # Errors
+    /// As [`Sockets::send`]; the note is then of no use.
+    pub fn send_noted(&self, flow: &Flow, bytes: &Bytes, note: Note) -> Result<(), SendError> {
+        self.put(flow, bytes, Some(note))
+    }
+
+    fn put(&self, flow: &Flow, bytes: &Bytes, note: Option<Note>) -> Result<(), SendError> {
         match flow.transport {
             Transport::Udp => {
                 let listener = self.udp_of(flow).ok_or(SendError::NoListener)?;
-                listener.send(flow.remote, bytes, &self.shared.counters)
+                listener.send(flow.remote, bytes, note, &self.shared.counters)
             }
             Transport::Tcp => {
                 let connection = match self.shared.table.of(flow) {
@@ -294,7 +312,7 @@ impl Sockets {
     }
 
     /// Runs something that sends to many at once: its datagrams leave with few calls of the system, when it has ended or earlier. It must not
-    /// wait. A request that the system refuses then is counted ([`Dropped::Refused`]); its transaction ends as if nobody had answered.
+    /// wait. What the system refuses then is counted ([`Dropped::Refused`]), and told if it was [noted](Sockets::send_noted).
     pub fn together(&self, send: impl FnOnce()) {
         struct Release<'a>(&'a Sockets, bool);
         impl Drop for Release<'_> {

@@ -1,4 +1,5 @@
-//! What leaves a datagram socket: at once, with the other answers of a burst, or when the system takes it again. In order, per destination.
+//! What leaves a datagram socket: at once, with all else that is sent while a burst is handled, or when the system takes it again. In order, per
+//! destination. What the system refuses later is told to who noted it.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 use crate::transport::batch::{self, BATCH};
 use crate::transport::counters::{Counters, Dropped};
 use crate::transport::shared::lock;
-use crate::transport::{SendError, spread};
+use crate::transport::{Note, SendError, spread};
 
 /// A bound datagram socket and what waits for it.
 #[derive(Debug)]
@@ -32,10 +33,20 @@ pub(super) struct Outbox {
 /// counted.
 #[derive(Debug, Default)]
 struct Waiting {
-    queue: VecDeque<(SocketAddr, Bytes)>,
+    queue: VecDeque<Datagram>,
     bytes: usize,
+    /// Notes of what the system refused; the reader of the socket tells of them. They take room as if they still waited.
+    refused: Vec<Note>,
     /// The system took no more; [`Outbox::resume`] goes on when it does.
     blocked: bool,
+}
+
+/// One that waits.
+#[derive(Debug)]
+struct Datagram {
+    remote: SocketAddr,
+    bytes: Bytes,
+    note: Option<Note>,
 }
 
 impl Outbox {
@@ -56,23 +67,28 @@ impl Outbox {
         self.pending.load(Ordering::Acquire) > 0
     }
 
-    /// Returns when something may have begun to wait.
+    /// Returns when something may have begun to wait, or was refused.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }
 
-    /// Sends or queues; never waits. What waits for the end of a burst: responses, and what is sent [`together`]. Who sends any other request
-    /// wants to know that it was refused.
+    /// Notes of what was refused since the last call.
+    pub(super) fn refused(&self) -> Vec<Note> {
+        std::mem::take(&mut lock(&self.waiting).refused)
+    }
+
+    /// Sends or queues; never waits. What waits for its end: what is sent while a burst is handled, or [`together`].
     pub(super) fn send(
         &self,
         remote: SocketAddr,
         bytes: &Bytes,
+        note: Option<Note>,
         counters: &Counters,
     ) -> Result<(), SendError> {
-        let may_wait = TOGETHER.get() || (self.is_in_burst() && bytes.starts_with(b"SIP/2.0 "));
-        if may_wait && remote.is_ipv4() == self.local.is_ipv4() {
+        let datagram = || Datagram { remote, bytes: bytes.clone(), note };
+        if (TOGETHER.get() || self.is_in_burst()) && remote.is_ipv4() == self.local.is_ipv4() {
             let mut waiting = lock(&self.waiting);
-            self.put(&mut waiting, remote, bytes, counters)?;
+            self.put(&mut waiting, datagram(), counters)?;
             if waiting.queue.len() >= BATCH && !waiting.blocked {
                 self.flush(&mut waiting, counters);
             }
@@ -84,7 +100,7 @@ impl Outbox {
             return sent;
         }
         let mut waiting = lock(&self.waiting);
-        if !waiting.blocked && waiting.queue.iter().any(|(earlier, _)| *earlier == remote) {
+        if !waiting.blocked && waiting.queue.iter().any(|earlier| earlier.remote == remote) {
             self.flush(&mut waiting, counters);
         }
         if !waiting.blocked {
@@ -93,13 +109,13 @@ impl Outbox {
             }
             waiting.blocked = true;
         }
-        self.put(&mut waiting, remote, bytes, counters)?;
+        self.put(&mut waiting, datagram(), counters)?;
         drop(waiting);
         self.wake.notify_one();
         Ok(())
     }
 
-    /// From now on, until the guard is dropped, responses of this thread wait for the end of the burst.
+    /// From now on, until the guard is dropped, what this thread sends waits for the end of the burst.
     pub(super) fn burst<'a>(&'a self, counters: &'a Counters) -> Burst<'a> {
         IN_BURST.set(self.id());
         Burst { outbox: self, counters }
@@ -151,18 +167,17 @@ impl Outbox {
     fn put(
         &self,
         waiting: &mut MutexGuard<'_, Waiting>,
-        remote: SocketAddr,
-        bytes: &Bytes,
+        datagram: Datagram,
         counters: &Counters,
     ) -> Result<(), SendError> {
-        let sum = waiting.bytes.saturating_add(bytes.len());
-        if waiting.queue.len() >= WAITING || sum > WAITING_BYTES {
+        let sum = waiting.bytes.saturating_add(datagram.bytes.len());
+        if waiting.queue.len() + waiting.refused.len() >= WAITING || sum > WAITING_BYTES {
             counters.dropped(Dropped::Full);
             return Err(SendError::Full);
         }
         waiting.bytes = sum;
-        self.destinations.enter(remote);
-        waiting.queue.push_back((remote, bytes.clone()));
+        self.destinations.enter(datagram.remote);
+        waiting.queue.push_back(datagram);
         self.pending.store(waiting.queue.len(), Ordering::Release);
         Ok(())
     }
@@ -171,7 +186,8 @@ impl Outbox {
     fn flush(&self, waiting: &mut MutexGuard<'_, Waiting>, counters: &Counters) {
         waiting.blocked = false;
         while !waiting.queue.is_empty() {
-            let gone = match batch::send(&self.socket, self.local, waiting.queue.iter()) {
+            let queue = waiting.queue.iter().map(|datagram| (datagram.remote, &datagram.bytes));
+            let gone = match batch::send(&self.socket, self.local, queue) {
                 Ok(sent) => {
                     Counters::add_many(&counters.datagrams_out, sent);
                     sent
@@ -185,13 +201,17 @@ impl Outbox {
                 // An error is about the first one.
                 Err(_) => {
                     counters.dropped(Dropped::Refused);
+                    if let Some(note) = waiting.queue.front().and_then(|datagram| datagram.note) {
+                        waiting.refused.push(note);
+                        self.wake.notify_one();
+                    }
                     1
                 }
             };
             for _ in 0..gone {
-                if let Some((remote, bytes)) = waiting.queue.pop_front() {
-                    self.destinations.leave(remote);
-                    waiting.bytes = waiting.bytes.saturating_sub(bytes.len());
+                if let Some(datagram) = waiting.queue.pop_front() {
+                    self.destinations.leave(datagram.remote);
+                    waiting.bytes = waiting.bytes.saturating_sub(datagram.bytes.len());
                 }
             }
         }
@@ -229,7 +249,7 @@ impl Destinations {
     }
 }
 
-/// The answers of a burst wait for its end; there they leave.
+/// What is sent in a burst waits for its end; there it leaves.
 pub(super) struct Burst<'a> {
     outbox: &'a Outbox,
     counters: &'a Counters,
@@ -242,7 +262,7 @@ impl Drop for Burst<'_> {
     }
 }
 
-/// Runs something that sends a lot: until it has ended, requests of this thread wait too, in all outboxes. `true`: they are to be
+/// Runs something that sends a lot: until it has ended, what this thread sends waits in all outboxes. `true`: they are to be
 /// [released](Outbox::release) now; else this was a part of something that sends even more.
 pub(super) fn together(send: impl FnOnce()) -> bool {
     struct End(bool);
@@ -257,7 +277,7 @@ pub(super) fn together(send: impl FnOnce()) -> bool {
 }
 
 thread_local! {
-    /// This thread sends many requests to many.
+    /// This thread sends a lot.
     static TOGETHER: Cell<bool> = const { Cell::new(false) };
     /// The outbox whose burst this thread is handling, as a number; 0: none. A burst is handled without a pause, so it stays on its thread.
     static IN_BURST: Cell<usize> = const { Cell::new(0) };
@@ -311,24 +331,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_answers_of_a_burst_leave_at_its_end_in_order() {
+    async fn what_is_sent_in_a_burst_leaves_at_its_end_in_order() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (outbox, peer, remote) = pair(address).await;
             let counters = Counters::default();
             let burst = outbox.burst(&counters);
+            let sent = |number| if number % 2 == 0 { answer(number) } else { request(number) };
             for number in 0..20 {
-                assert_eq!(outbox.send(remote, &answer(number), &counters), Ok(()));
+                assert_eq!(outbox.send(remote, &sent(number), None, &counters), Ok(()));
             }
             assert!(outbox.is_waiting() && is_silent(&peer));
             drop(burst);
             assert!(!outbox.is_waiting());
             for number in 0..20 {
-                assert_eq!(read(&peer).await, answer(number));
+                assert_eq!(read(&peer).await, sent(number));
             }
             assert_eq!(counters.snapshot(0).datagrams_out, 20);
             assert_eq!(lock(&outbox.waiting).bytes, 0);
             // After it, nothing waits any more.
-            assert_eq!(outbox.send(remote, &answer(1), &counters), Ok(()));
+            assert_eq!(outbox.send(remote, &answer(1), None, &counters), Ok(()));
             assert!(!outbox.is_waiting());
         }
     }
@@ -339,25 +360,10 @@ mod tests {
         let counters = Counters::default();
         let _burst = outbox.burst(&counters);
         for number in 0..COUNT {
-            assert_eq!(outbox.send(remote, &answer(number), &counters), Ok(()));
+            assert_eq!(outbox.send(remote, &answer(number), None, &counters), Ok(()));
         }
         assert!(counters.snapshot(0).datagrams_out >= 96);
         assert_eq!(read(&peer).await, answer(0));
-    }
-
-    #[tokio::test]
-    async fn a_request_goes_at_once_but_never_before_what_waits_for_the_same_destination() {
-        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
-        let (other, counters) = (client("127.0.0.1:0").await, Counters::default());
-        let elsewhere = other.local_addr().expect("address");
-        let _burst = outbox.burst(&counters);
-        outbox.send(remote, &answer(1), &counters).expect("put");
-        outbox.send(elsewhere, &request(2), &counters).expect("sent");
-        assert_eq!(read(&other).await, request(2));
-        assert!(outbox.is_waiting() && is_silent(&peer));
-        outbox.send(remote, &request(3), &counters).expect("sent");
-        assert_eq!((read(&peer).await, read(&peer).await), (answer(1), request(3)));
-        assert!(!outbox.is_waiting());
     }
 
     #[tokio::test]
@@ -366,16 +372,16 @@ mod tests {
         let counters = Counters::default();
         let is_to_be_released = together(|| {
             assert!(
-                !together(|| outbox.send(remote, &request(1), &counters).expect("put")),
+                !together(|| outbox.send(remote, &request(1), None, &counters).expect("put")),
                 "by the outer one"
             );
-            outbox.send(remote, &request(2), &counters).expect("put");
+            outbox.send(remote, &request(2), None, &counters).expect("put");
             assert!(outbox.is_waiting() && is_silent(&peer));
         });
         assert!(is_to_be_released);
         outbox.release(&counters);
         assert_eq!((read(&peer).await, read(&peer).await), (request(1), request(2)));
-        outbox.send(remote, &request(3), &counters).expect("sent");
+        outbox.send(remote, &request(3), None, &counters).expect("sent");
         assert_eq!((read(&peer).await, outbox.is_waiting()), (request(3), false));
         assert_eq!(counters.snapshot(0).datagrams_out, 3);
     }
@@ -385,10 +391,10 @@ mod tests {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
         let counters = Counters::default();
         let burst = outbox.burst(&counters);
-        outbox.send(remote, &answer(1), &counters).expect("put");
-        assert!(together(|| outbox.send(remote, &request(2), &counters).expect("put")));
+        outbox.send(remote, &answer(1), None, &counters).expect("put");
+        assert!(together(|| outbox.send(remote, &request(2), None, &counters).expect("put")));
         outbox.release(&counters);
-        outbox.send(remote, &answer(3), &counters).expect("put");
+        outbox.send(remote, &answer(3), None, &counters).expect("put");
         assert!(is_silent(&peer));
         drop(burst);
         for expected in [answer(1), request(2), answer(3)] {
@@ -399,14 +405,20 @@ mod tests {
     #[tokio::test]
     async fn another_thread_goes_at_once_but_never_before_what_waits_for_the_same_destination() {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
-        let counters = Counters::default();
+        let (other, counters) = (client("127.0.0.1:0").await, Counters::default());
+        let elsewhere = other.local_addr().expect("address");
         let burst = outbox.burst(&counters);
-        outbox.send(remote, &answer(1), &counters).expect("put");
+        outbox.send(remote, &answer(1), None, &counters).expect("put");
         std::thread::scope(|scope| {
-            scope.spawn(|| outbox.send(remote, &answer(2), &counters).expect("sent"));
+            scope.spawn(|| outbox.send(elsewhere, &request(2), None, &counters).expect("sent"));
+        });
+        assert_eq!(read(&other).await, request(2));
+        assert!(outbox.is_waiting() && is_silent(&peer));
+        std::thread::scope(|scope| {
+            scope.spawn(|| outbox.send(remote, &answer(2), None, &counters).expect("sent"));
         });
         assert!(!outbox.is_waiting());
-        outbox.send(remote, &answer(3), &counters).expect("put");
+        outbox.send(remote, &answer(3), None, &counters).expect("put");
         drop(burst);
         for number in 1..=3 {
             assert_eq!(read(&peer).await, answer(number));
@@ -419,13 +431,15 @@ mod tests {
         let (other, counters) = (client("127.0.0.1:0").await, Counters::default());
         let elsewhere = other.local_addr().expect("address");
         let _burst = outbox.burst(&counters);
-        outbox.send(remote, &answer(1), &counters).expect("put");
+        outbox.send(remote, &answer(1), None, &counters).expect("put");
         if outbox.destinations.may_hold(elsewhere) {
             // One in a thousand ports looks like the other.
             return;
         }
         let leaving = lock(&outbox.waiting);
-        outbox.send(elsewhere, &request(2), &counters).expect("sent");
+        std::thread::scope(|scope| {
+            scope.spawn(|| outbox.send(elsewhere, &request(2), None, &counters).expect("sent"));
+        });
         drop(leaving);
         assert_eq!(read(&other).await, request(2));
     }
@@ -436,16 +450,34 @@ mod tests {
         let (counters, nowhere) = (Counters::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
         let burst = outbox.burst(&counters);
         for to in [nowhere, remote, nowhere, nowhere, remote, nowhere] {
-            outbox.send(to, &answer(1), &counters).expect("put");
+            outbox.send(to, &answer(1), None, &counters).expect("put");
         }
         let v6 = "[::1]:5060".parse().expect("address");
-        assert_eq!(outbox.send(v6, &answer(1), &counters), Err(SendError::Refused));
-        // A request is told so.
-        assert_eq!(outbox.send(nowhere, &request(1), &counters), Err(SendError::Refused));
+        assert_eq!(outbox.send(v6, &answer(1), None, &counters), Err(SendError::Refused));
         drop(burst);
+        // At once, it is said at once.
+        assert_eq!(outbox.send(nowhere, &request(1), None, &counters), Err(SendError::Refused));
         assert_eq!((read(&peer).await, read(&peer).await), (answer(1), answer(1)));
         let counters = counters.snapshot(0);
         assert_eq!((counters.datagrams_out, counters.dropped(Dropped::Refused)), (2, 6));
+        assert!(outbox.refused().is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_noted_what_is_refused_later_is_told_and_nobody_else() {
+        let (outbox, peer, remote) = pair("127.0.0.1:0").await;
+        let (counters, nowhere) = (Counters::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let burst = outbox.burst(&counters);
+        for (number, to) in [(1, nowhere), (2, remote), (3, nowhere)] {
+            let note = Some(Note(number.into()));
+            assert_eq!(outbox.send(to, &request(number), note, &counters), Ok(()));
+        }
+        assert!(outbox.refused().is_empty());
+        drop(burst);
+        within(outbox.woken()).await;
+        assert_eq!(outbox.refused(), [Note(1), Note(3)]);
+        assert_eq!(read(&peer).await, request(2));
+        assert!(outbox.refused().is_empty());
     }
 
     #[tokio::test]
@@ -457,11 +489,11 @@ mod tests {
         outbox.pending.store(1, Ordering::Release);
         let burst = outbox.burst(&counters);
         for _ in 0..WAITING / 2 {
-            assert_eq!(outbox.send(remote, &answer(1), &counters), Ok(()));
-            assert_eq!(outbox.send(remote, &request(1), &counters), Ok(()));
+            assert_eq!(outbox.send(remote, &answer(1), None, &counters), Ok(()));
+            assert_eq!(outbox.send(remote, &request(1), None, &counters), Ok(()));
         }
-        assert_eq!(outbox.send(remote, &answer(1), &counters), Err(SendError::Full));
-        assert_eq!(outbox.send(remote, &request(1), &counters), Err(SendError::Full));
+        assert_eq!(outbox.send(remote, &answer(1), None, &counters), Err(SendError::Full));
+        assert_eq!(outbox.send(remote, &request(1), None, &counters), Err(SendError::Full));
         drop(burst);
         assert_eq!(counters.snapshot(0).dropped(Dropped::Full), 2);
         assert_eq!(lock(&outbox.waiting).queue.len(), WAITING);

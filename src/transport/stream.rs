@@ -562,7 +562,7 @@ mod tests {
                     break;
                 }
                 Told::Closed(..) => {}
-                Told::Malformed(..) => panic!("well formed"),
+                Told::Malformed(..) | Told::Refused(_) => panic!("well formed"),
             }
         }
         for stream in &mut slow {
@@ -602,7 +602,7 @@ mod tests {
                 match running.told().await {
                     Told::Received(_, flow) => break flows.push(flow),
                     Told::Closed(flow, _) => assert_eq!(flow, flows[0]),
-                    Told::Malformed(..) => panic!("well formed"),
+                    Told::Malformed(..) | Told::Refused(_) => panic!("well formed"),
                 }
             }
         }

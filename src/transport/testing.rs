@@ -11,13 +11,14 @@ use tokio::sync::{mpsc, watch};
 
 use crate::model::{Flow, Transport};
 use crate::sip::ParseError;
-use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Receiver, Snapshot, Sockets};
+use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Note, Receiver, Snapshot, Sockets};
 
 /// What a receiver was told.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
     Received(Bytes, Flow),
     Malformed(Option<Bytes>, Flow),
+    Refused(Note),
     /// With whether requests were sent on it.
     Closed(Flow, bool),
 }
@@ -45,6 +46,9 @@ impl Receiver for Recorder {
             self.sockets.send(&flow, &Bytes::from_static(b"SIP/2.0 400 Bad\r\n\r\n")).expect("sent");
         }
         self.told.try_send(Told::Malformed(head, flow)).expect("room");
+    }
+    fn refused(&self, note: Note) {
+        self.told.try_send(Told::Refused(note)).expect("room");
     }
     fn closed(&self, flow: Flow, had_requests: bool) {
         // The test may be over.

@@ -14,7 +14,7 @@ use crate::transport::batch::{Pool, Received};
 use crate::transport::counters::{Counters, Dropped};
 use crate::transport::outbox::Outbox;
 use crate::transport::shared::{Shared, stopped};
-use crate::transport::{Receiver, SendError, spread};
+use crate::transport::{Note, Receiver, SendError, spread};
 
 /// One address on which datagrams are received, by one or more sockets; each peer belongs to one of them ([`spread::place`]).
 #[derive(Debug)]
@@ -44,10 +44,11 @@ impl UdpListener {
         &self,
         remote: SocketAddr,
         bytes: &Bytes,
+        note: Option<Note>,
         counters: &Counters,
     ) -> Result<(), SendError> {
         let outbox = self.outboxes.get(spread::place(remote, self.outboxes.len()));
-        outbox.ok_or(SendError::NoListener)?.send(remote, bytes, counters)
+        outbox.ok_or(SendError::NoListener)?.send(remote, bytes, note, counters)
     }
 
     /// Sends what waits for the end of what is sent together.
@@ -87,7 +88,7 @@ impl Reader {
                 biased;
                 () = stopped(&mut stop) => break,
                 _ = outbox.socket.writable(), if outbox.is_waiting() => outbox.resume(&shared.counters),
-                () = outbox.woken() => {}
+                () = outbox.woken() => self.tell_refused(outbox, receiver.as_ref()),
                 _ = outbox.socket.readable() => match self.burst(outbox, &mut pool, receiver.as_ref()) {
                     Burst::Dry => {}
                     Burst::More => tokio::task::yield_now().await,
@@ -122,7 +123,7 @@ impl Reader {
                 }
                 Err(_) => return Burst::Failed,
             };
-            // The answers to several leave together, the answer to one at once.
+            // What is sent for several leaves together, what is sent for one at once.
             let together = (pool.len() > 1).then(|| outbox.burst(&self.shared.counters));
             for (datagram, remote) in pool.datagrams() {
                 self.tell(datagram, remote, receiver);
@@ -134,6 +135,12 @@ impl Reader {
             count += pool.len();
         }
         Burst::More
+    }
+
+    fn tell_refused(&self, outbox: &Outbox, receiver: &dyn Receiver) {
+        for note in outbox.refused() {
+            self.shared.tell(receiver, |receiver| receiver.refused(note));
+        }
     }
 
     fn tell(&self, datagram: &[u8], remote: SocketAddr, receiver: &dyn Receiver) {
@@ -181,7 +188,7 @@ const RECEIVE_BACK_OFF: Duration = Duration::from_millis(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transport::testing::{Running, within};
+    use crate::transport::testing::{Running, Told, within};
     use crate::transport::{ConnectionLimits, Datagrams, ListenerConfig, Sockets};
 
     async fn client() -> UdpSocket {
@@ -279,6 +286,7 @@ mod tests {
             }
         }
         fn malformed(&self, _: crate::sip::ParseError, _: Option<Bytes>, _: Flow) {}
+        fn refused(&self, _: Note) {}
         fn closed(&self, _: Flow, _: bool) {}
     }
 
@@ -321,6 +329,20 @@ mod tests {
             stop.send(true).expect("running");
             within(sockets.ended()).await;
         }
+    }
+
+    #[tokio::test]
+    async fn who_noted_a_request_is_told_that_the_system_refused_it_later() {
+        let mut running = Running::start().await;
+        let remote = client().await.local_addr().expect("address");
+        let flow = running.sockets.flow_to(Transport::Udp, remote).expect("listener");
+        let (large, note) = (Bytes::from(vec![b'x'; 70_000]), Note(7));
+        running.sockets.together(|| {
+            assert_eq!(running.sockets.send_noted(&flow, &large, note), Ok(()));
+            assert_eq!(running.sockets.send(&flow, &large), Ok(()));
+        });
+        assert_eq!(running.told().await, Told::Refused(note));
+        assert_eq!(running.sockets.counters().dropped(Dropped::Refused), 2);
     }
 
     #[tokio::test]

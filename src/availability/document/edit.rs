@@ -2,6 +2,7 @@
 //!
 //! Callers have read the text as a [`Document`] and name nodes of it; they get the new text and read that again before they believe it.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use crate::availability::document::lexis::{SPACE, decode_value, is_qualified_name};
@@ -106,7 +107,7 @@ pub fn read_value(written: &str) -> Option<String> {
     let quote = written.chars().next().filter(|c| matches!(c, '"' | '\''))?;
     let inside = written.strip_prefix(quote)?.strip_suffix(quote)?;
     let is_plain = !inside.contains([quote, '<']);
-    is_plain.then(|| decode_value(inside)).flatten()
+    is_plain.then(|| decode_value(inside).map(Cow::into_owned)).flatten()
 }
 
 /// Is this a name with at most one colon (Namespaces in XML 1.0, production 7)?

@@ -1,5 +1,7 @@
 //! The small words of XML: attributes, references, names, characters (XML 1.0 and Namespaces in XML 1.0), strictly.
 
+use std::borrow::Cow;
+
 use crate::availability::document::xml::XmlError;
 
 /// Names and raw values of a start tag (XML 1.0 productions 25, 40 and 41), strictly.
@@ -31,8 +33,11 @@ pub(super) fn raw_attributes(text: &str, most: usize) -> Result<Vec<(&str, &str)
     }
 }
 
-/// An attribute's value: line ends and tabs are spaces, references are decoded (XML 1.0 section 3.3.3).
-pub(super) fn decode_value(raw: &str) -> Option<String> {
+/// An attribute's value: line ends and tabs are spaces, references are decoded (XML 1.0 section 3.3.3). Nearly every value is what it stands for.
+pub(super) fn decode_value(raw: &str) -> Option<Cow<'_, str>> {
+    if !raw.bytes().any(|b| matches!(b, b'&' | b'\r' | b'\n' | b'\t')) {
+        return Some(Cow::Borrowed(raw));
+    }
     let mut value = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some((plain, after)) = rest.split_once('&') {
@@ -42,7 +47,7 @@ pub(super) fn decode_value(raw: &str) -> Option<String> {
         rest = after;
     }
     push_normalised(&mut value, rest);
-    Some(value)
+    Some(Cow::Owned(value))
 }
 
 fn push_normalised(value: &mut String, plain: &str) {
@@ -69,14 +74,20 @@ pub(super) fn referenced(name: &str) -> Option<char> {
     }
 }
 
+/// A name's prefix and the rest, at its first colon. Names are short: they are looked through byte by byte.
+pub(super) fn prefixed(name: &str) -> Option<(&str, &str)> {
+    let colon = name.bytes().position(|b| b == b':')?;
+    Some((name.get(..colon)?, name.get(colon + 1..)?))
+}
+
 /// A name without its prefix.
 pub(super) fn local(name: &str) -> &str {
-    name.split_once(':').map_or(name, |(_, local)| local)
+    prefixed(name).map_or(name, |(_, local)| local)
 }
 
 /// A name with at most one colon (Namespaces in XML 1.0, production 7).
 pub(super) fn is_qualified_name(name: &str) -> bool {
-    match name.split_once(':') {
+    match prefixed(name) {
         Some((prefix, local)) => is_ncname(prefix) && is_ncname(local),
         None => is_ncname(name),
     }
@@ -100,6 +111,12 @@ pub(super) fn is_name_char(c: char) -> bool {
 /// XML 1.0 production 2.
 pub(super) fn is_xml_char(c: char) -> bool {
     matches!(c, '\t' | '\n' | '\r' | ' '..='\u{D7FF}' | '\u{E000}'..='\u{FFFD}' | '\u{10000}'..='\u{10FFFF}')
+}
+
+/// Are these nothing but characters of XML 1.0? What is ASCII alone is told by its bytes.
+pub(super) fn is_xml_text(text: &str) -> bool {
+    let is_plain = |b: u8| b >= b' ' || is_space(b);
+    if text.is_ascii() { text.bytes().all(is_plain) } else { text.chars().all(is_xml_char) }
 }
 
 /// XML 1.0 production 3.

@@ -168,16 +168,21 @@ impl Writer<'_> {
     }
 
     fn declare(&mut self, prefix: &str, uri: &str) {
-        if prefix.is_empty() {
-            self.attribute("xmlns", uri);
-        } else {
-            self.attribute(&format!("xmlns:{prefix}"), uri);
+        self.text.push_str(" xmlns");
+        if !prefix.is_empty() {
+            self.text.push(':');
+            self.text.push_str(prefix);
         }
+        self.value(uri);
     }
 
     fn attribute(&mut self, name: &str, value: &str) {
         self.text.push(' ');
         self.text.push_str(name);
+        self.value(value);
+    }
+
+    fn value(&mut self, value: &str) {
         self.text.push_str("=\"");
         escape(&mut self.text, value);
         self.text.push('"');

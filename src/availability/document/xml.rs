@@ -3,14 +3,15 @@
 //! Every cap is checked while reading, so the work is linear in at most [`Limits::bytes`]. What a recipient's parser would
 //! refuse is refused here: elements are passed on to watchers as the bytes they came in ([`Fragment`]).
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 
 use crate::availability::document::lexis::{
-    SPACE, decode_value, is_name_char, is_ncname, is_qualified_name, is_space, is_xml_char, local,
+    SPACE, decode_value, is_name_char, is_ncname, is_qualified_name, is_space, is_xml_text, local, prefixed,
     raw_attributes, referenced,
 };
 use crate::availability::document::values::date_time;
@@ -18,6 +19,10 @@ use crate::model::Timestamp;
 
 /// The namespace that the prefix `xml` always has.
 pub const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
+
+/// What stands for it in every document.
+static XML: LazyLock<Arc<Namespace>> =
+    LazyLock::new(|| Arc::new(Namespace { prefix: "xml".into(), uri: XML_NAMESPACE.into() }));
 
 /// How much of a document is believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +115,7 @@ struct Element<'x> {
 struct Attribute<'x> {
     namespace: Option<usize>,
     local: &'x str,
-    value: String,
+    value: Cow<'x, str>,
 }
 
 /// A prefix (empty: the default) and the namespace that it stands for.
@@ -129,8 +134,7 @@ impl<'x> Document<'x> {
     /// The first thing that is wrong with it.
     pub fn read(bytes: &'x [u8], limits: &Limits) -> Result<Document<'x>, XmlError> {
         let text = decode_utf8(bytes, limits)?;
-        let binding = Namespace { prefix: "xml".into(), uri: XML_NAMESPACE.into() };
-        let document = Document { text, elements: Vec::new(), bindings: vec![binding.into()] };
+        let document = Document { text, elements: Vec::new(), bindings: vec![XML.clone()] };
         let mut builder = Builder { document, limits, open: Vec::new(), scope: vec![0] };
         let mut reader = Reader::from_str(text);
         reader.config_mut().check_comments = true;
@@ -243,14 +247,15 @@ impl<'x> Builder<'x, '_> {
     fn declare(&mut self, raw: &[(&'x str, &'x str)]) -> Result<Range<usize>, XmlError> {
         let first = self.document.bindings.len();
         for (name, value) in raw {
-            let prefix = match name.split_once(':') {
+            let prefix = match prefixed(name) {
                 None if *name == "xmlns" => "",
                 Some(("xmlns", prefix)) => prefix,
                 _ => continue,
             };
             let uri = decode_value(value).ok_or(XmlError::Malformed("namespace declaration"))?;
             let reserved = prefix == "xmlns" || uri == "http://www.w3.org/2000/xmlns/";
-            let is_uri = uri.bytes().all(|b| b.is_ascii_graphic() && !b"<>\"{}|\\^`".contains(&b));
+            let is_no_uri = |b| matches!(b, b'<' | b'>' | b'"' | b'{' | b'}' | b'|' | b'\\' | b'^' | b'`');
+            let is_uri = uri.bytes().all(|b| b.is_ascii_graphic() && !is_no_uri(b));
             if reserved
                 || !is_uri
                 || (prefix == "xml") != (uri == XML_NAMESPACE)
@@ -263,7 +268,7 @@ impl<'x> Builder<'x, '_> {
                 return Err(XmlError::TooComplex);
             }
             self.scope.push(self.document.bindings.len());
-            self.document.bindings.push(Namespace { prefix: prefix.into(), uri: uri.into() }.into());
+            self.document.bindings.push(Namespace { prefix: prefix.into(), uri: (*uri).into() }.into());
         }
         Ok(first..self.document.bindings.len())
     }
@@ -295,7 +300,7 @@ impl<'x> Builder<'x, '_> {
         if !is_qualified_name(name) {
             return Err(XmlError::Malformed("name"));
         }
-        let prefix = match name.split_once(':') {
+        let prefix = match prefixed(name) {
             Some((prefix, _)) => prefix,
             None if element => "",
             None => return Ok(None),
@@ -360,7 +365,7 @@ impl<'d> Node<'d> {
         let document = self.document;
         let uri = move |at: usize| document.bindings.get(at).map(|b| &*b.uri);
         let attributes = self.element().map_or(&[] as &[Attribute<'_>], |e| &e.attributes);
-        attributes.iter().map(move |a| (a.namespace.and_then(uri), a.local, a.value.as_str()))
+        attributes.iter().map(move |a| (a.namespace.and_then(uri), a.local, &*a.value))
     }
     /// Prefixes (empty: the default namespace) and the namespaces they stand for inside this element, without `xml`.
     pub fn bindings(self) -> Vec<(&'d str, &'d str)> {
@@ -382,7 +387,7 @@ impl<'d> Node<'d> {
     /// The normalised value of an attribute without prefix.
     pub fn attribute(self, name: &str) -> Option<&'d str> {
         let found = self.element()?.attributes.iter().find(|a| a.namespace.is_none() && a.local == name);
-        found.map(|a| a.value.as_str())
+        found.map(|a| &*a.value)
     }
     /// `xml:lang` of this element or of the nearest ancestor that has one (XML 1.0 section 2.12).
     pub fn language(self) -> Option<&'d str> {
@@ -542,7 +547,7 @@ fn decode_utf8<'x>(bytes: &'x [u8], limits: &Limits) -> Result<&'x str, XmlError
         _ => {}
     }
     let text = std::str::from_utf8(bytes).map_err(|_| XmlError::Malformed("not UTF-8"))?;
-    if !text.chars().all(is_xml_char) {
+    if !is_xml_text(text) {
         return Err(XmlError::Malformed("forbidden character"));
     }
     Ok(text.trim_start_matches('\u{FEFF}').trim_start_matches(SPACE))

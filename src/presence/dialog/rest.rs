@@ -49,12 +49,14 @@ impl Dialog {
         let (Some(sent), Some((next, safe))) = (*sent, numbers.at_rest(now)) else { return None };
         let (tokens, since) = bucket.level(now);
         // A little late is nobody's harm; early would be a NOTIFY too many. Intervals are whole milliseconds, so it is rounded once.
-        let since_ms = since.saturating_duration_since(origin).as_nanos().div_ceil(1_000_000);
+        let since = since.saturating_duration_since(origin);
+        let part = u64::from(since.subsec_nanos().div_ceil(1_000_000));
+        let since_ms = since.as_secs().saturating_mul(1_000).saturating_add(part);
         Some(Rest {
             next,
             safe,
             body: sent.body,
-            since_ms: u64::try_from(since_ms).unwrap_or(u64::MAX),
+            since_ms,
             tokens: u16::try_from(tokens).unwrap_or(u16::MAX),
             standing: sent.standing,
             proven: *proven,

@@ -1,5 +1,7 @@
 //! Body types: which one a watcher gets (RFC 6665 3.1.3), which one is published.
 
+use std::borrow::Cow;
+
 use crate::availability::document::cpim_pidf::CPIM_PIDF;
 use crate::availability::document::xpidf::XPIDF;
 use crate::model::{Package, Reject};
@@ -43,7 +45,12 @@ impl Format {
     fn wanted_by(self, range: &[u8]) -> Option<(Closeness, Thousandths)> {
         let range = std::str::from_utf8(range).ok()?;
         let mut parts = range.split(';');
-        let kind: String = parts.next().unwrap_or_default().split_whitespace().collect();
+        let kind = parts.next().unwrap_or_default().trim();
+        let kind: Cow<'_, str> = if kind.bytes().any(|b| !b.is_ascii_graphic()) {
+            kind.split_whitespace().collect::<String>().into()
+        } else {
+            kind.into()
+        };
         let closeness = [self.as_str(), "application/*", "*/*"];
         let closeness = closeness.iter().position(|known| kind.eq_ignore_ascii_case(known))?;
         let q = parts

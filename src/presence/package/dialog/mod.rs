@@ -112,7 +112,8 @@ fn shows_activities(permissions: &Permissions) -> bool {
 /// Is the subscriber's Contact the other end of this dialog?
 fn is_with(dialog: &Dialog, row: &Subscription) -> bool {
     let Some(target) = &dialog.remote.target else { return false };
-    let (theirs, own) = (Uri::parse(target.uri.as_bytes()), Uri::parse(row.remote_target.as_bytes()));
+    let (theirs, own) =
+        (Uri::parse(target.uri.as_bytes()), Uri::parse(row.dialog.remote_target().as_bytes()));
     matches!((theirs, own), (Ok(theirs), Ok(own)) if theirs.equals(&own))
 }
 
@@ -145,6 +146,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::model::{DialogParts, DialogTexts};
     use crate::presence::testing::{NOW, aor, publication, subscription};
 
     fn home(bodies: &[&str]) -> HomeState {
@@ -213,7 +215,9 @@ mod tests {
         let owner = row("alice@example.org");
         let whole = shown(&home(&[EARLY]), Grant::Full, &owner).expect("a document");
         assert!(!String::from_utf8_lossy(whole.text()).contains("SECRET"), "with itself");
-        let other = Subscription { remote_target: "sip:alice@192.0.2.9".into(), ..owner };
+        let remote_target = "sip:alice@192.0.2.9";
+        let dialog = DialogTexts::new(DialogParts { remote_target, ..owner.dialog.parts() });
+        let other = Subscription { dialog, ..owner };
         let whole = shown(&home(&[EARLY]), Grant::Full, &other).expect("a document");
         let seen = String::from_utf8_lossy(whole.text()).into_owned();
         assert!(seen.contains("id=\"00000001.1\" call-id=\"SECRET\""), "{seen}");
