@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 use tokio::sync::watch;
@@ -16,18 +16,23 @@ use crate::messaging::live::over;
 use crate::messaging::outbox::{End, Turn};
 use crate::messaging::trace::{About, Step, Traced};
 use crate::messaging::{Messaging, Parcel, admission, copy, failpoint, noting};
-use crate::model::{Aor, Content, Durability, MessageId, Moved, Plan, Row, Timestamp, Waiting};
+use crate::model::{Aor, Content, Durability, MessageId, Moved, Plan, Row, Waiting};
 use crate::sip::Request;
 use crate::sip::forward::Hop;
+use crate::store::Fault;
 
 impl Messaging {
     /// Sends what is due, until `stop` is set.
     pub async fn run(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         self.recover().await;
         self.resume();
-        let (mut last, mut in_vain) = (clock::instant(), 0);
+        let (mut next_round, mut in_vain) = (clock::instant(), 0);
         loop {
-            let due = self.outbox().next_due().map(|due| due.max(last + PACE));
+            let due = {
+                let outbox = self.outbox();
+                let round = outbox.next_due().map(|due| due.max(next_round));
+                round.into_iter().chain(outbox.next_tidy()).min()
+            };
             let wait = async {
                 match due {
                     Some(due) => sleep_until(due.into()).await,
@@ -41,22 +46,44 @@ impl Messaging {
                 () = wait => {}
             }
             let now = clock::instant();
-            if now < last + PACE || self.draining.load(Ordering::Acquire) {
+            if self.outbox().next_tidy().is_some_and(|at| at <= now) {
+                self.tidy();
+            }
+            if now < next_round || self.draining.load(Ordering::Acquire) {
                 continue;
             }
-            let Some(user) = self.outbox().next(now) else { continue };
-            let turn = catch_unwind(AssertUnwindSafe(|| self.serve(&user)));
-            let is_served = turn.unwrap_or_else(|_| {
-                tracing::error!("sending a stored message panicked; the others go on");
-                self.ended(&user, End::Kept);
-                true
-            });
-            in_vain = if is_served { 0 } else { in_vain + 1 };
+            let (looked, served) = self.round(now);
+            in_vain = if served > 0 { 0 } else { in_vain + looked };
             // Who is not there takes no turn from who is.
-            if is_served || in_vain >= LOOKS_PER_PACE {
-                (last, in_vain) = (now, 0);
+            if served > 0 {
+                next_round = now + PACE * served;
+            } else if in_vain >= LOOKS_PER_PACE {
+                (next_round, in_vain) = (now + PACE, 0);
             }
         }
+    }
+
+    /// Some recipients have their turns. Gives at how many was looked, and for how many there was something to do.
+    fn round(self: &Arc<Self>, now: Instant) -> (usize, u32) {
+        // All are chosen first: nobody has two turns in one round.
+        let users: Vec<Aor> = {
+            let mut outbox = self.outbox();
+            std::iter::from_fn(|| outbox.next(now)).take(TURNS).collect()
+        };
+        let (mut served, mut owed) = (0, Vec::new());
+        for user in &users {
+            match contained(|| self.serve(user)) {
+                Some(Served::Nothing) => continue,
+                Some(Served::Owed(next)) => owed.push((user.clone(), next)),
+                Some(Served::Done) => {}
+                None => self.ended(user, End::Kept),
+            }
+            served += 1;
+        }
+        if !owed.is_empty() {
+            self.send(owed);
+        }
+        (users.len(), served)
     }
 
     /// A device of this user has registered.
@@ -70,14 +97,35 @@ impl Messaging {
         self.draining.store(true, Ordering::Release);
     }
 
-    /// Waits until nothing stored is under way.
+    /// Waits until nothing stored is under way, and nothing that was delivered would be sent again after a start.
     pub async fn drained(&self) {
         loop {
             let settled = self.settled.notified();
-            if self.outbox().under_way() == 0 {
+            if self.outbox().is_settled() {
                 return;
             }
             settled.await;
+        }
+    }
+
+    /// Rows of messages that are over go, with one commit.
+    fn tidy(self: &Arc<Self>) {
+        let over = self.outbox().tidy();
+        for (user, ids) in over {
+            contained(|| {
+                let (messaging, of, all) = (self.clone(), user.clone(), ids.clone());
+                ids.iter().for_each(|_| failpoint::reach("drops"));
+                self.remove(&user, ids, move |removed| {
+                    all.iter().for_each(|_| failpoint::reach("dropped"));
+                    if !removed {
+                        let (mut outbox, now) = (messaging.outbox(), clock::instant());
+                        all.iter().for_each(|id| outbox.handle_undropped(&of, *id, now));
+                        drop(outbox);
+                        messaging.wakes.notify_one();
+                    }
+                    messaging.settled.notify_waiters();
+                });
+            });
         }
     }
 
@@ -94,68 +142,78 @@ impl Messaging {
         failpoint::reach("resumed");
     }
 
-    /// One turn of one recipient. `false`: there was nothing to do.
-    fn serve(self: &Arc<Self>, user: &Aor) -> bool {
+    /// One turn of one recipient, but for what is to be sent.
+    fn serve(self: &Arc<Self>, user: &Aor) -> Served {
         failpoint::reach("picked");
         let home = self.homes.read(user);
         let (now, instant) = (clock::now(), clock::instant());
         let turn = self.outbox().turn(&home, now);
         match turn {
-            Turn::Drop(id, expired) => {
-                match expired {
-                    true => {
-                        tracing::debug!(id = %id, recipient = %user, "a stored message expired");
-                        self.give_up(user, id, Step::Expired);
-                    }
-                    false => self.drop_message(user, id, Step::Delivered),
-                }
-                true
+            Turn::Expired(id) => {
+                tracing::debug!(id = %id, recipient = %user, "a stored message expired");
+                self.give_up(user, id, Step::Expired);
+                Served::Done
             }
-            Turn::Send(next) if home.live_bindings(now).next().is_some() => {
-                self.send(user, next, now);
-                true
-            }
+            Turn::Send(next) if home.live_bindings(now).next().is_some() => Served::Owed(next),
             Turn::Send(_) | Turn::Rest => {
                 let expiry = home.messages.next_expiry();
                 let until = expiry.map(|at| instant + at.duration_from(now).max(NOT_AT_ONCE));
                 self.ended(user, End::Rested(until));
-                false
+                Served::Nothing
             }
         }
     }
 
-    fn send(self: &Arc<Self>, user: &Aor, next: Waiting, now: Timestamp) {
-        if self.homes.store().is_out() {
-            return self.ended(user, End::Kept);
-        }
-        // Numbers that grow over restarts too, without being kept: turns are a pace apart, so every one counts on.
-        let age = now.duration_from(next.taken_at).as_millis() / PACE.as_millis() + 1;
-        let cseq = u32::try_from(age).unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned());
-        let (messaging, to) = (self.clone(), user.clone());
-        let started = self.endpoint.spawn(async move {
-            failpoint::reach("reads");
-            match messaging.homes.store().content(next.id).await {
-                Ok(Some(content)) => match copy::request(&to, &content, cseq) {
-                    Some(request) => {
-                        let traced = messaging.traced(&to, next, &content, &request);
-                        traced.note(clock::now(), Step::Picked);
-                        messaging.carry_stored(request, to, next.id, traced);
+    /// Sends what is owed to these users, one message to each: read together, with one question.
+    fn send(self: &Arc<Self>, owed: Vec<(Aor, Waiting)>) {
+        let users: Vec<Aor> = owed.iter().map(|(user, _)| user.clone()).collect();
+        let messaging = self.clone();
+        let started = !self.homes.store().is_out()
+            && self.endpoint.spawn(async move {
+                failpoint::reach("reads");
+                let wanted: Vec<_> = owed.iter().map(|(user, next)| (user.clone(), next.id)).collect();
+                match messaging.homes.store().contents(&wanted).await {
+                    Ok(contents) => {
+                        for ((user, next), content) in owed.iter().zip(contents) {
+                            if contained(|| messaging.send_one(user, *next, content)).is_none() {
+                                messaging.ended(user, End::Kept);
+                            }
+                        }
                     }
-                    None => {
-                        tracing::error!(id = %next.id, "a stored message does not read back");
-                        messaging.drop_message(&to, next.id, Step::Unreadable);
+                    Err(fault) => {
+                        tracing::warn!(%fault, "stored messages could not be read; they are tried again");
+                        owed.iter().for_each(|(user, _)| messaging.ended(user, End::Kept));
                     }
-                },
-                // Somebody else removed the row: nothing is owed any more.
-                Ok(None) => messaging.drop_message(&to, next.id, Step::Unreadable),
-                Err(fault) => {
-                    tracing::warn!(%fault, "a stored message could not be read; it is tried again");
-                    messaging.ended(&to, End::Kept);
                 }
-            }
-        });
+            });
         if !started {
-            self.ended(user, End::Kept);
+            users.iter().for_each(|user| self.ended(user, End::Kept));
+        }
+    }
+
+    fn send_one(self: &Arc<Self>, user: &Aor, next: Waiting, content: Result<Option<Content>, Fault>) {
+        let content = match content {
+            Ok(Some(content)) => content,
+            // Somebody else removed the row: nothing is owed any more.
+            Ok(None) => return self.drop_message(user, next.id, Step::Unreadable),
+            Err(fault) => {
+                tracing::warn!(%fault, "a stored message could not be read; it is tried again");
+                return self.ended(user, End::Kept);
+            }
+        };
+        // Numbers that grow over restarts too, without being kept: a user's turns are a pace apart, so every one counts on.
+        let age = clock::now().duration_from(next.taken_at).as_millis() / PACE.as_millis() + 1;
+        let cseq = u32::try_from(age).unwrap_or(u32::MAX).min(i32::MAX.cast_unsigned());
+        match copy::request(user, &content, cseq) {
+            Some(request) => {
+                let traced = self.traced(user, next, &content, &request);
+                traced.note(clock::now(), Step::Picked);
+                self.carry_stored(request, user.clone(), next.id, traced);
+            }
+            None => {
+                tracing::error!(id = %next.id, "a stored message does not read back");
+                self.drop_message(user, next.id, Step::Unreadable);
+            }
         }
     }
 
@@ -178,7 +236,10 @@ impl Messaging {
                 let verdict = verdict(outcomes);
                 tracing::debug!(id = %id, recipient = %to, ?verdict, "a stored message was sent");
                 match verdict {
-                    Verdict::Delivered => messaging.drop_message(&to, id, over(verdict)),
+                    Verdict::Delivered => {
+                        traced.note(clock::now(), over(verdict));
+                        messaging.ended(&to, End::Over(id));
+                    }
                     Verdict::Never(_) => messaging.give_up(&to, id, over(verdict)),
                     Verdict::Later => {
                         traced.note(clock::now(), Step::Kept);
@@ -198,7 +259,7 @@ impl Messaging {
     pub(super) fn drop_message(self: &Arc<Self>, user: &Aor, id: MessageId, why: Step) {
         let (messaging, of) = (self.clone(), user.clone());
         failpoint::reach("drops");
-        self.remove(user, id, move |removed| {
+        self.remove(user, vec![id], move |removed| {
             failpoint::reach("dropped");
             if removed {
                 messaging.trace.note(id, clock::now(), why);
@@ -207,27 +268,30 @@ impl Messaging {
         });
     }
 
-    /// Removes the row of a message, and says whether it is gone.
+    /// Removes the rows of messages, and says whether they are gone.
     pub(super) fn remove(
         self: &Arc<Self>,
         user: &Aor,
-        id: MessageId,
+        ids: Vec<MessageId>,
         then: impl FnOnce(bool) + Send + 'static,
     ) {
-        let (messaging, of) = (self.clone(), user.clone());
+        let (messaging, of, gone) = (self.clone(), user.clone(), ids.clone());
         self.homes.change(
             user,
             move |home, _| {
-                if !home.messages.iter().any(|one| one.id == id) {
+                let there = home.messages.iter().filter(|one| ids.contains(&one.id));
+                let rows: SmallVec<[Row; 1]> =
+                    there.map(|one| Row::DropMessage(home.aor.clone(), one.id)).collect();
+                if rows.is_empty() {
                     return Ok((Plan::nothing(), ()));
                 }
-                let rows = SmallVec::from_buf([Row::DropMessage(home.aor.clone(), id)]);
                 let moved = Moved { presence: true, watchers: false };
                 Ok((Plan { rows, durability: Durability::Durable, moved }, ()))
             },
             move |result| {
                 if result.is_ok() {
-                    messaging.outbox().handle_gone(&of, id);
+                    let mut outbox = messaging.outbox();
+                    gone.iter().for_each(|id| outbox.handle_gone(&of, *id));
                 }
                 then(result.is_ok());
             },
@@ -255,7 +319,7 @@ impl Messaging {
             home.messages.iter().map(|row| (user.clone(), *row)).collect::<Vec<_>>()
         });
         for (user, row) in stored.take(MAX_READ) {
-            let Ok(Some(content)) = self.homes.store().content(row.id).await else { continue };
+            let Ok(Some(content)) = self.homes.store().content(&user, row.id).await else { continue };
             let Some(request) = copy::request(&user, &content, 1) else { continue };
             if about(&user, row, &content, &request).is_called(name) {
                 found.push(self.traced(&user, row, &content, &request));
@@ -265,11 +329,41 @@ impl Messaging {
     }
 
     pub(super) fn ended(&self, user: &Aor, end: End) {
-        self.outbox().handle_end(user, end, clock::instant());
+        let mut outbox = self.outbox();
+        let before = (outbox.next_due(), outbox.next_tidy());
+        outbox.handle_end(user, end, clock::instant());
+        let is_sooner = sooner(outbox.next_due(), before.0) || sooner(outbox.next_tidy(), before.1);
+        drop(outbox);
         failpoint::reach("turn over");
-        self.wakes.notify_one();
+        if is_sooner {
+            self.wakes.notify_one();
+        }
         self.settled.notify_waiters();
     }
+}
+
+/// One user's part of what is done for several. `None`: it panicked.
+fn contained<T>(part: impl FnOnce() -> T) -> Option<T> {
+    let done = catch_unwind(AssertUnwindSafe(part)).ok();
+    if done.is_none() {
+        tracing::error!("sending a stored message panicked; the others go on");
+    }
+    done
+}
+
+/// Must who waits for `before` be woken for this?
+fn sooner(at: Option<Instant>, before: Option<Instant>) -> bool {
+    at.is_some_and(|at| before.is_none_or(|before| at < before))
+}
+
+/// What came of a turn so far.
+enum Served {
+    /// There was nothing to do.
+    Nothing,
+    /// What there was is done, or under way.
+    Done,
+    /// This is to be sent.
+    Owed(Waiting),
 }
 
 /// What a row says of its message.
@@ -287,9 +381,12 @@ fn about(user: &Aor, row: Waiting, content: &Content, request: &Request) -> Abou
 
 /// Rows that a question of the operator reads at most.
 const MAX_READ: usize = 5_000;
-/// Between the beginnings of two turns, over all recipients: a thousand users who come back at once take two seconds.
+/// For each turn, over all recipients: a thousand users who come back at once take two seconds.
 const PACE: Duration = Duration::from_millis(2);
+/// So many have their turns at once, if as many are due; then all wait for as many paces. One awakening, one question to the store and mostly one reading of
+/// the socket serve them all.
+const TURNS: usize = 8;
 /// Users in a row for whom nothing can be done now; then all wait for a pace.
-const LOOKS_PER_PACE: u32 = 64;
+const LOOKS_PER_PACE: usize = 64;
 /// What has expired and cannot go yet is not looked at all the time.
 const NOT_AT_ONCE: Duration = Duration::from_secs(1);

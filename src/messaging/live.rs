@@ -303,7 +303,7 @@ impl Live {
         }
         // Now, not earlier: the one before it may just have been stored.
         let home = self.messaging.homes.read(&self.recipient);
-        let behind = self.until.is_some() && !home.messages.is_empty();
+        let behind = self.until.is_some() && self.messaging.outbox().owes(&home);
         let output = {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             match self.stale_from.is_some_and(|at| at <= clock::now()) {
@@ -493,14 +493,14 @@ impl Messaging {
             Verdict::Delivered => {
                 let (messaging, of) = (self.clone(), recipient.clone());
                 failpoint::reach("settles");
-                self.remove(recipient, id, move |removed| {
+                self.remove(recipient, vec![id], move |removed| {
                     failpoint::reach("settled");
                     if removed {
                         messaging.trace.note(id, clock::now(), over(verdict));
                     }
                     // Until its row is gone nobody else may send it.
                     if !removed {
-                        messaging.outbox().handle_undropped(&of, id);
+                        messaging.outbox().handle_undropped(&of, id, clock::instant());
                         messaging.outbox().release(&of, id);
                     }
                     messaging.stored(&of);

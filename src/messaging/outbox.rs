@@ -3,7 +3,7 @@
 //! One message of a recipient is under way at a time, so their order is kept (RFC 3428 8). Recipients have their turns in the order in which they
 //! became due, whoever has how many messages.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::model::{Aor, ByAor, HomeState, MessageId, Timestamp, Waiting};
@@ -15,6 +15,10 @@ pub struct Outbox {
     lanes: ByAor<Lane>,
     due: BTreeSet<(Instant, Aor)>,
     under_way: usize,
+    /// Rows of messages that are over go together, at that instant..
+    tidy_at: Option<Instant>,
+    /// ..of these recipients.
+    untidy: HashSet<Aor>,
     /// The first pause after a failure; doubled up to [`LONGEST_PAUSE`].
     pause: Duration,
 }
@@ -32,15 +36,15 @@ struct Lane {
     passed: Vec<MessageId>,
     /// Of which devices still have a copy from when they came in: not sent again before that has ended.
     out: Vec<MessageId>,
-    /// Delivered, or given up; only their rows could not be removed.
+    /// Delivered, or given up: not sent again. Their rows are still to go.
     over: Vec<MessageId>,
 }
 
 /// What a recipient's turn is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// It must go: it is over, or (`true`) it has expired.
-    Drop(MessageId, bool),
+    /// It has expired and must go.
+    Expired(MessageId),
     /// It is to be sent.
     Send(Waiting),
     /// Nothing can be done now.
@@ -52,6 +56,8 @@ pub enum Turn {
 pub enum End {
     /// The row is gone.
     Gone,
+    /// A device took it. Its row goes a little later, with others.
+    Over(MessageId),
     /// It is over, but its row could not be removed.
     Undropped(MessageId),
     /// No device took it now.
@@ -65,7 +71,8 @@ pub enum End {
 impl Outbox {
     /// Nothing is owed. `pause`: the first one after a failure.
     pub fn new(pause: Duration) -> Outbox {
-        Outbox { lanes: ByAor::default(), due: BTreeSet::new(), under_way: 0, pause }
+        let (lanes, due, untidy) = (ByAor::default(), BTreeSet::new(), HashSet::new());
+        Outbox { lanes, due, under_way: 0, tidy_at: None, untidy, pause }
     }
 
     /// A device of this user has registered, or the server has started: whatever waits is tried now.
@@ -129,17 +136,37 @@ impl Outbox {
         let none = Lane::default();
         let lane = self.lanes.get(&home.aor).unwrap_or(&none);
         let is_out = |one: &&Waiting| lane.out.contains(&one.id);
-        if let Some(over) = home.messages.iter().find(|one| lane.over.contains(&one.id)) {
-            return Turn::Drop(over.id, false);
+        let owed = || home.messages.iter().filter(|one| !lane.over.contains(&one.id));
+        if let Some(expired) = owed().find(|one| one.expires_at <= now && !is_out(one)) {
+            return Turn::Expired(expired.id);
         }
-        if let Some(expired) = home.messages.iter().find(|one| one.expires_at <= now && !is_out(one)) {
-            return Turn::Drop(expired.id, true);
-        }
-        let next = home.messages.iter().find(|one| !lane.passed.contains(&one.id));
+        let next = owed().find(|one| !lane.passed.contains(&one.id));
         match next {
             Some(next) if !is_out(&next) => Turn::Send(*next),
             Some(_) | None => Turn::Rest,
         }
+    }
+
+    /// Is there a message in this home that is not over?
+    pub fn owes(&self, home: &HomeState) -> bool {
+        let over = self.lanes.get(&home.aor).map_or(&[][..], |lane| &lane.over);
+        home.messages.iter().any(|one| !over.contains(&one.id))
+    }
+
+    /// When to call [`Outbox::tidy`].
+    pub fn next_tidy(&self) -> Option<Instant> {
+        self.tidy_at
+    }
+
+    /// Messages that are over and whose rows are to go now, by recipient; what cannot go is to be put back ([`Outbox::handle_undropped`]).
+    pub fn tidy(&mut self) -> Vec<(Aor, Vec<MessageId>)> {
+        self.tidy_at = None;
+        let lanes = &self.lanes;
+        let over = self.untidy.drain().filter_map(|user| {
+            let over = lanes.get(&user)?.over.clone();
+            Some((user, over))
+        });
+        over.collect()
     }
 
     /// A turn has ended.
@@ -150,6 +177,11 @@ impl Outbox {
         let due = match end {
             End::Gone => {
                 lane.failures = 0;
+                Some(now)
+            }
+            End::Over(id) => {
+                lane.failures = 0;
+                note(&mut lane.over, id);
                 Some(now)
             }
             End::Undropped(id) => {
@@ -167,6 +199,11 @@ impl Outbox {
             End::Rested(until) => until,
         };
         let due = if std::mem::take(&mut lane.again) { Some(now) } else { due };
+        match end {
+            End::Over(_) => self.tidy_by(user, now + TOGETHER),
+            End::Undropped(_) => self.tidy_by(user, now + self.pause),
+            End::Gone | End::TooLarge(_) | End::Kept | End::Rested(_) => {}
+        }
         self.schedule(user, due);
         self.forget_if_idle(user);
     }
@@ -181,9 +218,15 @@ impl Outbox {
         }
     }
 
-    /// It is over, but its row could not be removed: another turn will.
-    pub fn handle_undropped(&mut self, user: &Aor, id: MessageId) {
+    /// It is over, but its row could not be removed: it is tried again.
+    pub fn handle_undropped(&mut self, user: &Aor, id: MessageId, now: Instant) {
         note(&mut self.lanes.entry(user.clone()).or_default().over, id);
+        self.tidy_by(user, now + self.pause);
+    }
+
+    /// Is nothing under way, and no row left that should have gone?
+    pub fn is_settled(&self) -> bool {
+        self.under_way == 0 && self.lanes.values().all(|lane| lane.over.is_empty())
     }
 
     /// How many messages are under way.
@@ -199,6 +242,11 @@ impl Outbox {
     /// Nothing is scheduled.
     pub fn is_empty(&self) -> bool {
         self.lanes.is_empty()
+    }
+
+    fn tidy_by(&mut self, user: &Aor, at: Instant) {
+        self.untidy.insert(user.clone());
+        self.tidy_at = Some(self.tidy_at.map_or(at, |earlier| earlier.min(at)));
     }
 
     fn schedule(&mut self, user: &Aor, at: Option<Instant>) {
@@ -225,6 +273,9 @@ fn note(list: &mut Vec<MessageId>, id: MessageId) {
         list.push(id);
     }
 }
+
+/// So long wait rows of messages that were delivered for others, to go with one commit. Each of them would be sent once more if the server died meanwhile.
+const TOGETHER: Duration = Duration::from_millis(50);
 
 /// After so many failures in a row.
 fn pause(first: Duration, failures: u32) -> Duration {
@@ -270,7 +321,7 @@ mod tests {
     fn sent(turn: Turn) -> u128 {
         match turn {
             Turn::Send(one) => one.id.0,
-            Turn::Drop(..) | Turn::Rest => panic!("{turn:?}"),
+            Turn::Expired(_) | Turn::Rest => panic!("{turn:?}"),
         }
     }
 
@@ -371,7 +422,7 @@ mod tests {
     fn what_has_expired_is_dropped_and_never_sent_rfc3428_7() {
         let outbox = Outbox::new(PAUSE);
         let home = home("bob", &[(1, 9_000), (2, 1_000)]);
-        assert_eq!(outbox.turn(&home, NOW), Turn::Drop(MessageId(2), true));
+        assert_eq!(outbox.turn(&home, NOW), Turn::Expired(MessageId(2)));
         assert_eq!(sent(outbox.turn(&home, Timestamp(999))), 1);
     }
 
@@ -382,8 +433,35 @@ mod tests {
         outbox.handle_reachable(&bob, now);
         outbox.next(now);
         outbox.handle_end(&bob, End::Undropped(MessageId(1)), now);
-        assert_eq!(outbox.turn(&home, NOW), Turn::Drop(MessageId(1), false));
+        assert_eq!(sent(outbox.turn(&home, NOW)), 2);
+        assert_eq!(outbox.next_tidy(), Some(now + PAUSE), "and its row is removed as soon as it can be");
+        assert_eq!(outbox.tidy(), [(bob.clone(), vec![MessageId(1)])]);
+        assert_eq!(sent(outbox.turn(&home, NOW)), 2, "not while it is being removed either");
+        outbox.handle_undropped(&bob, MessageId(1), now);
+        assert_eq!(outbox.tidy(), [(bob.clone(), vec![MessageId(1)])]);
         outbox.handle_gone(&bob, MessageId(1));
+        assert!(outbox.next_tidy().is_none() && outbox.is_settled());
         assert_eq!(outbox.next_due(), Some(now + PAUSE));
+    }
+
+    #[test]
+    fn the_next_message_does_not_wait_for_the_row_of_the_one_before() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let (bob, home) = (aor("bob"), home("bob", &[(1, 9_000), (2, 9_000), (3, 1_000)]));
+        outbox.handle_reachable(&bob, now);
+        outbox.next(now);
+        outbox.handle_end(&bob, End::Over(MessageId(1)), now);
+        assert_eq!(outbox.next(now), Some(bob.clone()));
+        assert_eq!(sent(outbox.turn(&home, Timestamp(999))), 2);
+        let later = now + Duration::from_millis(20);
+        outbox.handle_end(&bob, End::Over(MessageId(2)), later);
+        outbox.handle_end(&bob, End::Over(MessageId(3)), later);
+        assert!(outbox.owes(&home), "that was not its turn");
+        outbox.next(later);
+        outbox.handle_end(&bob, End::Over(MessageId(3)), later);
+        assert!(!outbox.owes(&home));
+        assert_eq!(outbox.turn(&home, NOW), Turn::Rest, "what is over does not expire");
+        assert_eq!(outbox.next_tidy(), Some(now + TOGETHER));
+        assert_eq!(outbox.tidy(), [(bob.clone(), [1, 2, 3].map(MessageId).to_vec())]);
     }
 }

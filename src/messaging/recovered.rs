@@ -51,7 +51,7 @@ impl Messaging {
         });
         let mut keys = HashSet::new();
         for (user, id) in recent.take(MAX_READ) {
-            let Ok(Some(content)) = self.homes.store().content(id).await else { continue };
+            let Ok(Some(content)) = self.homes.store().content(&user, id).await else { continue };
             keys.insert(self.key_of_content(&content.sender, &user, &content.call_id, &content.body));
             let request = copy::request(&user, &content, 1);
             let name = request.as_ref().and_then(Cpim::of);

@@ -128,7 +128,7 @@ impl Messaging {
         let (messaging, recipient, then) = (self.clone(), recipient.clone(), Then(Some(then)));
         // If it is not started, it is dropped: that is a "no", too.
         self.endpoint.spawn(async move {
-            let content = match messaging.homes.store().content(id).await {
+            let content = match messaging.homes.store().content(&recipient, id).await {
                 Ok(content) => content,
                 Err(fault) => {
                     tracing::warn!(%fault, "a stored message could not be read; its sender is told later");

@@ -50,6 +50,8 @@ on_both! {
     messages_are_loaded_without_their_content_and_read_when_asked_for
     a_removed_account_takes_its_messages_along_and_not_those_it_sent
     who_waits_is_there_once_until_it_is_over
+    many_rows_of_every_table_go_at_once
+    a_store_of_an_earlier_schema_keeps_its_rows
 }
 
 async fn every_kind_of_row_reads_back_as_it_was_written(place: Place) {
@@ -391,9 +393,11 @@ async fn messages_are_loaded_without_their_content_and_read_when_asked_for(place
     }
     assert_eq!(home(&store, "a").await, [loaded(&first), loaded(&second)]);
     assert_eq!(everything(&store).await, [loaded(&first), loaded(&second), loaded(&other)]);
-    let content = |id| store.content(MessageId(id));
+    let a = aor("a");
+    let content = |id| store.content(&a, MessageId(id));
     assert_eq!(soon(content(9)).await.unwrap(), first.content);
     assert_eq!(soon(content(7)).await.unwrap(), None);
+    assert_eq!(soon(content(5)).await.unwrap(), None, "it is somebody else's");
     // What was loaded has no content to write, so it cannot take away what is there.
     assert_eq!(soon(store.commit(smallvec![loaded(&first)])).await, Outcome::NotCommitted);
     assert_eq!(soon(content(9)).await.unwrap(), first.content);
@@ -440,5 +444,75 @@ async fn a_removed_account_takes_its_messages_along_and_not_those_it_sent(place:
     // It is `b` who sent them.
     assert!(soon(store.remove_account(&aor("b"))).await.unwrap());
     assert_eq!(everything(&store).await, [loaded(&kept)]);
+    place.end(store).await;
+}
+
+async fn many_rows_of_every_table_go_at_once(place: Place) {
+    let store = place.open().await;
+    let of = |n: u128| {
+        let name = format!("index{n}");
+        let put = [
+            Row::PutPublication(publication("a", n).into()),
+            Row::PutSubscription(subscription("a", "b", n).into()),
+            Row::PutDocument(document("a", &name).into()),
+            Row::PutMessage(message("a", n, 1).into()),
+            Row::PutWaiting(waiting("a", &format!("w{n}")).into()),
+        ];
+        let drop = [
+            Row::DropPublication(aor("a"), PublicationId(n)),
+            Row::DropSubscription(aor("a"), SubscriptionId(n)),
+            Row::DropDocument(aor("a"), document("a", &name).name),
+            Row::DropMessage(aor("a"), MessageId(n)),
+            Row::DropWaiting(aor("a"), aor(&format!("w{n}"))),
+        ];
+        (put, drop)
+    };
+    let put: Vec<Row> = (0..51).flat_map(|n| of(n).0).collect();
+    assert_eq!(soon(store.commit(put.into())).await, Outcome::Committed);
+    // Nobody else's row of the same id.
+    let others = Row::PutSubscription(subscription("b", "c", 7).into());
+    put_one_and_drop(&store, &others, (0..50).flat_map(|n| of(n).1).collect()).await;
+    let mut left = of(50).0.to_vec();
+    left[3] = loaded(&message("a", 50, 1));
+    left.insert(2, others);
+    assert_eq!(everything(&store).await, left);
+    place.end(store).await;
+}
+
+async fn put_one_and_drop(store: &Store, one: &Row, drops: Vec<Row>) {
+    put(store, one.clone()).await;
+    assert_eq!(soon(store.commit(drops.into())).await, Outcome::Committed);
+}
+
+async fn a_store_of_an_earlier_schema_keeps_its_rows(place: Place) {
+    let mut rows = Vec::new();
+    for n in 0..150 {
+        rows.push(Row::PutPublication(publication(&format!("u{}", n % 7), n).into()));
+        rows.push(Row::PutSubscription(subscription(&format!("u{}", n % 5), "b", n).into()));
+        rows.push(Row::PutMessage(message(&format!("u{}", n % 3), n, 1).into()));
+    }
+    place.of_schema(16, &rows).await;
+    let store = place.open().await;
+    for user in ["u0", "u2", "u6"] {
+        let is_theirs = |row: &&Row| *row.aor() == aor(user);
+        let mut theirs: Vec<Row> = rows.iter().filter(is_theirs).cloned().collect();
+        for row in &mut theirs {
+            if let Row::PutMessage(message) = row {
+                let content = soon(store.content(&aor(user), message.waiting.id)).await.unwrap();
+                assert_eq!(content, message.content);
+                *row = loaded(message);
+            }
+        }
+        let found = home(&store, user).await;
+        assert_eq!(found.len(), theirs.len());
+        assert!(theirs.iter().all(|row| found.contains(row)));
+    }
+    assert_eq!(everything(&store).await.len(), rows.len());
+    put(&store, Row::DropSubscription(aor("u0"), SubscriptionId(0))).await;
+    let renewed = Publication { tag: EntityTag(1), ..publication("u0", 7) };
+    put(&store, Row::PutPublication(renewed.clone().into())).await;
+    let found = home(&store, "u0").await;
+    assert!(found.contains(&Row::PutPublication(renewed.into())));
+    assert!(!found.iter().any(|row| matches!(row, Row::PutSubscription(one) if one.id.0 == 0)));
     place.end(store).await;
 }

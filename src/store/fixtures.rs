@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, raw_sql};
 use tokio::time::timeout;
 
 use crate::model::*;
-use crate::store::throwaway;
-use crate::store::{Outcome, Store, Target};
+use crate::store::session::Options;
+use crate::store::{Outcome, Store, Target, migrations, open, throwaway, write};
 
 /// A database of its own.
 pub(super) struct Place {
@@ -45,6 +45,24 @@ impl Place {
             admin_does(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
         drop(self.dir);
+    }
+    /// Makes the store with the schema of an earlier release, and these rows in it.
+    pub async fn of_schema(&self, last: i64, rows: &[Row]) {
+        let rows: Vec<&Row> = rows.iter().collect();
+        match open::options(&self.target).unwrap() {
+            Options::Postgres(options) => {
+                let mut earlier = options.connect().await.unwrap();
+                migrations::up_to(last).run(&mut earlier).await.unwrap();
+                write::to_postgres(&mut earlier, &rows).await.unwrap();
+                earlier.close().await.unwrap();
+            }
+            Options::Sqlite(options) => {
+                let mut earlier = options.connect().await.unwrap();
+                migrations::up_to(last).run(&mut earlier).await.unwrap();
+                write::to_sqlite(&mut earlier, &rows).await.unwrap();
+                earlier.close().await.unwrap();
+            }
+        }
     }
     /// A row that this database refuses.
     pub async fn guilty(&self) -> Row {

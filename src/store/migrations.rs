@@ -6,7 +6,7 @@ use sqlx::SqlSafeStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 /// Version, what it is about, text. One text serves both databases: BIGINT, TEXT, BYTEA.
-const STEPS: [(i64, &str, &str); 12] = [
+const STEPS: [(i64, &str, &str); 15] = [
     (1, "account", include_str!("../../migrations/0001_account.sql")),
     (2, "binding", include_str!("../../migrations/0002_binding.sql")),
     (3, "publication", include_str!("../../migrations/0003_publication.sql")),
@@ -19,14 +19,22 @@ const STEPS: [(i64, &str, &str); 12] = [
     (12, "message_is_notification", include_str!("../../migrations/0012_message_is_notification.sql")),
     (14, "publication_publisher", include_str!("../../migrations/0014_publication_publisher.sql")),
     (16, "publication_renamed", include_str!("../../migrations/0016_publication_renamed.sql")),
+    (17, "subscription_by_presentity", include_str!("../../migrations/0017_subscription_by_presentity.sql")),
+    (18, "publication_by_aor", include_str!("../../migrations/0018_publication_by_aor.sql")),
+    (19, "message_by_recipient", include_str!("../../migrations/0019_message_by_recipient.sql")),
 ];
 
 /// All steps. Steps of a later release that are already applied are no error: a release may be taken back.
 pub(super) fn migrator() -> Migrator {
-    let steps = STEPS.map(|(version, about, text)| {
+    up_to(i64::MAX)
+}
+
+/// The steps up to this one: the schema of an earlier release.
+pub(super) fn up_to(last: i64) -> Migrator {
+    let steps = STEPS.into_iter().filter(|(version, ..)| *version <= last).map(|(version, about, text)| {
         Migration::new(version, Cow::Borrowed(about), MigrationType::Simple, text.into_sql_str(), false)
     });
-    let mut migrator = Migrator::with_migrations(steps.into());
+    let mut migrator = Migrator::with_migrations(steps.collect());
     migrator.set_ignore_missing(true);
     migrator
 }

@@ -4,6 +4,7 @@
 //! [`Outcome`]. What the rows mean is said once, in `model`.
 
 mod checkpoint;
+mod contents;
 mod desk;
 mod failure;
 mod lazy;
@@ -12,6 +13,7 @@ mod open;
 mod packed;
 mod reader;
 mod session;
+mod statement;
 mod table;
 mod value;
 mod write;
@@ -33,6 +35,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::model::{Account, Aor, Content, HomeState, MessageId, Row, StoredMessage};
+use crate::store::contents::Contents;
 use crate::store::desk::{AccountChange, Desk};
 use crate::store::reader::Reader;
 use crate::store::writer::Writer;
@@ -97,6 +100,7 @@ pub struct Store {
 struct Shared {
     desk: Arc<Desk>,
     reader: Reader,
+    contents: Contents,
     /// Taken by the one who closes; others wait for it.
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -114,12 +118,12 @@ impl Store {
     pub async fn open(target: &Target) -> Result<Store, Fault> {
         let options = open::options(target)?;
         let (lock, session) = open::lock(target, &options).await?;
-        let reader = Reader::new(&options);
+        let (reader, contents) = (Reader::new(&options), Contents::new(&options));
         reader.migrate().await?;
         let (desk, jobs) = Desk::new();
         let desk = Arc::new(desk);
         let writer = tokio::spawn(Writer::new(desk.clone(), jobs, options, session, lock).run());
-        Ok(Store { shared: Arc::new(Shared { desk, reader, writer: Mutex::new(Some(writer)) }) })
+        Ok(Store { shared: Arc::new(Shared { desk, reader, contents, writer: Mutex::new(Some(writer)) }) })
     }
     /// Puts rows before the writer *now* (in call order) and returns a future for the outcome. The rows stand or fall
     /// together, and are written even if the future is dropped.
@@ -182,8 +186,15 @@ impl Store {
             .collect())
     }
     /// What a device is sent of one stored message; `None`: it is not there.
-    pub async fn content(&self, id: MessageId) -> Result<Option<Content>, Fault> {
-        self.shared.reader.content(id).await
+    pub async fn content(&self, recipient: &Aor, id: MessageId) -> Result<Option<Content>, Fault> {
+        self.contents(&[(recipient.clone(), id)]).await?.pop().unwrap_or(Ok(None))
+    }
+    /// What devices are sent of some, in their order; each may be missing, or not read back.
+    pub async fn contents(
+        &self,
+        of: &[(Aor, MessageId)],
+    ) -> Result<Vec<Result<Option<Content>, Fault>>, Fault> {
+        self.shared.contents.read(of).await
     }
     /// Every account, in order.
     pub async fn load_accounts(&self, each: &mut (dyn FnMut(Account) + Send)) -> Result<(), Fault> {
@@ -207,6 +218,9 @@ impl Store {
     ///
     /// It takes its turn among the commits, and rows of that user that were kept before it are forgotten.
     pub async fn remove_account(&self, aor: &Aor) -> Result<bool, Fault> {
+        // Whom they watch stands in rows all over the table. These are read beside the writer first, so that it finds them in memory: everybody
+        // waits for the writer (0.13 s for a million).
+        self.shared.reader.watched_by(aor).await?;
         self.change_account(AccountChange::Remove(aor.clone())).await.map(|removed| removed > 0)
     }
     /// The installation secret: made from `fresh` at first use, the same ever after.
@@ -221,6 +235,7 @@ impl Store {
             // Everything the writer does has a deadline. Dropped here, this future leaves the handle for the next call.
             let _ = running.await;
             *writer = None;
+            self.shared.contents.close().await;
             self.shared.reader.close().await;
         }
     }

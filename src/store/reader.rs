@@ -8,7 +8,7 @@ use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{Error, PgPool, SqlitePool, query};
 use tokio::time::timeout;
 
-use crate::model::{Account, Aor, Content, MessageId, Row};
+use crate::model::{Account, Aor, Row};
 use crate::store::Fault;
 use crate::store::failure::deadline;
 use crate::store::migrations::migrator;
@@ -179,18 +179,18 @@ impl Reader {
         Ok(found.into_iter().next())
     }
 
-    /// What a device is sent of one message; `None`: there is no such message.
-    pub async fn content(&self, id: MessageId) -> Result<Option<Content>, Fault> {
-        let found: Vec<Content> = rows!(
+    /// How many a user watches, wherever: reads all subscriptions.
+    pub async fn watched_by(&self, aor: &Aor) -> Result<i64, Fault> {
+        let found: Vec<i64> = rows!(
             self,
-            DEADLINE,
-            "read a message",
-            message::CONTENT,
-            message::key(id),
-            message::TABLE.name,
-            message::read_content
+            PATIENCE,
+            "read subscriptions",
+            subscription::OF_WATCHER,
+            [Value::from(aor)],
+            subscription::TABLE.name,
+            |row| row.number(0)
         )?;
-        Ok(found.into_iter().next())
+        Ok(found.into_iter().sum())
     }
 
     /// Keeps `fresh` if there is no secret yet; gives the one that is kept.

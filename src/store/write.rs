@@ -1,9 +1,6 @@
 //! Rows into statements: of each kind of change of each table one multi-row statement on Postgres, and a few of them on SQLite, where every
 //! statement is a visit to another thread.
 
-use std::collections::HashMap;
-use std::sync::{LazyLock, Mutex, PoisonError};
-
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
 use sqlx::{
@@ -11,6 +8,7 @@ use sqlx::{
 };
 
 use crate::model::Row;
+use crate::store::statement::Statement;
 use crate::store::table::{Table, binding, document, message, publication, subscription, waiting};
 use crate::store::value::Value;
 
@@ -35,20 +33,16 @@ pub(super) async fn to_postgres(connection: &mut PgConnection, rows: &[&Row]) ->
 /// The same on SQLite.
 pub(super) async fn to_sqlite(connection: &mut SqliteConnection, rows: &[&Row]) -> Result<u64, Error> {
     for group in grouped(rows) {
-        match group.kind {
-            Kind::Drop => {
-                for key in group.changes {
-                    one(&mut *connection, group.table.drop_sqlite, key).await?;
-                }
-            }
-            Kind::Refresh => {
-                let count = group.changes.len() as u64;
-                if several(&mut *connection, binding::REFRESH_SQLITE, group.changes).await? < count {
-                    let whole = group.rows.iter().map(|row| whole(row)).collect();
-                    several(&mut *connection, group.table.put_sqlite, whole).await?;
-                }
-            }
-            Kind::Put => drop(several(&mut *connection, group.table.put_sqlite, group.changes).await?),
+        let count = group.changes.len() as u64;
+        let statement = match group.kind {
+            Kind::Drop => &group.table.drop_sqlite,
+            Kind::Refresh => &binding::REFRESH_SQLITE,
+            Kind::Put => &group.table.put_sqlite,
+        };
+        let touched = several(&mut *connection, statement, group.changes).await?;
+        if group.kind == Kind::Refresh && touched < count {
+            let whole = group.rows.iter().map(|row| whole(row)).collect();
+            several(&mut *connection, &group.table.put_sqlite, whole).await?;
         }
     }
     Ok(rows.len() as u64)
@@ -57,44 +51,18 @@ pub(super) async fn to_sqlite(connection: &mut SqliteConnection, rows: &[&Row]) 
 /// Many rows by a few statements; gives the number of rows they touched.
 async fn several(
     connection: &mut SqliteConnection,
-    sql: &'static str,
+    statement: &'static Statement,
     changes: Vec<Vec<Value<'_>>>,
 ) -> Result<u64, Error> {
     let mut touched = 0;
     let mut changes = changes.into_iter();
     while changes.len() > 0 {
-        let size = SIZES.into_iter().find(|size| *size <= changes.len()).unwrap_or(1);
-        let values = changes.by_ref().take(size).flatten().collect();
-        touched += one(&mut *connection, for_rows(sql, size), values).await?;
+        let (sql, rows) = statement.of(changes.len());
+        let values = changes.by_ref().take(rows).flatten().collect();
+        touched += one(&mut *connection, sql, values).await?;
     }
     Ok(touched)
 }
-
-/// The statement for so many rows: its list of values, repeated. There are a few of each text, which are made once.
-fn for_rows(sql: &'static str, rows: usize) -> &'static str {
-    static MADE: LazyLock<Mutex<HashMap<(&'static str, usize), &'static str>>> =
-        LazyLock::new(Mutex::default);
-    if rows == 1 {
-        return sql;
-    }
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    made.entry((sql, rows)).or_insert_with(|| repeated(sql, rows).map_or(sql, |text| text.leak()))
-}
-
-/// `None` if the text has no `VALUES ($1, ..)`.
-fn repeated(sql: &str, rows: usize) -> Option<String> {
-    let (before, rest) = sql.split_once("VALUES (")?;
-    let (values, after) = rest.split_once(')')?;
-    let columns = values.split(',').count();
-    let row = |row| {
-        let numbers = (1..=columns).map(|column| format!("${}", row * columns + column));
-        format!("({})", numbers.collect::<Vec<_>>().join(", "))
-    };
-    Some(format!("{before}VALUES {}{after}", (0..rows).map(row).collect::<Vec<_>>().join(", ")))
-}
-
-/// Rows of one statement on SQLite, from which any number is made up.
-const SIZES: [usize; 3] = [32, 4, 1];
 
 /// Changes of one kind of one table.
 struct Group<'a> {
@@ -190,13 +158,13 @@ fn change(row: &Row) -> (&'static Table, Kind, Vec<Value<'_>>) {
         Row::RefreshBinding(new) => (&binding::TABLE, Kind::Refresh, binding::refreshed(new)),
         Row::DropBinding(aor, key) => (&binding::TABLE, Kind::Drop, binding::key(aor, key)),
         Row::PutPublication(new) => (&publication::TABLE, Kind::Put, publication::values(new)),
-        Row::DropPublication(_, id) => (&publication::TABLE, Kind::Drop, publication::key(*id)),
+        Row::DropPublication(aor, id) => (&publication::TABLE, Kind::Drop, publication::key(aor, *id)),
         Row::PutSubscription(new) => (&subscription::TABLE, Kind::Put, subscription::values(new)),
-        Row::DropSubscription(_, id) => (&subscription::TABLE, Kind::Drop, subscription::key(*id)),
+        Row::DropSubscription(aor, id) => (&subscription::TABLE, Kind::Drop, subscription::key(aor, *id)),
         Row::PutDocument(new) => (&document::TABLE, Kind::Put, document::values(new)),
         Row::DropDocument(owner, name) => (&document::TABLE, Kind::Drop, document::key(owner, name)),
         Row::PutMessage(new) => (&message::TABLE, Kind::Put, message::values(new)),
-        Row::DropMessage(_, id) => (&message::TABLE, Kind::Drop, message::key(*id)),
+        Row::DropMessage(aor, id) => (&message::TABLE, Kind::Drop, message::key(aor, *id)),
         Row::PutWaiting(new) => (&waiting::TABLE, Kind::Put, waiting::values(new)),
         Row::DropWaiting(aor, watcher) => (&waiting::TABLE, Kind::Drop, waiting::key(aor, watcher)),
     }
@@ -211,7 +179,10 @@ fn whole(row: &Row) -> Vec<Value<'_>> {
 }
 
 /// Binds one array per column. All changes have the columns of the first.
-fn arrays<'q>(sql: &'static str, changes: &'q [Vec<Value<'q>>]) -> Query<'q, Postgres, PgArguments> {
+pub(super) fn arrays<'q>(
+    sql: &'static str,
+    changes: &'q [Vec<Value<'q>>],
+) -> Query<'q, Postgres, PgArguments> {
     let first = changes.first().map_or(&[][..], Vec::as_slice);
     let mut query = query::<Postgres>(sql);
     for (at, kind) in first.iter().enumerate() {
@@ -235,25 +206,4 @@ fn number(value: &Value<'_>) -> Option<i64> {
 
 fn bytes<'a>(value: &'a Value<'_>) -> &'a [u8] {
     if let Value::Bytes(bytes) = value { bytes } else { &[] }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_statement_is_repeated_for_as_many_rows() {
-        let sql = "INSERT INTO t (a, b) VALUES ($1, $2) ON CONFLICT (a) DO UPDATE SET b = EXCLUDED.b";
-        let twice =
-            "INSERT INTO t (a, b) VALUES ($1, $2), ($3, $4) ON CONFLICT (a) DO UPDATE SET b = EXCLUDED.b";
-        assert_eq!(for_rows(sql, 2), twice);
-        assert!(std::ptr::eq(for_rows(sql, 2), for_rows(sql, 2)));
-        assert_eq!(for_rows(sql, 1), sql);
-        for table in
-            [&binding::TABLE, &publication::TABLE, &subscription::TABLE, &document::TABLE, &waiting::TABLE]
-        {
-            assert!(repeated(table.put_sqlite, 2).is_some(), "{}", table.name);
-        }
-        assert!(repeated(binding::REFRESH_SQLITE, 2).is_some());
-    }
 }

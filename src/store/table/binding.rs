@@ -1,11 +1,12 @@
 //! Table `binding`.
 
 use crate::model::{Aor, Binding, BindingKey};
+use crate::store::statement::Statement;
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
 /// Its SQL.
-pub(in crate::store) const TABLE: Table = Table {
+pub(in crate::store) static TABLE: Table = Table {
     name: "binding",
     put_postgres: "INSERT INTO binding (aor, key, contact, params, q, instance, reg_id, path, call_id, cseq, \
          flow_transport, flow_local, flow_remote, flow_connection, direct, user_agent, created_at, refreshed_at, \
@@ -19,7 +20,8 @@ pub(in crate::store) const TABLE: Table = Table {
          flow_remote = EXCLUDED.flow_remote, flow_connection = EXCLUDED.flow_connection, direct = EXCLUDED.direct, \
          user_agent = EXCLUDED.user_agent, created_at = EXCLUDED.created_at, refreshed_at = EXCLUDED.refreshed_at, \
          expires_at = EXCLUDED.expires_at",
-    put_sqlite: "INSERT INTO binding (aor, key, contact, params, q, instance, reg_id, path, call_id, cseq, \
+    put_sqlite: Statement::new(
+        "INSERT INTO binding (aor, key, contact, params, q, instance, reg_id, path, call_id, cseq, \
          flow_transport, flow_local, flow_remote, flow_connection, direct, user_agent, created_at, refreshed_at, \
          expires_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19) \
@@ -29,9 +31,13 @@ pub(in crate::store) const TABLE: Table = Table {
          flow_remote = EXCLUDED.flow_remote, flow_connection = EXCLUDED.flow_connection, direct = EXCLUDED.direct, \
          user_agent = EXCLUDED.user_agent, created_at = EXCLUDED.created_at, refreshed_at = EXCLUDED.refreshed_at, \
          expires_at = EXCLUDED.expires_at",
+    ),
     drop_postgres: "DELETE FROM binding USING UNNEST($1::text[], $2::text[]) AS gone (aor, key) \
          WHERE binding.aor = gone.aor AND binding.key = gone.key",
-    drop_sqlite: "DELETE FROM binding WHERE aor = $1 AND key = $2",
+    drop_sqlite: Statement::new(
+        "DELETE FROM binding WHERE rowid IN (SELECT binding.rowid FROM (VALUES ($1, $2)) AS gone \
+         CROSS JOIN binding ON binding.aor = gone.column1 AND binding.key = gone.column2)",
+    ),
     of_home: "SELECT aor, key, contact, params, q, instance, reg_id, path, call_id, cseq, flow_transport, flow_local, \
          flow_remote, flow_connection, direct, user_agent, created_at, refreshed_at, expires_at \
          FROM binding WHERE aor = $1 ORDER BY created_at, key",
@@ -47,8 +53,10 @@ pub(in crate::store) const REFRESH_POSTGRES: &str = "UPDATE binding SET cseq = f
      AS fresh (aor, key, cseq, refreshed_at, expires_at) \
      WHERE binding.aor = fresh.aor AND binding.key = fresh.key";
 /// The same for one binding; SQLite names the columns of a list of values by itself.
-pub(in crate::store) const REFRESH_SQLITE: &str = "UPDATE binding SET cseq = fresh.column3, refreshed_at = fresh.column4, expires_at = fresh.column5 \
-     FROM (VALUES ($1, $2, $3, $4, $5)) AS fresh WHERE binding.aor = fresh.column1 AND binding.key = fresh.column2";
+pub(in crate::store) static REFRESH_SQLITE: Statement = Statement::new(
+    "UPDATE binding SET cseq = fresh.column3, refreshed_at = fresh.column4, expires_at = fresh.column5 \
+     FROM (VALUES ($1, $2, $3, $4, $5)) AS fresh WHERE binding.aor = fresh.column1 AND binding.key = fresh.column2",
+);
 
 /// What a refresh changes, in the order of the SQL above.
 pub(in crate::store) fn refreshed(binding: &Binding) -> Vec<Value<'_>> {

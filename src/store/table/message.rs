@@ -4,24 +4,32 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use crate::model::Aor;
 use crate::model::message::{Content, MessageId, StoredMessage, Waiting};
+use crate::store::statement::Statement;
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
 /// Its SQL. Loading leaves the content where it is.
-pub(in crate::store) const TABLE: Table = Table {
+pub(in crate::store) static TABLE: Table = Table {
     name: "message",
     put_postgres: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body, \
          is_notification) \
          SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], \
          $7::text[], $8::bytea[], $9::bytea[], $10::bigint[]) \
-         ON CONFLICT (id) DO NOTHING",
-    put_sqlite: "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body, \
+         ON CONFLICT (recipient, id) DO NOTHING",
+    put_sqlite: Statement::new(
+        "INSERT INTO message (id, recipient, taken_at, expires_at, size, sender, call_id, head, body, \
          is_notification) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
-         ON CONFLICT (id) DO NOTHING",
-    drop_postgres: "DELETE FROM message WHERE id = ANY($1::bytea[])",
-    drop_sqlite: "DELETE FROM message WHERE id = $1",
+         ON CONFLICT (recipient, id) DO NOTHING",
+    ),
+    drop_postgres: "DELETE FROM message USING UNNEST($1::text[], $2::bytea[]) AS gone (recipient, id) \
+         WHERE message.recipient = gone.recipient AND message.id = gone.id",
+    drop_sqlite: Statement::new(
+        "DELETE FROM message WHERE rowid IN (SELECT message.rowid FROM (VALUES ($1, $2)) AS gone \
+         CROSS JOIN message ON message.recipient = gone.column1 AND message.id = gone.column2)",
+    ),
     of_home: "SELECT id, recipient, taken_at, expires_at, size, is_notification \
          FROM message WHERE recipient = $1 ORDER BY taken_at, id",
     page: "SELECT id, recipient, taken_at, expires_at, size, is_notification \
@@ -29,12 +37,19 @@ pub(in crate::store) const TABLE: Table = Table {
     start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
 };
 
-/// What a device is sent of one.
-pub(in crate::store) const CONTENT: &str = "SELECT sender, call_id, head, body FROM message WHERE id = $1";
+/// What devices are sent of those with these keys, each with its place in the question (arrays).
+pub(in crate::store) const CONTENTS_POSTGRES: &str = "SELECT sender, call_id, head, body, wanted.place \
+     FROM UNNEST($1::text[], $2::bytea[], $3::bigint[]) AS wanted (recipient, id, place) \
+     JOIN message ON message.recipient = wanted.recipient AND message.id = wanted.id";
+/// The same, key and place of one after the other.
+pub(in crate::store) static CONTENTS_SQLITE: Statement = Statement::new(
+    "SELECT sender, call_id, head, body, wanted.column3 FROM (VALUES ($1, $2, $3)) AS wanted \
+     CROSS JOIN message ON message.recipient = wanted.column1 AND message.id = wanted.column2",
+);
 
-/// The column of the key.
-pub(in crate::store) fn key(id: MessageId) -> Vec<Value<'static>> {
-    vec![value::id(id.0)]
+/// The columns of the key.
+pub(in crate::store) fn key(recipient: &Aor, id: MessageId) -> Vec<Value<'_>> {
+    vec![recipient.into(), value::id(id.0)]
 }
 
 /// All columns, in the order of the SQL above.

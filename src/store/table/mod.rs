@@ -8,6 +8,7 @@ pub(super) mod publication;
 pub(super) mod subscription;
 pub(super) mod waiting;
 
+use crate::store::statement::Statement;
 use crate::store::value::Value;
 
 /// The questions and changes of one table. Where one text cannot serve both databases there are two.
@@ -17,12 +18,12 @@ pub(super) struct Table {
     pub name: &'static str,
     /// Insert or replace one row per array element.
     pub put_postgres: &'static str,
-    /// Insert or replace one row.
-    pub put_sqlite: &'static str,
+    /// Insert or replace rows.
+    pub put_sqlite: Statement,
     /// Delete the rows with these keys (arrays).
     pub drop_postgres: &'static str,
-    /// Delete the row with this key.
-    pub drop_sqlite: &'static str,
+    /// Delete the rows with these keys.
+    pub drop_sqlite: Statement,
     /// All rows of one AoR in order of creation.
     pub of_home: &'static str,
     /// The next rows after ($1, $2), at most $3, in the order of (AoR, key).

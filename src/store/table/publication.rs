@@ -2,32 +2,41 @@
 
 use std::borrow::Cow;
 
-use crate::model::{EntityTag, Package, Parsed, Publication, PublicationId, Publisher, Renamed, Timestamp};
+use crate::model::{
+    Aor, EntityTag, Package, Parsed, Publication, PublicationId, Publisher, Renamed, Timestamp,
+};
+use crate::store::statement::Statement;
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
 /// Its SQL.
-pub(in crate::store) const TABLE: Table = Table {
+pub(in crate::store) static TABLE: Table = Table {
     name: "publication",
     put_postgres: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
          call_id, source, instance, turns, is_restamped, renamed) \
          SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bytea[], $5::text[], $6::bytea[], \
          $7::bigint[], $8::bigint[], $9::bigint[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[]) \
-         ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
+         ON CONFLICT (aor, id) DO UPDATE SET package = EXCLUDED.package, tag = EXCLUDED.tag, \
          content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
          modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at, \
          call_id = EXCLUDED.call_id, source = EXCLUDED.source, instance = EXCLUDED.instance, turns = EXCLUDED.turns, \
          is_restamped = EXCLUDED.is_restamped, renamed = EXCLUDED.renamed",
-    put_sqlite: "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
+    put_sqlite: Statement::new(
+        "INSERT INTO publication (id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
          call_id, source, instance, turns, is_restamped, renamed) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
-         ON CONFLICT (id) DO UPDATE SET aor = EXCLUDED.aor, package = EXCLUDED.package, tag = EXCLUDED.tag, \
+         ON CONFLICT (aor, id) DO UPDATE SET package = EXCLUDED.package, tag = EXCLUDED.tag, \
          content_type = EXCLUDED.content_type, body = EXCLUDED.body, created_at = EXCLUDED.created_at, \
          modified_at = EXCLUDED.modified_at, expires_at = EXCLUDED.expires_at, \
          call_id = EXCLUDED.call_id, source = EXCLUDED.source, instance = EXCLUDED.instance, turns = EXCLUDED.turns, \
          is_restamped = EXCLUDED.is_restamped, renamed = EXCLUDED.renamed",
-    drop_postgres: "DELETE FROM publication WHERE id = ANY($1::bytea[])",
-    drop_sqlite: "DELETE FROM publication WHERE id = $1",
+    ),
+    drop_postgres: "DELETE FROM publication USING UNNEST($1::text[], $2::bytea[]) AS gone (aor, id) \
+         WHERE publication.aor = gone.aor AND publication.id = gone.id",
+    drop_sqlite: Statement::new(
+        "DELETE FROM publication WHERE rowid IN (SELECT publication.rowid FROM (VALUES ($1, $2)) AS gone \
+         CROSS JOIN publication ON publication.aor = gone.column1 AND publication.id = gone.column2)",
+    ),
     of_home: "SELECT id, aor, package, tag, content_type, body, created_at, modified_at, expires_at, \
          call_id, source, instance, turns, is_restamped, renamed \
          FROM publication WHERE aor = $1 ORDER BY created_at, id",
@@ -37,9 +46,9 @@ pub(in crate::store) const TABLE: Table = Table {
     start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
 };
 
-/// The column of the key.
-pub(in crate::store) fn key(id: PublicationId) -> Vec<Value<'static>> {
-    vec![value::id(id.0)]
+/// The columns of the key.
+pub(in crate::store) fn key(aor: &Aor, id: PublicationId) -> Vec<Value<'_>> {
+    vec![aor.into(), value::id(id.0)]
 }
 
 /// All columns, in the order of the SQL above.

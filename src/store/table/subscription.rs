@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
-use crate::model::{DialogParts, DialogTexts, Package, Subscription, SubscriptionId};
+use crate::model::{Aor, DialogParts, DialogTexts, Package, Subscription, SubscriptionId};
+use crate::store::statement::Statement;
 use crate::store::table::Table;
 use crate::store::value::{self, Columns, Value};
 
 /// Its SQL.
-pub(in crate::store) const TABLE: Table = Table {
+pub(in crate::store) static TABLE: Table = Table {
     name: "subscription",
     put_postgres: "INSERT INTO subscription (id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, \
          local_address, remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, \
@@ -15,7 +16,7 @@ pub(in crate::store) const TABLE: Table = Table {
          SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], \
          $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::text[], $15::text[], \
          $16::bigint[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[]) \
-         ON CONFLICT (id) DO UPDATE SET presentity = EXCLUDED.presentity, watcher = EXCLUDED.watcher, \
+         ON CONFLICT (presentity, id) DO UPDATE SET watcher = EXCLUDED.watcher, \
          package = EXCLUDED.package, event_id = EXCLUDED.event_id, call_id = EXCLUDED.call_id, \
          local_tag = EXCLUDED.local_tag, remote_tag = EXCLUDED.remote_tag, local_address = EXCLUDED.local_address, \
          remote_address = EXCLUDED.remote_address, remote_target = EXCLUDED.remote_target, \
@@ -23,11 +24,12 @@ pub(in crate::store) const TABLE: Table = Table {
          flow_remote = EXCLUDED.flow_remote, flow_connection = EXCLUDED.flow_connection, accept = EXCLUDED.accept, \
          remote_cseq = EXCLUDED.remote_cseq, notify_cseq_reserved = EXCLUDED.notify_cseq_reserved, \
          created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at",
-    put_sqlite: "INSERT INTO subscription (id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, \
+    put_sqlite: Statement::new(
+        "INSERT INTO subscription (id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, \
          local_address, remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, \
          flow_connection, accept, remote_cseq, notify_cseq_reserved, created_at, expires_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) \
-         ON CONFLICT (id) DO UPDATE SET presentity = EXCLUDED.presentity, watcher = EXCLUDED.watcher, \
+         ON CONFLICT (presentity, id) DO UPDATE SET watcher = EXCLUDED.watcher, \
          package = EXCLUDED.package, event_id = EXCLUDED.event_id, call_id = EXCLUDED.call_id, \
          local_tag = EXCLUDED.local_tag, remote_tag = EXCLUDED.remote_tag, local_address = EXCLUDED.local_address, \
          remote_address = EXCLUDED.remote_address, remote_target = EXCLUDED.remote_target, \
@@ -35,8 +37,13 @@ pub(in crate::store) const TABLE: Table = Table {
          flow_remote = EXCLUDED.flow_remote, flow_connection = EXCLUDED.flow_connection, accept = EXCLUDED.accept, \
          remote_cseq = EXCLUDED.remote_cseq, notify_cseq_reserved = EXCLUDED.notify_cseq_reserved, \
          created_at = EXCLUDED.created_at, expires_at = EXCLUDED.expires_at",
-    drop_postgres: "DELETE FROM subscription WHERE id = ANY($1::bytea[])",
-    drop_sqlite: "DELETE FROM subscription WHERE id = $1",
+    ),
+    drop_postgres: "DELETE FROM subscription USING UNNEST($1::text[], $2::bytea[]) AS gone (presentity, id) \
+         WHERE subscription.presentity = gone.presentity AND subscription.id = gone.id",
+    drop_sqlite: Statement::new(
+        "DELETE FROM subscription WHERE rowid IN (SELECT subscription.rowid FROM (VALUES ($1, $2)) AS gone \
+         CROSS JOIN subscription ON subscription.presentity = gone.column1 AND subscription.id = gone.column2)",
+    ),
     of_home: "SELECT id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, local_address, \
          remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, flow_connection, accept, \
          remote_cseq, notify_cseq_reserved, created_at, expires_at \
@@ -48,9 +55,12 @@ pub(in crate::store) const TABLE: Table = Table {
     start: || ["".into(), Value::Bytes(Cow::Borrowed(&[]))],
 };
 
-/// The column of the key.
-pub(in crate::store) fn key(id: SubscriptionId) -> Vec<Value<'static>> {
-    vec![value::id(id.0)]
+/// How many a watcher has anywhere: all rows are read for it.
+pub(in crate::store) const OF_WATCHER: &str = "SELECT COUNT(*) FROM subscription WHERE watcher = $1";
+
+/// The columns of the key.
+pub(in crate::store) fn key(presentity: &Aor, id: SubscriptionId) -> Vec<Value<'_>> {
+    vec![presentity.into(), value::id(id.0)]
 }
 
 /// All columns, in the order of the SQL above.
