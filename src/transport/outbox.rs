@@ -115,12 +115,6 @@ impl Outbox {
         Ok(())
     }
 
-    /// From now on, until the guard is dropped, what this thread sends waits for the end of the burst.
-    pub(super) fn burst<'a>(&'a self, counters: &'a Counters) -> Burst<'a> {
-        IN_BURST.set(self.id());
-        Burst { outbox: self, counters }
-    }
-
     /// Sends what waits, unless that is for the burst that this thread is handling.
     pub(super) fn release(&self, counters: &Counters) {
         if self.is_waiting() && !self.is_in_burst() {
@@ -137,11 +131,7 @@ impl Outbox {
     }
 
     fn is_in_burst(&self) -> bool {
-        IN_BURST.get() == self.id()
-    }
-
-    fn id(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        IN_BURST.get() == Some(self.local)
     }
 
     /// `None`: the system takes no more.
@@ -251,14 +241,20 @@ impl Destinations {
 
 /// What is sent in a burst waits for its end; there it leaves.
 pub(super) struct Burst<'a> {
-    outbox: &'a Outbox,
+    outboxes: &'a [Outbox],
     counters: &'a Counters,
+}
+
+/// From now on, until the guard is dropped, what this thread sends by any socket of one address waits for the end of the burst.
+pub(super) fn burst<'a>(outboxes: &'a [Outbox], counters: &'a Counters) -> Burst<'a> {
+    IN_BURST.set(outboxes.first().map(|outbox| outbox.local));
+    Burst { outboxes, counters }
 }
 
 impl Drop for Burst<'_> {
     fn drop(&mut self) {
-        IN_BURST.set(0);
-        self.outbox.release(self.counters);
+        IN_BURST.set(None);
+        self.outboxes.iter().for_each(|outbox| outbox.release(self.counters));
     }
 }
 
@@ -279,8 +275,8 @@ pub(super) fn together(send: impl FnOnce()) -> bool {
 thread_local! {
     /// This thread sends a lot.
     static TOGETHER: Cell<bool> = const { Cell::new(false) };
-    /// The outbox whose burst this thread is handling, as a number; 0: none. A burst is handled without a pause, so it stays on its thread.
-    static IN_BURST: Cell<usize> = const { Cell::new(0) };
+    /// The address at which the burst came that this thread is handling. A burst is handled without a pause, so it stays on its thread.
+    static IN_BURST: Cell<Option<SocketAddr>> = const { Cell::new(None) };
 }
 
 /// Counts of [`Destinations`]: with a full batch waiting, one in thirty of the others is taken for one of its destinations. A prime number, since
@@ -335,7 +331,7 @@ mod tests {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let (outbox, peer, remote) = pair(address).await;
             let counters = Counters::default();
-            let burst = outbox.burst(&counters);
+            let burst = burst(std::slice::from_ref(&outbox), &counters);
             let sent = |number| if number % 2 == 0 { answer(number) } else { request(number) };
             for number in 0..20 {
                 assert_eq!(outbox.send(remote, &sent(number), None, &counters), Ok(()));
@@ -355,10 +351,27 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_sent_in_a_burst_waits_in_all_sockets_of_its_address() {
+        let (first, peer, remote) = pair("127.0.0.1:0").await;
+        let (second, other) = (client("127.0.0.1:0").await, client("127.0.0.1:0").await);
+        let elsewhere = other.local_addr().expect("address");
+        let counters = Counters::default();
+        let second = Outbox::new(second, first.local);
+        let both = [first, second];
+        let burst = burst(&both, &counters);
+        assert_eq!(both[0].send(remote, &answer(1), None, &counters), Ok(()));
+        assert_eq!(both[1].send(elsewhere, &request(2), None, &counters), Ok(()));
+        assert!(both.iter().all(Outbox::is_waiting) && is_silent(&peer) && is_silent(&other));
+        drop(burst);
+        assert_eq!((read(&peer).await, read(&other).await), (answer(1), request(2)));
+        assert!(!both.iter().any(Outbox::is_waiting));
+    }
+
+    #[tokio::test]
     async fn a_full_batch_does_not_wait_for_the_end_of_its_burst() {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
         let counters = Counters::default();
-        let _burst = outbox.burst(&counters);
+        let _burst = burst(std::slice::from_ref(&outbox), &counters);
         for number in 0..COUNT {
             assert_eq!(outbox.send(remote, &answer(number), None, &counters), Ok(()));
         }
@@ -390,7 +403,7 @@ mod tests {
     async fn what_is_sent_together_within_a_burst_leaves_at_its_end() {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
         let counters = Counters::default();
-        let burst = outbox.burst(&counters);
+        let burst = burst(std::slice::from_ref(&outbox), &counters);
         outbox.send(remote, &answer(1), None, &counters).expect("put");
         assert!(together(|| outbox.send(remote, &request(2), None, &counters).expect("put")));
         outbox.release(&counters);
@@ -407,7 +420,7 @@ mod tests {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
         let (other, counters) = (client("127.0.0.1:0").await, Counters::default());
         let elsewhere = other.local_addr().expect("address");
-        let burst = outbox.burst(&counters);
+        let burst = burst(std::slice::from_ref(&outbox), &counters);
         outbox.send(remote, &answer(1), None, &counters).expect("put");
         std::thread::scope(|scope| {
             scope.spawn(|| outbox.send(elsewhere, &request(2), None, &counters).expect("sent"));
@@ -430,7 +443,7 @@ mod tests {
         let (outbox, _peer, remote) = pair("127.0.0.1:0").await;
         let (other, counters) = (client("127.0.0.1:0").await, Counters::default());
         let elsewhere = other.local_addr().expect("address");
-        let _burst = outbox.burst(&counters);
+        let _burst = burst(std::slice::from_ref(&outbox), &counters);
         outbox.send(remote, &answer(1), None, &counters).expect("put");
         if outbox.destinations.may_hold(elsewhere) {
             // One in a thousand ports looks like the other.
@@ -448,7 +461,7 @@ mod tests {
     async fn what_the_system_refuses_is_counted_and_the_rest_of_the_batch_leaves() {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
         let (counters, nowhere) = (Counters::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let burst = outbox.burst(&counters);
+        let burst = burst(std::slice::from_ref(&outbox), &counters);
         for to in [nowhere, remote, nowhere, nowhere, remote, nowhere] {
             outbox.send(to, &answer(1), None, &counters).expect("put");
         }
@@ -467,7 +480,7 @@ mod tests {
     async fn who_noted_what_is_refused_later_is_told_and_nobody_else() {
         let (outbox, peer, remote) = pair("127.0.0.1:0").await;
         let (counters, nowhere) = (Counters::default(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let burst = outbox.burst(&counters);
+        let burst = burst(std::slice::from_ref(&outbox), &counters);
         for (number, to) in [(1, nowhere), (2, remote), (3, nowhere)] {
             let note = Some(Note(number.into()));
             assert_eq!(outbox.send(to, &request(number), note, &counters), Ok(()));
@@ -487,7 +500,7 @@ mod tests {
         // As if the system had refused one before.
         lock(&outbox.waiting).blocked = true;
         outbox.pending.store(1, Ordering::Release);
-        let burst = outbox.burst(&counters);
+        let burst = burst(std::slice::from_ref(&outbox), &counters);
         for _ in 0..WAITING / 2 {
             assert_eq!(outbox.send(remote, &answer(1), None, &counters), Ok(()));
             assert_eq!(outbox.send(remote, &request(1), None, &counters), Ok(()));

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::model::{Flow, Transport};
 use crate::transport::batch::{Pool, Received};
 use crate::transport::counters::{Counters, Dropped};
-use crate::transport::outbox::Outbox;
+use crate::transport::outbox::{self, Outbox};
 use crate::transport::shared::{Shared, stopped};
 use crate::transport::{Note, Receiver, SendError, spread};
 
@@ -124,7 +124,7 @@ impl Reader {
                 Err(_) => return Burst::Failed,
             };
             // What is sent for several leaves together, what is sent for one at once.
-            let together = (pool.len() > 1).then(|| outbox.burst(&self.shared.counters));
+            let together = (pool.len() > 1).then(|| outbox::burst(&self.listener.outboxes, &self.shared.counters));
             for (datagram, remote) in pool.datagrams() {
                 self.tell(datagram, remote, receiver);
             }
