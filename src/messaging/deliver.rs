@@ -147,7 +147,7 @@ impl Messaging {
         failpoint::reach("picked");
         let home = self.homes.read(user);
         let (now, instant) = (clock::now(), clock::instant());
-        let turn = self.outbox().turn(&home, now);
+        let turn = self.outbox().turn(&home, now, instant);
         match turn {
             Turn::Expired(id) => {
                 tracing::debug!(id = %id, recipient = %user, "a stored message expired");

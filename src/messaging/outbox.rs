@@ -32,6 +32,10 @@ struct Lane {
     again: bool,
     /// Attempts in a row that the devices did not take.
     failures: u32,
+    /// Nothing is sent before that instant: an attempt has failed. What expires meanwhile is seen to all the same.
+    quiet_until: Option<Instant>,
+    /// A device has registered since its turn began.
+    is_fresh: bool,
     /// What must wait for another kind of device, and does not hold up the rest.
     passed: Vec<MessageId>,
     /// Of which devices still have a copy from when they came in: not sent again before that has ended.
@@ -62,6 +66,8 @@ pub enum End {
     Undropped(MessageId),
     /// No device took it now.
     Kept,
+    /// It is over, but its sender could not be told.
+    Untold,
     /// Too large for the devices that are there (RFC 3428 8).
     TooLarge(MessageId),
     /// Nothing could be done; look again at that instant.
@@ -78,26 +84,24 @@ impl Outbox {
     /// A device of this user has registered, or the server has started: whatever waits is tried now.
     pub fn handle_reachable(&mut self, user: &Aor, now: Instant) {
         let lane = self.lanes.entry(user.clone()).or_default();
-        (lane.failures, lane.again) = (0, lane.busy);
+        (lane.failures, lane.again, lane.is_fresh) = (0, lane.busy, true);
+        lane.quiet_until = None;
         lane.passed.clear();
         self.schedule(user, Some(now));
     }
 
-    /// A message was stored for this user. If the last attempt failed, it waits with the others.
+    /// A message was stored for this user. If the last attempt failed, it waits with the others, and is looked at for when it expires.
     pub fn handle_stored(&mut self, user: &Aor, now: Instant) {
         let lane = self.lanes.entry(user.clone()).or_default();
         lane.again = lane.busy;
-        if lane.failures == 0 {
-            self.schedule(user, Some(now));
-        }
+        self.schedule(user, Some(now));
     }
 
     /// The devices of this user have just not taken a message that was then stored.
     pub fn handle_failed(&mut self, user: &Aor, now: Instant) {
         let lane = self.lanes.entry(user.clone()).or_default();
-        lane.failures = lane.failures.saturating_add(1);
-        let due = now + pause(self.pause, lane.failures);
-        self.schedule(user, Some(due));
+        lane.rest(self.pause, now);
+        self.schedule(user, Some(now));
     }
 
     /// Devices have a copy of this message that has not ended yet.
@@ -120,7 +124,7 @@ impl Outbox {
         }
         let (_, user) = self.due.pop_first()?;
         let lane = self.lanes.entry(user.clone()).or_default();
-        (lane.due, lane.busy, lane.again) = (None, true, false);
+        (lane.due, lane.busy, lane.again, lane.is_fresh) = (None, true, false, false);
         self.under_way += 1;
         Some(user)
     }
@@ -132,13 +136,18 @@ impl Outbox {
     }
 
     /// What a user's turn is for. Whether a device is there is the caller's question.
-    pub fn turn(&self, home: &HomeState, now: Timestamp) -> Turn {
+    ///
+    /// - `now`, `instant`: the same moment, for what is on disk and for what is in memory.
+    pub fn turn(&self, home: &HomeState, now: Timestamp, instant: Instant) -> Turn {
         let none = Lane::default();
         let lane = self.lanes.get(&home.aor).unwrap_or(&none);
         let is_out = |one: &&Waiting| lane.out.contains(&one.id);
         let owed = || home.messages.iter().filter(|one| !lane.over.contains(&one.id));
         if let Some(expired) = owed().find(|one| one.expires_at <= now && !is_out(one)) {
             return Turn::Expired(expired.id);
+        }
+        if lane.is_quiet(instant) {
+            return Turn::Rest;
         }
         let next = owed().find(|one| !lane.passed.contains(&one.id));
         match next {
@@ -175,12 +184,14 @@ impl Outbox {
         lane.busy = false;
         self.under_way = self.under_way.saturating_sub(1);
         let due = match end {
+            // What expired in a pause says nothing about the devices.
+            End::Gone if lane.is_quiet(now) => Some(now),
             End::Gone => {
                 lane.failures = 0;
                 Some(now)
             }
             End::Over(id) => {
-                lane.failures = 0;
+                (lane.failures, lane.quiet_until) = (0, None);
                 note(&mut lane.over, id);
                 Some(now)
             }
@@ -192,17 +203,29 @@ impl Outbox {
                 note(&mut lane.passed, id);
                 Some(now)
             }
-            End::Kept => {
+            // A device that came meanwhile is tried; else the others are looked at for when the next one expires.
+            End::Kept if lane.is_fresh => {
                 lane.failures = lane.failures.saturating_add(1);
                 Some(now + pause(self.pause, lane.failures))
             }
-            End::Rested(until) => until,
+            End::Kept => {
+                lane.rest(self.pause, now);
+                Some(now)
+            }
+            End::Untold => {
+                lane.rest(self.pause, now);
+                lane.quiet_until
+            }
+            End::Rested(until) => {
+                let quiet_until = lane.quiet_until.filter(|at| *at > now);
+                until.into_iter().chain(quiet_until).min()
+            }
         };
         let due = if std::mem::take(&mut lane.again) { Some(now) } else { due };
         match end {
             End::Over(_) => self.tidy_by(user, now + TOGETHER),
             End::Undropped(_) => self.tidy_by(user, now + self.pause),
-            End::Gone | End::TooLarge(_) | End::Kept | End::Rested(_) => {}
+            End::Gone | End::TooLarge(_) | End::Kept | End::Untold | End::Rested(_) => {}
         }
         self.schedule(user, due);
         self.forget_if_idle(user);
@@ -265,6 +288,18 @@ impl Outbox {
         if self.lanes.get(user).is_some_and(idle) {
             self.lanes.remove(user);
         }
+    }
+}
+
+impl Lane {
+    /// One more attempt has failed.
+    fn rest(&mut self, first: Duration, now: Instant) {
+        self.failures = self.failures.saturating_add(1);
+        self.quiet_until = Some(now + pause(first, self.failures));
+    }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.quiet_until.is_some_and(|until| until > now)
     }
 }
 
@@ -331,17 +366,17 @@ mod tests {
         let (bob, mut full) = (aor("bob"), home("bob", &[(7, 9_000), (3, 9_000)]));
         outbox.handle_reachable(&bob, now);
         assert_eq!(outbox.next(now), Some(bob.clone()));
-        assert_eq!(sent(outbox.turn(&full, NOW)), 7);
+        assert_eq!(sent(outbox.turn(&full, NOW, now)), 7);
         outbox.handle_reachable(&bob, now);
         outbox.handle_stored(&bob, now);
         assert_eq!(outbox.next(now), None, "it has its turn");
         full.messages.remove(MessageId(7));
         outbox.handle_end(&bob, End::Gone, now);
         assert_eq!(outbox.next(now), Some(bob.clone()));
-        assert_eq!(sent(outbox.turn(&full, NOW)), 3);
+        assert_eq!(sent(outbox.turn(&full, NOW, now)), 3);
         outbox.handle_end(&bob, End::Gone, now);
         assert_eq!(outbox.next(now), Some(bob.clone()));
-        assert_eq!(outbox.turn(&home("bob", &[]), NOW), Turn::Rest);
+        assert_eq!(outbox.turn(&home("bob", &[]), NOW, now), Turn::Rest);
         outbox.handle_end(&bob, End::Rested(None), now);
         assert!(outbox.is_empty() && outbox.next_due().is_none() && outbox.under_way() == 0);
     }
@@ -364,14 +399,22 @@ mod tests {
     #[test]
     fn a_failure_waits_longer_each_time_until_a_device_registers_rfc3428_x3() {
         let (mut outbox, mut now) = (Outbox::new(PAUSE), base());
-        let bob = aor("bob");
+        let (bob, home) = (aor("bob"), home("bob", &[(1, 9_000)]));
+        let rests = |outbox: &mut Outbox, now| {
+            assert_eq!(outbox.next(now), Some(bob.clone()));
+            assert_eq!(outbox.turn(&home, NOW, now), Turn::Rest);
+            outbox.handle_end(&bob, End::Rested(Some(now + Duration::from_secs(9_000))), now);
+        };
         outbox.handle_reachable(&bob, now);
         for seconds in [30, 60, 120, 240, 480, 960, 1_800, 1_800] {
             assert_eq!(outbox.next(now), Some(bob.clone()));
+            assert_eq!(sent(outbox.turn(&home, NOW, now)), 1);
             outbox.handle_end(&bob, End::Kept, now);
             let due = now + Duration::from_secs(seconds);
+            rests(&mut outbox, now);
             assert_eq!(outbox.next_due(), Some(due));
             outbox.handle_stored(&bob, now);
+            rests(&mut outbox, now);
             assert_eq!(outbox.next_due(), Some(due), "another message does not hurry it");
             now = due;
         }
@@ -379,8 +422,33 @@ mod tests {
         outbox.handle_end(&bob, End::Kept, now);
         outbox.handle_reachable(&bob, now);
         assert_eq!(outbox.next(now), Some(bob.clone()));
+        assert_eq!(sent(outbox.turn(&home, NOW, now)), 1);
         outbox.handle_end(&bob, End::Kept, now);
+        rests(&mut outbox, now);
         assert_eq!(outbox.next_due(), Some(now + PAUSE), "and begins anew");
+    }
+
+    #[test]
+    fn what_expires_while_its_device_is_left_alone_is_seen_to_in_time_rfc3428_7() {
+        let (mut outbox, now) = (Outbox::new(PAUSE), base());
+        let (bob, home) = (aor("bob"), home("bob", &[(1, 9_000), (2, 1_005)]));
+        outbox.handle_reachable(&bob, now);
+        outbox.next(now);
+        outbox.handle_end(&bob, End::Kept, now);
+        outbox.next(now);
+        assert_eq!(outbox.turn(&home, NOW, now), Turn::Rest);
+        let expiry = now + Duration::from_millis(5);
+        outbox.handle_end(&bob, End::Rested(Some(expiry)), now);
+        assert_eq!(outbox.next_due(), Some(expiry));
+        assert_eq!(outbox.next(expiry), Some(bob.clone()));
+        assert_eq!(outbox.turn(&home, Timestamp(1_005), expiry), Turn::Expired(MessageId(2)));
+        // Its sender cannot be told now: it is tried again later, not at once.
+        outbox.handle_end(&bob, End::Untold, expiry);
+        let again = expiry + PAUSE * 2;
+        assert_eq!(outbox.next_due(), Some(again));
+        outbox.next(again);
+        outbox.handle_end(&bob, End::Gone, again);
+        assert_eq!(outbox.next(again), Some(bob));
     }
 
     #[test]
@@ -401,10 +469,10 @@ mod tests {
         outbox.handle_reachable(&bob, now);
         outbox.next(now);
         outbox.handle_end(&bob, End::TooLarge(MessageId(1)), now);
-        assert_eq!(sent(outbox.turn(&home, NOW)), 2);
+        assert_eq!(sent(outbox.turn(&home, NOW, now)), 2);
         // Another device may be another matter.
         outbox.handle_reachable(&bob, now);
-        assert_eq!(sent(outbox.turn(&home, NOW)), 1);
+        assert_eq!(sent(outbox.turn(&home, NOW, now)), 1);
     }
 
     #[test]
@@ -413,17 +481,17 @@ mod tests {
         let (bob, home) = (aor("bob"), home("bob", &[(1, 9_000), (2, 9_000)]));
         outbox.hold(&bob, MessageId(1));
         outbox.handle_stored(&bob, now);
-        assert_eq!(outbox.turn(&home, NOW), Turn::Rest);
+        assert_eq!(outbox.turn(&home, NOW, now), Turn::Rest);
         outbox.release(&bob, MessageId(1));
-        assert_eq!(sent(outbox.turn(&home, NOW)), 1);
+        assert_eq!(sent(outbox.turn(&home, NOW, now)), 1);
     }
 
     #[test]
     fn what_has_expired_is_dropped_and_never_sent_rfc3428_7() {
-        let outbox = Outbox::new(PAUSE);
+        let (outbox, now) = (Outbox::new(PAUSE), base());
         let home = home("bob", &[(1, 9_000), (2, 1_000)]);
-        assert_eq!(outbox.turn(&home, NOW), Turn::Expired(MessageId(2)));
-        assert_eq!(sent(outbox.turn(&home, Timestamp(999))), 1);
+        assert_eq!(outbox.turn(&home, NOW, now), Turn::Expired(MessageId(2)));
+        assert_eq!(sent(outbox.turn(&home, Timestamp(999), now)), 1);
     }
 
     #[test]
@@ -433,10 +501,10 @@ mod tests {
         outbox.handle_reachable(&bob, now);
         outbox.next(now);
         outbox.handle_end(&bob, End::Undropped(MessageId(1)), now);
-        assert_eq!(sent(outbox.turn(&home, NOW)), 2);
+        assert_eq!(sent(outbox.turn(&home, NOW, now)), 2);
         assert_eq!(outbox.next_tidy(), Some(now + PAUSE), "and its row is removed as soon as it can be");
         assert_eq!(outbox.tidy(), [(bob.clone(), vec![MessageId(1)])]);
-        assert_eq!(sent(outbox.turn(&home, NOW)), 2, "not while it is being removed either");
+        assert_eq!(sent(outbox.turn(&home, NOW, now)), 2, "not while it is being removed either");
         outbox.handle_undropped(&bob, MessageId(1), now);
         assert_eq!(outbox.tidy(), [(bob.clone(), vec![MessageId(1)])]);
         outbox.handle_gone(&bob, MessageId(1));
@@ -452,7 +520,7 @@ mod tests {
         outbox.next(now);
         outbox.handle_end(&bob, End::Over(MessageId(1)), now);
         assert_eq!(outbox.next(now), Some(bob.clone()));
-        assert_eq!(sent(outbox.turn(&home, Timestamp(999))), 2);
+        assert_eq!(sent(outbox.turn(&home, Timestamp(999), now)), 2);
         let later = now + Duration::from_millis(20);
         outbox.handle_end(&bob, End::Over(MessageId(2)), later);
         outbox.handle_end(&bob, End::Over(MessageId(3)), later);
@@ -460,7 +528,7 @@ mod tests {
         outbox.next(later);
         outbox.handle_end(&bob, End::Over(MessageId(3)), later);
         assert!(!outbox.owes(&home));
-        assert_eq!(outbox.turn(&home, NOW), Turn::Rest, "what is over does not expire");
+        assert_eq!(outbox.turn(&home, NOW, now), Turn::Rest, "what is over does not expire");
         assert_eq!(outbox.next_tidy(), Some(now + TOGETHER));
         assert_eq!(outbox.tidy(), [(bob.clone(), [1, 2, 3].map(MessageId).to_vec())]);
     }

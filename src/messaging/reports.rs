@@ -108,7 +108,7 @@ impl Messaging {
         let (messaging, of) = (self.clone(), recipient.clone());
         self.tell_failed(recipient, id, move |is_told| match is_told {
             true => messaging.drop_message(&of, id, why),
-            false => messaging.ended(&of, End::Kept),
+            false => messaging.ended(&of, End::Untold),
         });
     }
 
