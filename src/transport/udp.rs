@@ -124,7 +124,8 @@ impl Reader {
                 Err(_) => return Burst::Failed,
             };
             // What is sent for several leaves together, what is sent for one at once.
-            let together = (pool.len() > 1).then(|| outbox::burst(&self.listener.outboxes, &self.shared.counters));
+            let together =
+                (pool.len() > 1).then(|| outbox::burst(&self.listener.outboxes, &self.shared.counters));
             for (datagram, remote) in pool.datagrams() {
                 self.tell(datagram, remote, receiver);
             }

@@ -99,7 +99,10 @@ impl Seed {
         run(
             database,
             &format!(
-                "INSERT INTO subscription SELECT {id}, {presentity} || '@{DOMAIN}', {watcher} || '@{DOMAIN}', 1, NULL, \
+                "INSERT INTO subscription (id, presentity, watcher, package, event_id, call_id, local_tag, remote_tag, \
+                 local_address, remote_address, remote_target, route_set, flow_transport, flow_local, flow_remote, \
+                 flow_connection, accept, remote_cseq, notify_cseq_reserved, created_at, expires_at) \
+                 SELECT {id}, {presentity} || '@{DOMAIN}', {watcher} || '@{DOMAIN}', 1, NULL, \
                  'Zk9-4fQw2~{prefix}' || i, 'a1b2c3d4e5' || i, 'f6g7h8' || i, '<sip:' || {presentity} || '@{DOMAIN}>', \
                  '<sip:' || {watcher} || '@{DOMAIN}>', 'sip:' || {watcher} || '@{}', '[]', 1, '127.0.0.1:{}', '{}', 0, \
                  'application/pidf+xml', 1, 64, {}, {} FROM {}",
