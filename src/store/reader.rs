@@ -14,7 +14,9 @@ use crate::store::failure::deadline;
 use crate::store::migrations::migrator;
 use crate::store::packed;
 use crate::store::session::{DEADLINE, Options};
-use crate::store::table::{Table, account, binding, document, message, publication, subscription, waiting};
+use crate::store::table::{
+    self, Table, account, binding, document, message, publication, subscription, waiting,
+};
 use crate::store::value::{Columns, Value};
 use crate::store::write::bind_all;
 
@@ -126,14 +128,7 @@ impl Reader {
     /// Every row of one home.
     pub async fn home(&self, aor: &Aor) -> Result<Vec<Row>, Fault> {
         let mut home = Vec::new();
-        for table in [
-            &binding::TABLE,
-            &publication::TABLE,
-            &subscription::TABLE,
-            &document::TABLE,
-            &message::TABLE,
-            &waiting::TABLE,
-        ] {
+        for table in table::ALL {
             home.extend(rows!(
                 self,
                 DEADLINE,

@@ -42,7 +42,7 @@ const SIZES: [usize; 8] = [128, 64, 32, 16, 8, 4, 2, 1];
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::table::{binding, document, message, publication, subscription, waiting};
+    use crate::store::table::{self, binding, message};
 
     #[test]
     fn a_statement_is_repeated_for_as_many_rows() {
@@ -61,15 +61,7 @@ mod tests {
 
     #[test]
     fn every_statement_has_values_to_repeat_and_nothing_else_that_is_bound() {
-        let tables = [
-            &binding::TABLE,
-            &publication::TABLE,
-            &subscription::TABLE,
-            &document::TABLE,
-            &message::TABLE,
-            &waiting::TABLE,
-        ];
-        let of = tables.into_iter().flat_map(|table| [&table.put_sqlite, &table.drop_sqlite]);
+        let of = table::ALL.into_iter().flat_map(|table| [&table.put_sqlite, &table.drop_sqlite]);
         for statement in of.chain([&binding::REFRESH_SQLITE, &message::CONTENTS_SQLITE]) {
             let (text, _) = statement.of(1);
             assert!(

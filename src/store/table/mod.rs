@@ -31,3 +31,13 @@ pub(super) struct Table {
     /// The place before the first row, as `page` understands it.
     pub start: fn() -> [Value<'static>; 2],
 }
+
+/// All tables of a home.
+pub(super) static ALL: [&Table; 6] = [
+    &binding::TABLE,
+    &publication::TABLE,
+    &subscription::TABLE,
+    &document::TABLE,
+    &message::TABLE,
+    &waiting::TABLE,
+];
